@@ -1,0 +1,138 @@
+//! The permit: SQL that policy has decided on.
+
+use std::fmt;
+
+use crate::{
+    policy::{EvidenceRows, RowLimit},
+    sql::catalog::Oid,
+    types::{Digest, PolicyEpoch, Secret, SourceName},
+};
+
+/// SQL that policy has decided on and the verifier has passed. Only [`super::govern`] can make one.
+/// `Debug` prints the fingerprint, no literals.
+pub struct GovernedStatement {
+    pub(super) text: Box<str>,
+    pub(super) source: SourceName,
+    pub(super) client_parameters: usize,
+    pub(super) parameter_types: Vec<Oid>,
+    pub(super) appended: Vec<Appended>,
+    pub(super) relations: Vec<Box<str>>,
+    pub(super) limit: RowLimit,
+    pub(super) evidence: EvidenceRows,
+    pub(super) fenced: bool,
+    pub(super) fingerprint: Box<str>,
+    pub(super) epoch: PolicyEpoch,
+    pub(super) policy_digest: Digest,
+    pub(super) rules: Vec<String>,
+}
+
+impl GovernedStatement {
+    /// What is sent to the source.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The source it is for.
+    pub fn source(&self) -> &SourceName {
+        &self.source
+    }
+
+    /// How many parameters are the client's: `$1..=$n`. The appended ones follow.
+    pub fn client_parameters(&self) -> usize {
+        self.client_parameters
+    }
+
+    /// Types for the upstream Parse: the client's (0 where it gave none), then the appended ones'.
+    pub fn parameter_types(&self) -> &[Oid] {
+        &self.parameter_types
+    }
+
+    /// The parameters that pgwicket appends after the client's, in order, bound in text format.
+    pub fn appended(&self) -> &[Appended] {
+        &self.appended
+    }
+
+    /// Alias names (`schema.relation`) of the governed relations, each once, in order of appearance.
+    pub fn relations(&self) -> &[Box<str>] {
+        &self.relations
+    }
+
+    /// The tightest limit over its relations.
+    pub fn limit(&self) -> RowLimit {
+        self.limit
+    }
+
+    /// How its rows are kept.
+    pub fn evidence(&self) -> EvidenceRows {
+        self.evidence
+    }
+
+    /// Whether its relations are fenced; if not, every qual position is leakproof. Either way upstream
+    /// errors speak of the agent's own rows only.
+    pub fn fenced(&self) -> bool {
+        self.fenced
+    }
+
+    /// `pg_query`'s fingerprint of the client's text (16 hex digits): groups statements, decides nothing.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// The policy it was decided under; compare before each run of a prepared statement.
+    pub fn epoch(&self) -> PolicyEpoch {
+        self.epoch
+    }
+
+    /// The digest of that policy.
+    pub fn policy_digest(&self) -> Digest {
+        self.policy_digest
+    }
+
+    /// Each rule that applied, in words, for `policy explain`.
+    pub fn rules(&self) -> &[String] {
+        &self.rules
+    }
+}
+
+impl fmt::Debug for GovernedStatement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GovernedStatement").field("fingerprint", &self.fingerprint).field("fenced", &self.fenced).finish_non_exhaustive()
+    }
+}
+
+/// A parameter that pgwicket appends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// Declared type, 0 to infer.
+    pub type_oid: Oid,
+    /// Where its value comes from at Bind.
+    pub value: AppendedValue,
+}
+
+/// Where an appended parameter's value comes from at Bind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppendedValue {
+    /// The principal's tenant.
+    Tenant,
+    /// A mask's key.
+    MaskKey(Secret),
+    /// A value of the virtual session.
+    Session(SessionValue),
+}
+
+/// A value of the virtual session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionValue {
+    /// `current_user`, `session_user`, `user`, `current_role`: the agent's name.
+    User,
+    /// `current_database()`, `current_catalog`: the database name of the startup message.
+    Database,
+    /// `current_schema()`: the first entry of the virtual search path; NULL when it is empty.
+    Schema,
+    /// `pg_backend_pid()`: the process id in BackendKeyData.
+    BackendPid,
+    /// `version()`.
+    Version,
+    /// `current_setting(name)`: a virtual setting, NULL when unknown.
+    Setting(Box<str>),
+}

@@ -1,0 +1,11 @@
+//! pgwicket: the small door through which AI agents reach a production database.
+//!
+//! A proxy that speaks the Postgres wire protocol. What an agent sends is parsed by PostgreSQL's
+//! own grammar, governed by a policy, verified, recorded as evidence and only then forwarded.
+//! `docs/ARCHITECTURE.md` is the map; each room says in its `mod.rs` what it may use.
+
+pub mod govern;
+pub mod policy;
+pub mod sql;
+pub mod types;
+pub mod wire;

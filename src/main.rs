@@ -1,0 +1,3 @@
+//! The `pgwicket` command.
+
+fn main() {}

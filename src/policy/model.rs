@@ -1,0 +1,254 @@
+//! The compiled policy: what `govern`, `pipeline` and `source` read. Immutable once made.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crate::{
+    sql::catalog::{CatalogSnapshot, Oid},
+    types::{AgentName, Digest, PolicyEpoch, Secret, SourceName, TenantId},
+};
+
+/// Every policy file compiled as one against the catalogs of its sources.
+#[derive(Debug)]
+pub struct PolicySet {
+    /// Which load this is.
+    pub epoch: PolicyEpoch,
+    /// SHA-256 over the policy files in path order (each: path length, path, text length, text).
+    pub digest: Digest,
+    /// The sources by name.
+    pub sources: BTreeMap<SourceName, Arc<Source>>,
+    /// The agents by login name.
+    pub agents: BTreeMap<AgentName, Arc<Agent>>,
+}
+
+/// A source database.
+#[derive(Debug)]
+pub struct Source {
+    /// Its name in the policy.
+    pub name: SourceName,
+    /// The connection URL of the read-only credential.
+    pub url: Secret,
+    /// TLS to the source.
+    pub tls: SourceTls,
+    /// PEM file contents of the roots to trust instead of the system's.
+    pub root_certificates: Option<Vec<u8>>,
+    /// Upstream connections at most, over the whole process.
+    pub pool_max: usize,
+    /// How long a statement waits for an upstream connection.
+    pub pool_wait: Duration,
+    /// `statement_timeout` of the upstream sessions; zero is none.
+    pub statement_timeout: Duration,
+    /// `lock_timeout` of the upstream sessions.
+    pub lock_timeout: Duration,
+    /// `idle_in_transaction_session_timeout` of the upstream sessions.
+    pub idle_in_transaction_timeout: Duration,
+    /// Take a credential that could write, with a warning.
+    pub allow_writable_credential: bool,
+    /// What introspection found.
+    pub catalog: Arc<CatalogSnapshot>,
+}
+
+/// libpq's `sslmode`, less the modes that fall back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceTls {
+    /// No TLS.
+    Disable,
+    /// TLS, certificate not checked.
+    Require,
+    /// TLS, certificate chain checked.
+    VerifyCa,
+    /// TLS, chain and host name checked.
+    VerifyFull,
+}
+
+/// An agent and all it may see.
+#[derive(Debug)]
+pub struct Agent {
+    /// Login name.
+    pub name: AgentName,
+    /// How it proves itself.
+    pub auth: AgentAuth,
+    /// The tenant the policy binds it to.
+    pub tenant: Option<TenantId>,
+    /// Alias schemas in the policy's order, which is also the default virtual `search_path`.
+    pub schemas: Vec<Arc<ExposedSchema>>,
+    /// Functions outside the reviewed list that this agent may call.
+    pub functions: Vec<ExposedFunction>,
+    /// `EXPLAIN` allowed (off by default; costs speak of other tenants' rows).
+    pub allow_explain: bool,
+    /// `statement_timeout` the agent may set at most; also its default.
+    pub statement_timeout: Duration,
+    /// Client connections of this agent at most.
+    pub max_connections: usize,
+    /// When an outcome counts as durable.
+    pub durability: Durability,
+    /// Whether bind parameters are kept in evidence as they are; otherwise only their count and digest.
+    pub evidence_parameters: bool,
+}
+
+/// How an agent proves itself.
+#[derive(Debug, Clone)]
+pub enum AgentAuth {
+    /// SCRAM-SHA-256 with a password held as a secret reference.
+    ScramPassword(Secret),
+    /// SCRAM-SHA-256 with PostgreSQL's stored form `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`.
+    ScramVerifier(Secret),
+}
+
+/// Journal durability (DESIGN.md, "Evidence").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Survives kill -9; power loss is bounded by the group-commit interval.
+    Group,
+    /// `fdatasync` before `CommandComplete`.
+    Strict,
+}
+
+/// A schema as agents see it. All relations of one schema live in one source.
+#[derive(Debug)]
+pub struct ExposedSchema {
+    /// Alias name.
+    pub name: Box<str>,
+    /// The source behind it.
+    pub source: SourceName,
+    /// Relations by alias name.
+    pub relations: BTreeMap<Box<str>, Arc<ExposedRelation>>,
+}
+
+/// A relation as agents see it.
+#[derive(Debug)]
+pub struct ExposedRelation {
+    /// Alias schema.
+    pub schema: Box<str>,
+    /// Alias name.
+    pub name: Box<str>,
+    /// The source behind it.
+    pub source: SourceName,
+    /// Real schema.
+    pub real_schema: Box<str>,
+    /// Real relation name.
+    pub real_name: Box<str>,
+    /// The allowed columns, in policy order.
+    pub columns: Vec<ExposedColumn>,
+    /// Which rows are a tenant's.
+    pub tenant: TenantRule,
+    /// The policy's own row filter.
+    pub filter: Option<RowFilter>,
+    /// Primary key by exposed column names; empty when not (all) exposed.
+    pub primary_key: Vec<Box<str>>,
+    /// Rows a statement that reads this relation may return at most.
+    pub max_rows: Option<u64>,
+    /// Row bytes (DataRow messages) a statement may return at most.
+    pub max_bytes: Option<u64>,
+    /// What happens past a limit.
+    pub on_limit: OnLimit,
+    /// How rows are kept in evidence.
+    pub evidence: EvidenceRows,
+    /// What the relation is, for agents.
+    pub description: Option<Box<str>>,
+}
+
+/// A column as agents see it.
+#[derive(Debug)]
+pub struct ExposedColumn {
+    /// Name, the same in the source.
+    pub name: Box<str>,
+    /// Type in the source (`atttypid`).
+    pub type_oid: Oid,
+    /// The type below every domain.
+    pub base_type_oid: Oid,
+    /// `format_type`, for people.
+    pub type_name: Box<str>,
+    /// `attnotnull`.
+    pub not_null: bool,
+    /// False for a nondeterministic collation.
+    pub deterministic_collation: bool,
+    /// How its value is hidden.
+    pub mask: Option<Mask>,
+    /// What the column is, for agents.
+    pub description: Option<Box<str>>,
+}
+
+/// How a column's value is hidden. NULL stays NULL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mask {
+    /// Always NULL, of the column's own type.
+    Null,
+    /// Keyed SHA-256 of the text form, in hex; the key travels as a bind parameter. Type text.
+    Hash(Secret),
+    /// `***` and the last n characters of the text form (`***` alone when it has n or fewer). Type text.
+    Last(u32),
+    /// This text, cast to the column's type.
+    Constant(Box<str>),
+}
+
+/// Which rows of a relation are a tenant's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TenantRule {
+    /// Rows whose column equals the principal's tenant.
+    Column {
+        /// The real column; it need not be exposed.
+        name: Box<str>,
+        /// Base type of the column, the declared type of the bind parameter.
+        type_oid: Oid,
+    },
+    /// The relation holds no tenant's rows (`single_tenant: true`).
+    Single,
+}
+
+/// The policy's own predicate over the real relation's columns, checked at compile time: one boolean
+/// expression, columns of this relation only, functions and operators of the reviewed list, no subquery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowFilter {
+    /// The expression, comments stripped.
+    pub text: Box<str>,
+    /// Whether every part is leakproof; if not, it runs above a fence that holds the tenant predicate.
+    pub leakproof: bool,
+}
+
+/// A function outside the reviewed list that a policy allows by exact name and signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExposedFunction {
+    /// Real schema.
+    pub schema: Box<str>,
+    /// Function name.
+    pub name: Box<str>,
+    /// Number of arguments.
+    pub arguments: usize,
+}
+
+/// A statement's row or byte limit, from the tightest relation it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowLimit {
+    /// Rows at most.
+    pub rows: Option<u64>,
+    /// Bytes of DataRow messages at most.
+    pub bytes: Option<u64>,
+    /// What happens past it.
+    pub on_limit: OnLimit,
+}
+
+/// What happens past a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLimit {
+    /// The statement ends with 53400.
+    Error,
+    /// It ends normally, with a WARNING that says truncated and after how many rows.
+    Truncate,
+}
+
+/// How rows are kept in evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EvidenceRows {
+    /// All rows, compressed, up to this many bytes; then digest and a truncation mark.
+    Full {
+        /// Byte cap per statement.
+        max_bytes: u64,
+    },
+    /// The digest only.
+    Digest,
+    /// The first n rows, and the digest.
+    Sample {
+        /// Rows kept.
+        rows: u64,
+    },
+}

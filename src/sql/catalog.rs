@@ -1,0 +1,122 @@
+//! The catalog of a source as it was introspected: plain data, also saved as JSON for offline checks.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A PostgreSQL object identifier.
+pub type Oid = u32;
+
+/// The first OID that is not assigned by PostgreSQL itself (`FirstNormalObjectId`, access/transam.h).
+pub const FIRST_NORMAL_OID: Oid = 16_384;
+
+/// What pgwicket knows of a source: made by introspection, or read from a saved snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogSnapshot {
+    /// `server_version_num`, e.g. `150018`.
+    pub server_version: u32,
+    /// Every ordinary, partitioned and foreign table, view and materialised view outside the system schemas.
+    pub relations: Vec<Relation>,
+    /// Every type that a column of `relations` uses, and every built-in type; by OID.
+    pub types: BTreeMap<Oid, Type>,
+    /// The operators whose function is `proleakproof`, built-in ones only.
+    pub leakproof_operators: Vec<Operator>,
+    /// Functions outside `pg_catalog` that the credential may execute (policies may allow them by signature).
+    pub functions: Vec<Function>,
+}
+
+/// A relation of the source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relation {
+    /// Schema name, as stored (already folded).
+    pub schema: String,
+    /// Relation name, as stored.
+    pub name: String,
+    /// `pg_class.relkind`.
+    pub kind: char,
+    /// Columns in attribute order, dropped ones left out.
+    pub columns: Vec<Column>,
+    /// Primary-key column names in key order; empty when there is none.
+    pub primary_key: Vec<String>,
+    /// Whether the credential may read every column (`has_table_privilege(.., 'SELECT')`).
+    pub readable: bool,
+}
+
+/// A column of a relation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Column name, as stored.
+    pub name: String,
+    /// `atttypid`.
+    pub type_oid: Oid,
+    /// `format_type(atttypid, atttypmod)`, for people.
+    pub type_name: String,
+    /// `attnotnull`.
+    pub not_null: bool,
+    /// Whether the credential may read this column.
+    pub readable: bool,
+    /// `pg_collation.collisdeterministic` of the column's collation; true when it has none.
+    #[serde(default = "yes")]
+    pub deterministic_collation: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A type of the source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Type {
+    /// Schema of the type.
+    pub schema: String,
+    /// `typname`.
+    pub name: String,
+    /// `typtype`: `b` base, `c` composite, `d` domain, `e` enum, `p` pseudo, `r` range, `m` multirange.
+    pub kind: char,
+    /// For a domain its base type, for an array its element type; otherwise 0.
+    pub base: Oid,
+    /// Whether it is a true array type (`typcategory = 'A'` and `typelem <> 0`).
+    pub array: bool,
+}
+
+/// An operator by name and argument types.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Operator {
+    /// `oprname`, e.g. `=`.
+    pub name: String,
+    /// `oprleft`, 0 for a prefix operator.
+    pub left: Oid,
+    /// `oprright`.
+    pub right: Oid,
+}
+
+/// A function by qualified name and argument types.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    /// Schema of the function.
+    pub schema: String,
+    /// `proname`.
+    pub name: String,
+    /// `pg_get_function_identity_arguments`, for people and for matching a policy's signature.
+    pub arguments: String,
+    /// `provolatile`.
+    pub volatility: char,
+}
+
+impl CatalogSnapshot {
+    /// The relation of that schema and name.
+    pub fn relation(&self, schema: &str, name: &str) -> Option<&Relation> {
+        self.relations.iter().find(|relation| relation.schema == schema && relation.name == name)
+    }
+
+    /// The type below every domain over it.
+    pub fn base_type(&self, mut oid: Oid) -> Oid {
+        for _ in 0..32 {
+            match self.types.get(&oid) {
+                Some(t) if t.kind == 'd' => oid = t.base,
+                Some(_) | None => return oid,
+            }
+        }
+        oid
+    }
+}
