@@ -4,6 +4,7 @@
 //! own grammar, governed by a policy, verified, recorded as evidence and only then forwarded.
 //! `docs/ARCHITECTURE.md` is the map; each room says in its `mod.rs` what it may use.
 
+pub mod frontend;
 pub mod govern;
 pub mod policy;
 pub mod sql;
