@@ -1,0 +1,43 @@
+//! What the tests stand on: servers of their own on free ports, programs, files that outlive a failure.
+
+mod cluster;
+mod guardian;
+mod login;
+mod pgwicket;
+mod program;
+
+pub(crate) use cluster::{Cluster, Database};
+pub(crate) use login::Login;
+pub(crate) use pgwicket::Pgwicket;
+pub(crate) use program::{Output, repository, run};
+
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// The agent of `policies/support.yaml` that most tests are.
+pub(crate) const AGENT: &str = "support_agent";
+
+/// Its password, and that of every role the tests make.
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
+/// A TCP port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A number no other caller in this process gets.
+fn unique() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Where a failed test's logs are kept: `target/it-logs/<test>`.
+fn failure_logs() -> PathBuf {
+    let test = std::thread::current().name().unwrap_or("main").replace("::", ".");
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("it-logs").join(test);
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
+}

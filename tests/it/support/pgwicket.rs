@@ -1,0 +1,133 @@
+//! The built `pgwicket`, served from a directory of its own.
+
+use std::{
+    fs::{self, File},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::{AGENT, Database, Login, PASSWORD, failure_logs, free_port, guardian, repository};
+
+/// A running `pgwicket serve`; killed when dropped, its log kept when the test fails.
+#[derive(Debug)]
+pub(crate) struct Pgwicket {
+    directory: PathBuf,
+    port: u16,
+    source: Database,
+    child: Child,
+}
+
+impl Pgwicket {
+    /// Serves `policies/support.yaml` over this source.
+    pub(crate) fn start(source: &Database) -> Self {
+        Self::start_with(source, &fs::read_to_string(repository("policies/support.yaml")).unwrap())
+    }
+
+    /// Serves a policy of the test's own over this source.
+    pub(crate) fn start_with(source: &Database, policy: &str) -> Self {
+        let directory = tempfile::Builder::new().prefix("pgwicket-it-").tempdir().unwrap().keep();
+        guardian::remove_at_end(&directory);
+        fs::create_dir(directory.join("policies")).unwrap();
+        fs::write(directory.join("policies/policy.yaml"), policy).unwrap();
+        let port = free_port();
+        let child = spawn(&directory, port, source);
+        let mut served = Self { directory, port, source: source.clone(), child };
+        served.wait_until_ready();
+        served
+    }
+
+    /// Kills it as `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        let pid = self.child.id();
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        guardian::forget(pid);
+    }
+
+    /// Starts it again over the same journal, on the same port.
+    pub(crate) fn restart(&mut self) {
+        self.child = spawn(&self.directory, self.port, &self.source);
+        self.wait_until_ready();
+    }
+
+    /// How the usual agent logs in.
+    pub(crate) fn login(&self) -> Login {
+        self.login_as(AGENT)
+    }
+
+    /// How this agent logs in.
+    pub(crate) fn login_as(&self, agent: &str) -> Login {
+        Login { port: self.port, user: agent.to_owned(), database: "support".to_owned() }
+    }
+
+    /// The policy directory.
+    pub(crate) fn policies(&self) -> PathBuf {
+        self.directory.join("policies")
+    }
+
+    /// The journal directory.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.directory.join("journal")
+    }
+
+    /// Another `pgwicket` command with the same environment.
+    pub(crate) fn command(&self) -> Command {
+        command(&self.source)
+    }
+
+    /// Its log so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("pgwicket.log")).unwrap()
+    }
+
+    fn wait_until_ready(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("pgwicket ended with {status}:\n{}", self.log());
+            }
+            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "pgwicket is not ready after 30 s:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Pgwicket {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.kill();
+        }
+        if std::thread::panicking() {
+            let kept = failure_logs();
+            let copied = fs::copy(self.directory.join("pgwicket.log"), kept.join("pgwicket.log")).is_ok()
+                && fs::copy(self.source.cluster().log(), kept.join("postgresql.log")).is_ok();
+            if copied {
+                eprintln!("the servers' logs are in {}", kept.display());
+            }
+        }
+    }
+}
+
+fn command(source: &Database) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgwicket"));
+    command.env("APP_POSTGRES_URL", source.source_url());
+    for password in ["SUPPORT_AGENT_PASSWORD", "GLOBEX_AGENT_PASSWORD", "MASK_KEY"] {
+        command.env(password, PASSWORD);
+    }
+    command
+}
+
+fn spawn(directory: &Path, port: u16, source: &Database) -> Child {
+    let log = File::options().create(true).append(true).open(directory.join("pgwicket.log")).unwrap();
+    let mut serve = command(source);
+    serve.arg("serve").arg("--policies").arg(directory.join("policies")).arg("--journal").arg(directory.join("journal"));
+    serve.args(["--listen", &format!("127.0.0.1:{port}"), "--http", &format!("127.0.0.1:{}", free_port())]);
+    let child = serve.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    guardian::kill_at_end(child.id());
+    child
+}
