@@ -4,6 +4,8 @@
 //! own grammar, governed by a policy, verified, recorded as evidence and only then forwarded.
 //! `docs/ARCHITECTURE.md` is the map; each room says in its `mod.rs` what it may use.
 
+pub mod auth;
+pub mod cli;
 pub mod frontend;
 pub mod govern;
 pub mod policy;

@@ -32,7 +32,7 @@ pub struct Accepted {
     pub process_id: i32,
     /// For BackendKeyData.
     pub secret_key: i32,
-    /// Where CancelRequests for this session arrive; dropping it forgets the key.
+    /// Where every CancelRequest for this session arrive; dropping it forgets the key.
     pub cancel: CancelSlot,
     /// Says when the server drains.
     pub drain: DrainWatch,

@@ -1,0 +1,197 @@
+//! The logins a policy makes: for every user name a verifier, for the real ones a principal.
+
+use std::{fmt, sync::Arc};
+
+use hashbrown::HashMap;
+
+use super::{InvalidVerifier, Proof, Verifier, verifier::hmac_sha256};
+use crate::{
+    policy::{Agent, AgentAuth, PolicySet},
+    types::{AgentName, Principal},
+};
+
+/// 32 random bytes of this process, from which salts and the verifiers of unknown users are derived.
+#[derive(Clone)]
+pub struct ProcessSecret([u8; 32]);
+
+/// Every login of one policy. Replaced as a whole when a policy takes effect.
+#[derive(Debug)]
+pub struct Logins {
+    secret: ProcessSecret,
+    by_name: HashMap<AgentName, Login>,
+}
+
+#[derive(Debug)]
+struct Login {
+    auth: AgentAuth,
+    verifier: Arc<Verifier>,
+    agent: Arc<Agent>,
+}
+
+/// An agent whose secret cannot serve as a login.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoginError {
+    /// The password is empty.
+    #[error("agent {0}: the password is empty")]
+    EmptyPassword(AgentName),
+    /// The stored verifier cannot be read.
+    #[error("agent {agent}: the secret of its login is {reason}")]
+    InvalidVerifier {
+        /// Whose.
+        agent: AgentName,
+        /// Why not.
+        reason: InvalidVerifier,
+    },
+}
+
+impl ProcessSecret {
+    /// Wraps random bytes drawn by the caller, once a process.
+    pub fn new(random: [u8; 32]) -> Self {
+        Self(random)
+    }
+
+    fn derive(&self, purpose: &[u8], user: &str) -> [u8; 32] {
+        hmac_sha256(&self.0, &[purpose, user.as_bytes()])
+    }
+
+    /// The salt of a user, the same whether the user exists or not.
+    fn salt(&self, user: &str) -> [u8; 16] {
+        let [salt @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] = self.derive(b"salt:", user);
+        salt
+    }
+}
+
+impl fmt::Debug for ProcessSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProcessSecret(****)")
+    }
+}
+
+impl Logins {
+    /// No logins: every proof is wrong.
+    pub fn none(secret: ProcessSecret) -> Self {
+        Self { secret, by_name: HashMap::new() }
+    }
+
+    /// The logins of a policy, or every agent that has none. A verifier is derived (a few milliseconds each)
+    /// only where `self`, the logins in force, has none for the same secret.
+    pub fn renew(&self, policy: &PolicySet) -> Result<Self, Vec<LoginError>> {
+        let mut by_name = HashMap::with_capacity(policy.agents.len());
+        let mut errors = Vec::new();
+        for (name, agent) in &policy.agents {
+            let known = self.by_name.get(name).filter(|login| same_secret(&login.auth, &agent.auth));
+            match known.map_or_else(|| self.verifier(agent).map(Arc::new), |login| Ok(Arc::clone(&login.verifier))) {
+                Ok(verifier) => {
+                    by_name.insert(name.clone(), Login { auth: agent.auth.clone(), verifier, agent: Arc::clone(agent) });
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() { Ok(Self { secret: self.secret.clone(), by_name }) } else { Err(errors) }
+    }
+
+    /// The verifier to challenge this user with, and whether it is that of an agent.
+    pub fn verifier_of(&self, user: &str) -> (Arc<Verifier>, bool) {
+        // The mock is made for every user, so that both kinds take the same time.
+        let mock = Verifier::mock(&self.secret.salt(user), self.secret.derive(b"stored:", user), self.secret.derive(b"server:", user));
+        match self.login(user) {
+            Some(login) => (Arc::clone(&login.verifier), true),
+            None => (Arc::new(mock), false),
+        }
+    }
+
+    /// Who an agent is, once its proof was checked; with the connections it may hold.
+    pub fn principal(&self, user: &str, _checked: &Proof) -> Option<(Principal, usize)> {
+        let agent = &self.login(user)?.agent;
+        let principal = Principal { agent: agent.name.clone(), tenant: agent.tenant.clone(), run: None };
+        Some((principal, agent.max_connections))
+    }
+
+    fn login(&self, user: &str) -> Option<&Login> {
+        self.by_name.get(&user.parse::<AgentName>().ok()?)
+    }
+
+    fn verifier(&self, agent: &Agent) -> Result<Verifier, LoginError> {
+        match &agent.auth {
+            AgentAuth::ScramPassword(password) if password.expose().is_empty() => Err(LoginError::EmptyPassword(agent.name.clone())),
+            AgentAuth::ScramPassword(password) => Ok(Verifier::derive(password.expose(), &self.secret.salt(agent.name.as_str()))),
+            AgentAuth::ScramVerifier(stored) => {
+                stored.expose().parse().map_err(|reason| LoginError::InvalidVerifier { agent: agent.name.clone(), reason })
+            }
+        }
+    }
+}
+
+fn same_secret(one: &AgentAuth, other: &AgentAuth) -> bool {
+    match (one, other) {
+        (AgentAuth::ScramPassword(one), AgentAuth::ScramPassword(other))
+        | (AgentAuth::ScramVerifier(one), AgentAuth::ScramVerifier(other)) => one == other,
+        (AgentAuth::ScramPassword(_), AgentAuth::ScramVerifier(_)) | (AgentAuth::ScramVerifier(_), AgentAuth::ScramPassword(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, time::Duration};
+
+    use super::*;
+    use crate::{
+        policy::Durability,
+        types::{Digest, PolicyEpoch, Secret},
+    };
+
+    fn policy(agents: &[(&str, AgentAuth)]) -> PolicySet {
+        let agent = |(name, auth): &(&str, AgentAuth)| {
+            let name: AgentName = name.parse().unwrap();
+            let agent = Agent {
+                name: name.clone(),
+                auth: auth.clone(),
+                tenant: None,
+                schemas: Vec::new(),
+                functions: Vec::new(),
+                allow_explain: false,
+                statement_timeout: Duration::from_secs(1),
+                max_connections: 3,
+                durability: Durability::Group,
+                evidence_parameters: true,
+            };
+            (name, Arc::new(agent))
+        };
+        PolicySet { epoch: PolicyEpoch(1), digest: Digest([0; 32]), sources: BTreeMap::new(), agents: agents.iter().map(agent).collect() }
+    }
+
+    fn password(text: &str) -> AgentAuth {
+        AgentAuth::ScramPassword(Secret::new(text))
+    }
+
+    #[test]
+    fn an_unknown_user_looks_like_a_known_one() {
+        let none = Logins::none(ProcessSecret::new([7; 32]));
+        let logins = none.renew(&policy(&[("ada", password("pencil"))])).unwrap();
+        let (known, genuine) = logins.verifier_of("ada");
+        let (before, unknown) = none.verifier_of("ada");
+        assert!(genuine && !unknown);
+        assert_eq!((known.salt(), known.iterations()), (before.salt(), before.iterations()), "not even a reload tells them apart");
+        assert_eq!(logins.verifier_of("bob").0.salt(), logins.verifier_of("bob").0.salt(), "the mock is stable");
+        assert_ne!(logins.verifier_of("bob").0.salt(), logins.verifier_of("eve").0.salt());
+        assert!(!logins.verifier_of("\0\u{7}").1, "not even a name");
+    }
+
+    #[test]
+    fn a_reload_keeps_what_did_not_change() {
+        let none = Logins::none(ProcessSecret::new([7; 32]));
+        let first = none.renew(&policy(&[("ada", password("pencil")), ("bob", password("pen"))])).unwrap();
+        let second = first.renew(&policy(&[("ada", password("pencil")), ("bob", password("new"))])).unwrap();
+        assert!(Arc::ptr_eq(&first.verifier_of("ada").0, &second.verifier_of("ada").0));
+        assert!(!Arc::ptr_eq(&first.verifier_of("bob").0, &second.verifier_of("bob").0));
+    }
+
+    #[test]
+    fn every_unusable_secret_is_named() {
+        let none = Logins::none(ProcessSecret::new([7; 32]));
+        let bad = policy(&[("ada", password("")), ("bob", AgentAuth::ScramVerifier(Secret::new("hunter2")))]);
+        let errors = none.renew(&bad).unwrap_err();
+        assert_eq!(errors.len(), 2);
+        assert!(!format!("{errors:?} {}", errors[1]).contains("hunter2"));
+    }
+}
