@@ -13,5 +13,6 @@
     reason = "the doors are closed to the product, not to what looks at it from outside"
 )]
 
+mod dataset;
 mod support;
 mod tidy;

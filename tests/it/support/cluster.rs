@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::LazyLock,
 };
 
 use super::{PASSWORD, free_port, guardian, repository, run, unique};
@@ -24,46 +24,64 @@ pub(crate) struct Database {
     pub(crate) name: String,
 }
 
+/// Both at once: roles belong to the cluster, and two scripts may not alter one role at a time.
+static REFERENCES: LazyLock<(Database, Database)> = LazyLock::new(|| (Cluster::reference("rls"), Cluster::reference("copy")));
+
 /// Tickets in the tests' support desk; `scripts/demo` has 200 000.
 const TICKETS: u32 = 20_000;
 
 impl Cluster {
-    /// The one of this process, started by its first user, with the support desk as a template.
+    /// The one of this process, started by its first user.
     pub(crate) fn shared() -> &'static Self {
-        static SHARED: OnceLock<Cluster> = OnceLock::new();
-        static FILLED: OnceLock<()> = OnceLock::new();
-        let cluster = SHARED.get_or_init(Self::start);
-        FILLED.get_or_init(|| {
-            let desk = cluster.empty_database("desk");
-            let script = repository("scripts/demo-data.sql");
-            run(desk
-                .psql()
-                .args(["-q", "-v", &format!("tickets={TICKETS}"), "-v", &format!("reader_password={PASSWORD}"), "-f"])
-                .arg(script))
-            .ok();
-        });
-        cluster
+        static SHARED: LazyLock<Cluster> = LazyLock::new(Cluster::start);
+        &SHARED
     }
 
     /// The support desk that every test may read and none may change.
     pub(crate) fn desk() -> Database {
-        Database { cluster: Self::shared(), name: "desk".to_owned() }
+        static DESK: LazyLock<Database> = LazyLock::new(Cluster::fresh_desk);
+        DESK.clone()
+    }
+
+    /// What `support_agent` must see, by a role with row-level security and column grants (`reference.sql`).
+    pub(crate) fn row_level_security() -> Database {
+        REFERENCES.0.clone()
+    }
+
+    /// What `support_agent` must see, in tables that hold nothing else (`reference.sql`).
+    pub(crate) fn tenant_copy() -> Database {
+        REFERENCES.1.clone()
     }
 
     /// A support desk of the caller's own.
     pub(crate) fn fresh_desk() -> Database {
-        let cluster = Self::shared();
-        let name = format!("desk_{}", unique());
-        run(cluster.maintenance().psql().args(["-q", "-c", &format!("create database {name} template desk")])).ok();
-        Database { cluster, name }
+        static TEMPLATE: LazyLock<Database> = LazyLock::new(|| {
+            let template = Cluster::shared().database("desk_template", "template1");
+            let script = repository("scripts/demo-data.sql");
+            let variables = ["-v".to_owned(), format!("tickets={TICKETS}"), "-v".to_owned(), format!("reader_password={PASSWORD}")];
+            run(template.psql().arg("-q").args(variables).arg("-f").arg(script)).ok();
+            template
+        });
+        Self::shared().database(&format!("desk_{}", unique()), &TEMPLATE.name)
     }
 
-    fn maintenance(&'static self) -> Database {
-        Database { cluster: self, name: "postgres".to_owned() }
+    fn reference(mode: &str) -> Database {
+        let database = Self::fresh_desk();
+        let variables = [
+            "-v".to_owned(),
+            format!("mode={mode}"),
+            "-v".to_owned(),
+            format!("password={PASSWORD}"),
+            "-v".to_owned(),
+            "tenant=acme".to_owned(),
+        ];
+        run(database.psql().arg("-q").args(variables).arg("-f").arg(repository("tests/it/support/reference.sql"))).ok();
+        database
     }
 
-    fn empty_database(&'static self, name: &str) -> Database {
-        run(self.maintenance().psql().args(["-q", "-c", &format!("create database {name}")])).ok();
+    fn database(&'static self, name: &str, template: &str) -> Database {
+        let maintenance = Database { cluster: self, name: "postgres".to_owned() };
+        maintenance.sql(&format!("create database {name} template {template}"));
         Database { cluster: self, name: name.to_owned() }
     }
 
