@@ -1,5 +1,12 @@
 //! What kind of statement a text is, before anything else looks at it.
 
+use pg_query::protobuf::{DiscardMode, TransactionStmtKind, VariableSetKind};
+
+use super::{
+    parse::{ParseError, parse},
+    tree::{Misread, Node, Tree},
+};
+
 /// One statement, by what pgwicket does with it. Made by [`classify`] from `pg_query`'s tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Statement {
@@ -100,26 +107,284 @@ pub enum Isolation {
     Serializable,
 }
 
-/// Why a text is not one statement.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ParseError {
-    /// PostgreSQL's grammar refuses it: message and 1-based character position.
-    Syntax {
-        /// PostgreSQL's own words.
-        message: String,
-        /// 1-based character position.
-        position: Option<usize>,
-    },
-    /// Deeper than the parser's bound.
-    TooComplex,
-    /// More than one statement in the text.
-    Multiple {
-        /// How many.
-        statements: usize,
-    },
-}
-
 /// Reads the kind of the one statement in `text`.
 pub fn classify(text: &str) -> Result<Statement, ParseError> {
-    if text.trim().is_empty() { Ok(Statement::Empty) } else { Ok(Statement::Read) }
+    parse(text).map(|tree| classify_tree(tree.as_ref()))
+}
+
+/// The kind of a parsed statement.
+pub fn classify_tree(tree: Option<&Tree>) -> Statement {
+    let Some(tree) = tree else { return Statement::Empty };
+    // A field that is not there means a grammar this code was not written for: refused.
+    tree.as_node().and_then(|node| read(node).ok()).unwrap_or_else(|| refused("this statement", RefusedKind::Unsupported))
+}
+
+fn read(node: &Node) -> Result<Statement, Misread> {
+    use RefusedKind::{Administration, Unsupported, Write};
+    Ok(match node.kind {
+        "SelectStmt" => select(node),
+        "TransactionStmt" => transaction(node)?,
+        "VariableSetStmt" => variable_set(node)?,
+        "VariableShowStmt" if node.text("name")? == "all" => Statement::ShowAll,
+        "VariableShowStmt" => Statement::Show(node.text("name")?.to_owned()),
+        "DiscardStmt" => match node.int("target")? {
+            all if all == i64::from(DiscardMode::DiscardAll as i32) => Statement::DiscardAll,
+            plans if plans == i64::from(DiscardMode::DiscardPlans as i32) => Statement::DiscardPart("PLANS"),
+            sequences if sequences == i64::from(DiscardMode::DiscardSequences as i32) => Statement::DiscardPart("SEQUENCES"),
+            temp if temp == i64::from(DiscardMode::DiscardTemp as i32) => Statement::DiscardPart("TEMP"),
+            _ => refused("DISCARD", Unsupported),
+        },
+        "DeallocateStmt" if node.flag("isall")? => Statement::Deallocate(None),
+        "DeallocateStmt" => Statement::Deallocate(Some(node.text("name")?.to_owned())),
+        "InsertStmt" => refused("INSERT", Write),
+        "UpdateStmt" => refused("UPDATE", Write),
+        "DeleteStmt" => refused("DELETE", Write),
+        "MergeStmt" => refused("MERGE", Write),
+        "TruncateStmt" => refused("TRUNCATE", Write),
+        "CopyStmt" if node.flag("is_from")? => refused("COPY FROM", Write),
+        "CopyStmt" => refused("COPY", Unsupported),
+        "ExplainStmt" => refused("EXPLAIN", Unsupported),
+        "PrepareStmt" => refused("PREPARE", Unsupported),
+        "ExecuteStmt" => refused("EXECUTE", Unsupported),
+        "DeclareCursorStmt" => refused("DECLARE CURSOR", Unsupported),
+        "FetchStmt" => refused("FETCH", Unsupported),
+        "ClosePortalStmt" => refused("CLOSE", Unsupported),
+        "LockStmt" => refused("LOCK", Administration),
+        "DoStmt" => refused("DO", Administration),
+        "CallStmt" => refused("CALL", Administration),
+        "ListenStmt" => refused("LISTEN", Administration),
+        "UnlistenStmt" => refused("UNLISTEN", Administration),
+        "NotifyStmt" => refused("NOTIFY", Administration),
+        "LoadStmt" => refused("LOAD", Administration),
+        "ConstraintsSetStmt" => refused("SET CONSTRAINTS", Unsupported),
+        // Everything else of the grammar is DDL or administration; the verb comes from the node's name.
+        other => Statement::Refused(Refused { verb: verb(other), kind: Administration }),
+    })
+}
+
+/// `CreateTableAsStmt` → `CREATE TABLE AS`
+fn verb(kind: &str) -> String {
+    let mut words = String::new();
+    for letter in kind.strip_suffix("Stmt").unwrap_or(kind).chars() {
+        if letter.is_ascii_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.push(letter.to_ascii_uppercase());
+    }
+    match words.as_str() {
+        "CREATE" => "CREATE TABLE".to_owned(),
+        "VIEW" | "INDEX" | "RULE" => format!("CREATE {words}"),
+        _ => words,
+    }
+}
+
+fn refused(verb: &str, kind: RefusedKind) -> Statement {
+    Statement::Refused(Refused { verb: verb.to_owned(), kind })
+}
+
+fn select(node: &Node) -> Statement {
+    let mut found = None;
+    node.each(&mut |inner| {
+        let verb = match inner.kind {
+            "IntoClause" => Some("SELECT INTO"),
+            "LockingClause" => Some("SELECT FOR UPDATE / SHARE"),
+            "InsertStmt" => Some("INSERT in WITH"),
+            "UpdateStmt" => Some("UPDATE in WITH"),
+            "DeleteStmt" => Some("DELETE in WITH"),
+            "MergeStmt" => Some("MERGE in WITH"),
+            // Only what writes is named here; every other kind of node meets the gate's own list.
+            _ => None,
+        };
+        found = found.or(verb);
+    });
+    found.map_or(Statement::Read, |verb| refused(verb, RefusedKind::Write))
+}
+
+fn transaction(node: &Node) -> Result<Statement, Misread> {
+    let kind = node.int("kind")?;
+    let is = |wanted: TransactionStmtKind| kind == i64::from(wanted as i32);
+    let chain = node.flag("chain")?;
+    let savepoint = || node.text("savepoint_name").map(str::to_owned);
+    Ok(if is(TransactionStmtKind::TransStmtBegin) || is(TransactionStmtKind::TransStmtStart) {
+        modes(node.list("options")?)?.map_or_else(|| refused("BEGIN with this mode", RefusedKind::Unsupported), Statement::Begin)
+    } else if is(TransactionStmtKind::TransStmtCommit) {
+        Statement::Commit { chain }
+    } else if is(TransactionStmtKind::TransStmtRollback) {
+        Statement::Rollback { chain }
+    } else if is(TransactionStmtKind::TransStmtSavepoint) {
+        Statement::Savepoint(savepoint()?)
+    } else if is(TransactionStmtKind::TransStmtRelease) {
+        Statement::Release(savepoint()?)
+    } else if is(TransactionStmtKind::TransStmtRollbackTo) {
+        Statement::RollbackTo(savepoint()?)
+    } else {
+        refused("two-phase commit", RefusedKind::Administration)
+    })
+}
+
+/// `None` when a mode is not understood.
+fn modes(options: &[Tree]) -> Result<Option<TransactionModes>, Misread> {
+    let mut modes = TransactionModes::default();
+    for option in options {
+        let Some(option) = option.of_kind("DefElem") else { return Ok(None) };
+        let argument = option.field("arg")?.as_node().map(constant).transpose()?.flatten();
+        match (option.text("defname")?, argument.as_deref()) {
+            ("transaction_isolation", Some("read uncommitted")) => modes.isolation = Some(Isolation::ReadUncommitted),
+            ("transaction_isolation", Some("read committed")) => modes.isolation = Some(Isolation::ReadCommitted),
+            ("transaction_isolation", Some("repeatable read")) => modes.isolation = Some(Isolation::RepeatableRead),
+            ("transaction_isolation", Some("serializable")) => modes.isolation = Some(Isolation::Serializable),
+            ("transaction_read_only", Some(flag)) => modes.read_only = Some(flag != "0"),
+            ("transaction_deferrable", Some(flag)) => modes.deferrable = Some(flag != "0"),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(modes))
+}
+
+fn variable_set(node: &Node) -> Result<Statement, Misread> {
+    let kind = node.int("kind")?;
+    let is = |wanted: VariableSetKind| kind == i64::from(wanted as i32);
+    let name = node.text("name")?.to_ascii_lowercase();
+    let arguments = node.list("args")?;
+    Ok(if is(VariableSetKind::VarSetValue) {
+        let values: Option<Vec<String>> =
+            arguments.iter().map(|item| item.as_node().and_then(|node| constant(node).ok().flatten())).collect();
+        match values {
+            Some(values) => Statement::Set { name, value: Some(values.join(", ")), local: node.flag("is_local")? },
+            None => refused("SET with this value", RefusedKind::Unsupported),
+        }
+    } else if is(VariableSetKind::VarSetDefault) {
+        Statement::Set { name, value: None, local: node.flag("is_local")? }
+    } else if is(VariableSetKind::VarReset) {
+        Statement::Reset(name)
+    } else if is(VariableSetKind::VarResetAll) {
+        Statement::ResetAll
+    } else if is(VariableSetKind::VarSetMulti) && name == "transaction" {
+        modes(arguments)?.map_or_else(|| refused("SET TRANSACTION with this mode", RefusedKind::Unsupported), Statement::SetTransaction)
+    } else if is(VariableSetKind::VarSetMulti) && name == "session characteristics" {
+        let set = modes(arguments)?.map(Statement::SetSessionCharacteristics);
+        set.unwrap_or_else(|| refused("SET SESSION CHARACTERISTICS with this mode", RefusedKind::Unsupported))
+    } else {
+        refused("SET of this form", RefusedKind::Unsupported)
+    })
+}
+
+/// A constant's text as SET reads it: strings as they are, numbers as written, `INTERVAL '...'` its string.
+fn constant(node: &Node) -> Result<Option<String>, Misread> {
+    Ok(match node.kind {
+        "AConst" if node.flag("isnull")? => None,
+        "AConst" => node.field("val")?.as_node().map(constant).transpose()?.flatten(),
+        "Integer" => Some(node.int("ival")?.to_string()),
+        "Float" => Some(node.text("fval")?.to_owned()),
+        "String" => Some(node.text("sval")?.to_owned()),
+        "Boolean" => Some(if node.flag("boolval")? { "on" } else { "off" }.to_owned()),
+        "TypeCast" => node.field("arg")?.as_node().map(constant).transpose()?.flatten(),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(text: &str) -> Statement {
+        classify(text).unwrap()
+    }
+
+    #[test]
+    fn a_statement_that_writes_is_never_a_read() {
+        for text in [
+            "insert into t values (1)",
+            "update t set a = 1",
+            "delete from t",
+            "merge into t using s on true when matched then delete",
+            "truncate t",
+            "copy t from stdin",
+            "select 1 into t",
+            "select * from t for update",
+            "select * from (select * from t for share) s",
+            "with x as (delete from t returning *) select * from x",
+            "select * from (with x as (insert into t values (1) returning 1) select * from x) y",
+            "/* select */ delete from t",
+        ] {
+            assert!(matches!(kind(text), Statement::Refused(Refused { kind: RefusedKind::Write, .. })), "{text}: {:?}", kind(text));
+        }
+        for text in [
+            "create table t(a int)",
+            "drop table t",
+            "grant select on t to x",
+            "do $$begin end$$",
+            "call f()",
+            "vacuum",
+            "alter system set x = 1",
+            "listen x",
+            "lock t",
+            "checkpoint",
+            "prepare transaction 'x'",
+        ] {
+            assert!(
+                matches!(kind(text), Statement::Refused(Refused { kind: RefusedKind::Administration, .. })),
+                "{text}: {:?}",
+                kind(text)
+            );
+        }
+        for text in [
+            "explain analyze delete from t",
+            "copy (select 1) to stdout",
+            "prepare p as delete from t",
+            "execute p",
+            "declare c cursor for select 1",
+        ] {
+            assert!(matches!(kind(text), Statement::Refused(Refused { kind: RefusedKind::Unsupported, .. })), "{text}: {:?}", kind(text));
+        }
+        assert_eq!(kind("create table t(a int)"), refused("CREATE TABLE", RefusedKind::Administration));
+        assert_eq!(kind("create view v as select 1"), refused("CREATE VIEW", RefusedKind::Administration));
+    }
+
+    #[test]
+    fn session_statements_are_read_from_the_tree() {
+        assert_eq!(kind(""), Statement::Empty);
+        assert_eq!(
+            kind(
+                "-- x
+;"
+            ),
+            Statement::Empty
+        );
+        assert_eq!(kind("table t"), Statement::Read);
+        assert_eq!(kind("values (1)"), Statement::Read);
+        assert_eq!(
+            kind("begin isolation level repeatable read, read only, not deferrable"),
+            Statement::Begin(TransactionModes {
+                isolation: Some(Isolation::RepeatableRead),
+                read_only: Some(true),
+                deferrable: Some(false)
+            })
+        );
+        assert_eq!(kind("start transaction"), Statement::Begin(TransactionModes::default()));
+        assert_eq!(kind("commit and chain"), Statement::Commit { chain: true });
+        assert_eq!(kind("end"), Statement::Commit { chain: false });
+        assert_eq!(kind("rollback to savepoint \"A\""), Statement::RollbackTo("A".to_owned()));
+        assert_eq!(
+            kind("set local Work_Mem = '4MB'"),
+            Statement::Set { name: "work_mem".to_owned(), value: Some("4MB".to_owned()), local: true }
+        );
+        assert_eq!(
+            kind("set search_path to a, \"B\""),
+            Statement::Set { name: "search_path".to_owned(), value: Some("a, B".to_owned()), local: false }
+        );
+        assert_eq!(
+            kind("set time zone 'UTC'"),
+            Statement::Set { name: "timezone".to_owned(), value: Some("UTC".to_owned()), local: false }
+        );
+        assert_eq!(kind("set x.y to default"), Statement::Set { name: "x.y".to_owned(), value: None, local: false });
+        assert_eq!(kind("show all"), Statement::ShowAll);
+        assert_eq!(kind("show transaction isolation level"), Statement::Show("transaction_isolation".to_owned()));
+        assert_eq!(kind("reset all"), Statement::ResetAll);
+        assert_eq!(kind("discard all"), Statement::DiscardAll);
+        assert_eq!(
+            kind("set session characteristics as transaction read only"),
+            Statement::SetSessionCharacteristics(TransactionModes { read_only: Some(true), ..TransactionModes::default() })
+        );
+    }
 }

@@ -4,5 +4,9 @@
 
 pub mod catalog;
 mod classify;
+mod parse;
+mod tree;
 
-pub use classify::{Isolation, ParseError, Refused, RefusedKind, Statement, TransactionModes, classify};
+pub use classify::{Isolation, Refused, RefusedKind, Statement, TransactionModes, classify, classify_tree};
+pub use parse::{ParseError, character, parse, parse_select};
+pub use tree::{Misread, Node, Tree};

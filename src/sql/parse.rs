@@ -1,0 +1,124 @@
+//! Text to tree, by PostgreSQL's own grammar.
+
+use super::tree::{self, Node, Tree};
+
+/// Statements longer than this are refused before parsing. Unit: bytes.
+const MAX_TEXT: usize = 1 << 20;
+
+/// Why a text is not one statement.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// PostgreSQL's grammar refuses it.
+    #[error("{message}")]
+    Syntax {
+        /// PostgreSQL's own words.
+        message: String,
+        /// 1-based character position.
+        position: Option<usize>,
+    },
+    /// Deeper or longer than the parser's bounds.
+    #[error("statement is too complex")]
+    TooComplex,
+    /// More than one statement in the text.
+    #[error("cannot run {statements} statements in one message")]
+    Multiple {
+        /// How many.
+        statements: usize,
+    },
+}
+
+/// The one statement in `text`, or `None` when there is none.
+pub fn parse(text: &str) -> Result<Option<Tree>, ParseError> {
+    if text.len() > MAX_TEXT {
+        return Err(ParseError::TooComplex);
+    }
+    let parsed = pg_query::parse(text, pg_query::ParserOptions::DEFAULT).map_err(|error| describe(text, &error))?;
+    match parsed.protobuf.stmts.as_slice() {
+        [] => Ok(None),
+        [statement] => match statement.stmt.as_ref().map(tree::of) {
+            Some(Ok(tree)) => Ok(Some(tree)),
+            Some(Err(_)) | None => Err(ParseError::TooComplex),
+        },
+        several => Err(ParseError::Multiple { statements: several.len() }),
+    }
+}
+
+/// The one SELECT in `text`, as pgwicket itself wrote it.
+pub fn parse_select(text: &str) -> Option<Node> {
+    match parse(text) {
+        Ok(Some(Tree::Node(node))) if node.kind == "SelectStmt" => Some(*node),
+        Ok(_) | Err(_) => None,
+    }
+}
+
+fn describe(text: &str, error: &pg_query::Error) -> ParseError {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the parser's other errors all end in a refusal")]
+    match error {
+        pg_query::Error::Decode(_) => ParseError::TooComplex,
+        pg_query::Error::Parse(message) if message.contains("stack depth") || message.contains("memory exhausted") => {
+            ParseError::TooComplex
+        }
+        pg_query::Error::Parse(message) => ParseError::Syntax { message: message.clone(), position: position(text, message) },
+        pg_query::Error::Conversion(_) => ParseError::Syntax { message: "statement contains a zero byte".to_owned(), position: None },
+        other => ParseError::Syntax { message: other.to_string(), position: None },
+    }
+}
+
+/// The parser's binding drops the position. The grammar stops at the first token that cannot follow, so
+/// the shortest prefix of tokens that fails with the same words ends with that token.
+fn position(text: &str, message: &str) -> Option<usize> {
+    if !message.contains("at or near") {
+        return None;
+    }
+    let tokens = pg_query::scan_tokens(text).ok()?;
+    let fails = |last: usize| -> bool {
+        let end = tokens.get(last).and_then(|token| usize::try_from(token.end).ok()).unwrap_or(0);
+        let Some(prefix) = text.get(..end) else { return false };
+        matches!(pg_query::parse(prefix, pg_query::ParserOptions::DEFAULT), Err(pg_query::Error::Parse(same)) if same == message)
+    };
+    let (mut low, mut high) = (0, tokens.len().checked_sub(1)?);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if fails(middle) { high = middle } else { low = middle + 1 }
+    }
+    let start = usize::try_from(tokens.get(low)?.start).ok()?;
+    fails(low).then(|| character(text, start))
+}
+
+/// The 1-based character position of a byte offset.
+pub fn character(text: &str, byte: usize) -> usize {
+    text.char_indices().take_while(|(at, _)| *at < byte).count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_syntax_error_says_where() {
+        let at = |text: &str| match parse(text) {
+            Err(ParseError::Syntax { position, message }) => (position, message),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(at("selec 1"), (Some(1), "syntax error at or near \"selec\"".to_owned()));
+        assert_eq!(at("select 'é' from +").0, Some(17));
+        assert_eq!(at("select 1 from t where x = = 2 and y = = 3").0, Some(27));
+        assert_eq!(at("select (").0, None);
+    }
+
+    #[test]
+    fn one_text_holds_one_statement() {
+        assert_eq!(parse("select 1; select 2"), Err(ParseError::Multiple { statements: 2 }));
+        assert_eq!(parse(" ; -- nothing\n;"), Ok(None));
+        assert!(parse("select 1;").unwrap().is_some());
+        let deep = format!("select {}1{}", "(select ".repeat(200), ")".repeat(200));
+        assert_eq!(parse(&deep), Err(ParseError::TooComplex));
+    }
+
+    #[test]
+    fn trees_are_equal_wherever_they_stand() {
+        assert_eq!(parse("select a from b where c=1"), parse("select  a\nfrom b /* x */ where ((c = 1))"));
+        assert_ne!(parse("select a from b where c=1"), parse("select a from b where c=2"));
+        assert_ne!(parse("select a from only b"), parse("select a from b"));
+    }
+}
