@@ -3,11 +3,19 @@
 //! Invariant: nothing of a client's SQL is read before [`Accepted`] exists, and only a proof that
 //! `auth` checked makes one.
 
+mod admission;
 mod cancel;
 mod drain;
+mod handshake;
+mod refused;
+mod startup;
+mod tls;
 
+pub use admission::{Admission, HandshakePermit, SessionPermit};
 pub use cancel::{CancelRegistry, CancelSlot, CancelTicket};
 pub use drain::{Drain, DrainWatch};
+pub use handshake::Front;
+pub use tls::{ServerTls, TlsError};
 
 use std::net::SocketAddr;
 
@@ -38,4 +46,6 @@ pub struct Accepted {
     pub drain: DrainWatch,
     /// The peer's address; `None` on a unix socket.
     pub peer: Option<SocketAddr>,
+    /// Its place among the connections; keep it until the session ends.
+    pub permit: SessionPermit,
 }

@@ -1,0 +1,330 @@
+//! From an accepted socket to an [`Accepted`] connection: TLS, startup, authentication, within bounds and a time limit.
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
+use bytes::Buf as _;
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    Accepted, Admission, CancelRegistry, Drain, DrainWatch, HandshakePermit, ServerTls, SessionPermit,
+    refused::Refused,
+    startup::{self, Packet, StartupMessage},
+};
+use crate::{
+    auth::{Binding, Challenge, Logins, Mechanism, Proof, ScramError},
+    types::Principal,
+    wire::{Channel, Header, MessageWriter, Socket},
+};
+
+/// A SASL message, at most. PostgreSQL: `PG_MAX_SASL_MESSAGE_LENGTH`. Unit: bytes.
+const MAX_SASL_MESSAGE: usize = 1024;
+
+/// How long a client that was refused may take to read why.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// What every handshake of the process shares.
+#[derive(Debug)]
+pub struct Front {
+    /// Who may log in; `None` until the first policy is in force.
+    pub logins: ArcSwapOption<Logins>,
+    /// The certificate, when there is one.
+    pub tls: ArcSwapOption<ServerTls>,
+    /// Where cancel keys live.
+    pub cancels: Arc<CancelRegistry>,
+    /// Connection bounds.
+    pub admission: Arc<Admission>,
+    /// Says when the server drains.
+    pub drain: DrainWatch,
+    /// Take connections without TLS from other machines.
+    pub allow_plaintext: bool,
+    /// How long a client may take to authenticate.
+    pub authentication_timeout: Duration,
+}
+
+/// Why there is no session.
+#[derive(Debug)]
+enum End {
+    /// Nothing more to say: the client is gone, or has cancelled something.
+    Quiet(&'static str),
+    /// Told to the client.
+    Refused(Refused),
+    /// The network.
+    Io(io::Error),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        // `Channel::message` reports a length that cannot be as invalid data.
+        if error.kind() == io::ErrorKind::InvalidData {
+            Self::Refused(Refused::malformed("invalid message length"))
+        } else {
+            Self::Io(error)
+        }
+    }
+}
+
+impl From<Refused> for End {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl Front {
+    /// Takes a connection through TLS, startup and authentication. `None`: it ended, and was told why.
+    pub async fn receive(&self, socket: Socket, peer: Option<SocketAddr>, permit: HandshakePermit) -> Option<Accepted> {
+        let deadline = tokio::time::Instant::now() + self.authentication_timeout;
+        let mut arrival = Arrival { front: self, peer, channel: Channel::new(socket), end_point: None, deadline };
+        let mut asked = Asked::default();
+        let outcome = loop {
+            match arrival.first_packets(&mut asked).await {
+                Ok(First::Startup(message)) => break arrival.admit(message).await,
+                Ok(First::Tls(tls)) => match arrival.start_tls(&tls).await {
+                    Ok(under_tls) => arrival = under_tls,
+                    Err(reason) => {
+                        tracing::debug!(peer = ?peer, reason, "connection ended before a session");
+                        return None;
+                    }
+                },
+                Err(end) => break Err(end),
+            }
+        };
+        drop(permit);
+        match outcome {
+            Ok(admitted) => Some(arrival.accepted(admitted)),
+            Err(end) => {
+                arrival.part(end).await;
+                None
+            }
+        }
+    }
+}
+
+/// A connection on its way in.
+struct Arrival<'a> {
+    front: &'a Front,
+    peer: Option<SocketAddr>,
+    channel: Channel,
+    end_point: Option<Arc<[u8]>>,
+    deadline: tokio::time::Instant,
+}
+
+/// Which encryption the client has asked for; each may be asked once.
+#[derive(Default)]
+struct Asked {
+    tls: bool,
+    gss: bool,
+}
+
+/// What comes out of the packets before a StartupMessage.
+enum First {
+    /// TLS was agreed: nothing but a handshake may follow.
+    Tls(Arc<ServerTls>),
+    Startup(StartupMessage),
+}
+
+struct Admitted {
+    startup: startup::Startup,
+    principal: Principal,
+    permit: SessionPermit,
+}
+
+impl Arrival<'_> {
+    /// Startup parameters, then the proof, then a place.
+    async fn admit(&mut self, message: StartupMessage) -> Result<Admitted, End> {
+        if message.negotiate {
+            self.negotiate(&message.protocol_options);
+        }
+        let startup = startup::settle(message.parameters)?;
+        if self.front.drain.now() != Drain::Serving {
+            return Err(Refused::Draining.into());
+        }
+        self.require_privacy()?;
+        let logins = self.front.logins.load_full().ok_or(Refused::Starting)?;
+        if self.front.admission.is_full() {
+            return Err(Refused::TooManyConnections.into());
+        }
+        let proof = self.authenticate(&logins, &startup.user).await?;
+        let wrong = || Refused::Scram { error: ScramError::WrongProof, user: startup.user.clone() };
+        let (principal, max_connections) = logins.principal(&startup.user, &proof).ok_or_else(wrong)?;
+        let permit = self.front.admission.session(&principal.agent, max_connections)?;
+        authentication(&mut self.channel, 12, |message| message.bytes(proof.server_final.as_bytes()));
+        authentication(&mut self.channel, 0, |message| message);
+        Ok(Admitted { startup, principal, permit })
+    }
+
+    /// Answers requests for encryption until the StartupMessage comes.
+    async fn first_packets(&mut self, asked: &mut Asked) -> Result<First, End> {
+        loop {
+            match self.packet().await? {
+                Packet::Startup(message) => return Ok(First::Startup(message)),
+                Packet::Cancel { process_id, secret } => {
+                    let found = self.front.cancels.cancel(process_id, secret);
+                    metrics::counter!("pgwicket_cancel_requests_total", "matched" => if found { "yes" } else { "no" }).increment(1);
+                    return Err(End::Quiet("cancel request"));
+                }
+                Packet::Tls if !asked.tls => {
+                    asked.tls = true;
+                    let tls = self.front.tls.load_full().filter(|_| matches!(self.channel.socket(), Socket::Tcp(_)));
+                    let Some(tls) = tls else {
+                        self.reply(b'N').await?;
+                        continue;
+                    };
+                    self.reply(b'S').await?;
+                    return Ok(First::Tls(tls));
+                }
+                Packet::Gss if !asked.gss => {
+                    asked.gss = true;
+                    self.reply(b'N').await?;
+                }
+                Packet::Tls | Packet::Gss => return Err(Refused::malformed("encryption was asked for twice").into()),
+            }
+        }
+    }
+
+    /// One packet without a tag: length, then body.
+    async fn packet(&mut self) -> Result<Packet, End> {
+        loop {
+            let incoming = self.channel.incoming();
+            if let Some((length, _)) = incoming.split_first_chunk::<4>() {
+                let body = usize::try_from(i32::from_be_bytes(*length)).ok().and_then(|length| length.checked_sub(4));
+                let body = body.filter(|body| (4..=startup::MAX_PACKET).contains(body));
+                let body = body.ok_or(Refused::malformed("invalid length of startup packet"))?;
+                if incoming.len() >= body + 4 {
+                    incoming.advance(4);
+                    return Ok(startup::decode(&incoming.split_to(body))?);
+                }
+            }
+            self.fill().await?;
+        }
+    }
+
+    /// The TLS handshake. A failure leaves nothing to talk over.
+    async fn start_tls(self, tls: &ServerTls) -> Result<Self, &'static str> {
+        let (socket, early) = self.channel.into_parts();
+        if !early.is_empty() {
+            // Whoever sent these could read the line; they must not count as sent under TLS (CVE-2021-23214).
+            return Err("bytes before the TLS handshake");
+        }
+        let Socket::Tcp(stream) = socket else { return Err("TLS over something else than TCP") };
+        let accepting = TlsAcceptor::from(tls.config()).accept(stream);
+        let stream = within(self.deadline, accepting).await.map_err(|_timeout| "TLS handshake timed out")?;
+        let stream = stream.map_err(|error| {
+            tracing::info!(peer = ?self.peer, %error, "TLS handshake failed");
+            "TLS handshake failed"
+        })?;
+        Ok(Self { channel: Channel::new(Socket::TlsServer(Box::new(stream))), end_point: tls.end_point(), ..self })
+    }
+
+    /// Plaintext only where nobody is in between, unless the operator said otherwise.
+    fn require_privacy(&self) -> Result<(), Refused> {
+        let local = self.peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback());
+        let private = matches!(self.channel.socket(), Socket::TlsServer(_)) || local || self.front.allow_plaintext;
+        if private { Ok(()) } else { Err(Refused::Plaintext) }
+    }
+
+    /// NegotiateProtocolVersion: we speak 3.0 and none of the options.
+    fn negotiate(&mut self, options: &[String]) {
+        let count = i32::try_from(options.len()).unwrap_or(i32::MAX);
+        let message = MessageWriter::new(self.channel.outgoing(), b'v').int32(3 << 16).int32(count);
+        options.iter().fold(message, |message, option| message.string(option)).finish();
+    }
+
+    async fn authenticate(&mut self, logins: &Logins, user: &str) -> Result<Proof, End> {
+        let end_point = self.end_point.clone();
+        let binding = Binding { end_point: end_point.as_deref() };
+        authentication(&mut self.channel, 10, |message| {
+            let message = if binding.end_point.is_some() { message.string(Mechanism::ScramSha256Plus.name()) } else { message };
+            message.string(Mechanism::ScramSha256.name()).byte(0)
+        });
+        let refused = |error| Refused::Scram { error, user: user.to_owned() };
+
+        let initial = self.sasl_response().await?;
+        let (mechanism, response) = initial_response(&initial)?;
+        let mechanism = Mechanism::chosen(mechanism, binding).ok_or(Refused::Mechanism)?;
+        let nonce = BASE64.encode(rand::random::<[u8; 18]>());
+        let challenge = Challenge::begin(mechanism, response, binding, logins.verifier_of(user), &nonce).map_err(refused)?;
+
+        authentication(&mut self.channel, 11, |message| message.bytes(challenge.server_first().as_bytes()));
+        let last = self.sasl_response().await?;
+        Ok(challenge.verify(&last).map_err(refused)?)
+    }
+
+    /// Sends what is queued and reads one `p` message.
+    async fn sasl_response(&mut self) -> Result<Vec<u8>, End> {
+        within(self.deadline, self.channel.flush()).await??;
+        let message = within(self.deadline, self.channel.message(MAX_SASL_MESSAGE)).await??;
+        let header = message.ok_or(End::Quiet("client left during authentication"))?;
+        if header.tag != b'p' {
+            return Err(Refused::UnexpectedMessage { tag: header.tag }.into());
+        }
+        let mut message = self.channel.incoming().split_to(header.total());
+        message.advance(Header::SIZE);
+        Ok(message.to_vec())
+    }
+
+    async fn reply(&mut self, byte: u8) -> Result<(), End> {
+        self.channel.outgoing().extend_from_slice(&[byte]);
+        Ok(within(self.deadline, self.channel.flush()).await??)
+    }
+
+    async fn fill(&mut self) -> Result<(), End> {
+        if within(self.deadline, self.channel.fill()).await?? == 0 { Err(End::Quiet("client left")) } else { Ok(()) }
+    }
+
+    /// Says why there is no session.
+    async fn part(mut self, end: End) {
+        match end {
+            End::Quiet(reason) => tracing::debug!(peer = ?self.peer, reason, "connection ended before a session"),
+            End::Io(error) => tracing::debug!(peer = ?self.peer, %error, "connection lost before a session"),
+            End::Refused(refused) => {
+                metrics::counter!("pgwicket_connections_refused_total", "sqlstate" => refused.sqlstate()).increment(1);
+                tracing::info!(peer = ?self.peer, sqlstate = refused.sqlstate(), reason = %refused, "connection refused");
+                refused.write(self.channel.outgoing());
+                // A client that does not read loses the message, not our time.
+                drop(tokio::time::timeout(PARTING, self.channel.flush()).await);
+            }
+        }
+    }
+
+    fn accepted(self, admitted: Admitted) -> Accepted {
+        let secret_key = rand::random();
+        let (process_id, cancel) = self.front.cancels.register(secret_key);
+        let Admitted { startup, principal, permit } = admitted;
+        Accepted {
+            channel: self.channel,
+            principal,
+            parameters: startup.settings,
+            database: startup.database,
+            process_id,
+            secret_key,
+            cancel,
+            drain: self.front.drain.clone(),
+            peer: self.peer,
+            permit,
+        }
+    }
+}
+
+async fn within<T>(deadline: tokio::time::Instant, future: impl Future<Output = T>) -> Result<T, Refused> {
+    tokio::time::timeout_at(deadline, future).await.map_err(|_elapsed| Refused::Timeout)
+}
+
+/// Queues an authentication request of this kind.
+fn authentication<'a>(channel: &'a mut Channel, kind: i32, body: impl FnOnce(MessageWriter<'a>) -> MessageWriter<'a>) {
+    body(MessageWriter::new(channel.outgoing(), b'R').int32(kind)).finish();
+}
+
+/// SASLInitialResponse: mechanism, length of the response, the response.
+fn initial_response(body: &[u8]) -> Result<(&str, &[u8]), Refused> {
+    let malformed = || Refused::malformed("malformed SASL initial response");
+    let end = body.iter().position(|byte| *byte == 0).ok_or_else(malformed)?;
+    let (name, rest) = body.split_at(end);
+    let (length, response) = rest.split_first_chunk::<5>().ok_or_else(malformed)?;
+    let [_, length @ ..] = *length;
+    if usize::try_from(i32::from_be_bytes(length)) != Ok(response.len()) {
+        return Err(malformed());
+    }
+    Ok((std::str::from_utf8(name).map_err(|_position| malformed())?, response))
+}

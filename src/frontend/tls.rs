@@ -1,0 +1,55 @@
+//! TLS for clients: the certificate, its channel binding, the handshake.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+
+use crate::auth;
+
+/// A certificate with its key, ready for handshakes. Replaced as a whole on reload.
+#[derive(Debug)]
+pub struct ServerTls {
+    config: Arc<ServerConfig>,
+    end_point: Option<Arc<[u8]>>,
+}
+
+/// A certificate or key that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The certificate file.
+    #[error("the TLS certificate file is not PEM certificates")]
+    Certificate(#[source] rustls_pki_types::pem::Error),
+    /// The key file.
+    #[error("the TLS key file is not a PEM private key")]
+    Key(#[source] rustls_pki_types::pem::Error),
+    /// They do not fit, or the algorithm is not supported.
+    #[error("the TLS certificate and key cannot be used together")]
+    Rejected(#[source] rustls::Error),
+}
+
+impl ServerTls {
+    /// TLS 1.2 and 1.3 with this chain (the server's certificate first) and key, both PEM.
+    pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates).collect::<Result<_, _>>().map_err(TlsError::Certificate)?;
+        let leaf = chain.first().ok_or(TlsError::Certificate(rustls_pki_types::pem::Error::NoItemsFound))?;
+        let end_point = auth::tls_server_end_point(leaf).map(Arc::from);
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(TlsError::Key)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(TlsError::Rejected)?;
+        let mut config = builder.with_no_client_auth().with_single_cert(chain, key).map_err(TlsError::Rejected)?;
+        // The protocol id that libpq 17 and later offer.
+        config.alpn_protocols = vec![b"postgresql".to_vec()];
+        Ok(Self { config: Arc::new(config), end_point })
+    }
+
+    /// For `tokio_rustls`.
+    pub(super) fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// Channel binding data; `None` where clients could not compute it, and PLUS is not offered.
+    pub(super) fn end_point(&self) -> Option<Arc<[u8]>> {
+        self.end_point.clone()
+    }
+}
