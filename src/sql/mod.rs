@@ -2,6 +2,7 @@
 //! May use: `types`. Never: I/O, clocks, randomness, logging, policy.
 //! Invariant: nothing about a PostgreSQL statement is read from any parser but `pg_query`.
 
+pub mod allow;
 pub mod catalog;
 mod classify;
 mod parse;
