@@ -10,7 +10,7 @@ use crate::sql::catalog::Oid;
 /// Stands for every enum type (`anyenum`): both operands of the same enum, or one of them an untyped literal.
 pub const ANY_ENUM: Oid = 3500;
 
-/// The built-in types that the file names, with their OIDs (pg_type.dat).
+/// The built-in types that the file names, with their OIDs (`pg_type.dat`).
 const TYPES: &[(&str, Oid)] = &[
     ("int8", 20),
     ("int2", 21),
