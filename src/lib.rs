@@ -8,6 +8,7 @@ pub mod auth;
 pub mod cli;
 pub mod frontend;
 pub mod govern;
+pub mod journal;
 pub mod policy;
 pub mod sql;
 pub mod types;

@@ -1,0 +1,282 @@
+//! The thread that makes a lane's entries durable, and the lane's figures.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use super::error::JournalError;
+
+/// Figures of a lane since its process opened it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneStatus {
+    /// Entries written.
+    pub entries: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Appends and syncs that failed.
+    pub errors: u64,
+    /// Bytes written but not yet synced: what a power loss could take.
+    pub unsynced_bytes: u64,
+}
+
+/// Reads a lane's figures from any thread.
+#[derive(Debug, Clone)]
+pub struct Gauge(pub(super) Arc<Figures>);
+
+impl Gauge {
+    /// The figures now.
+    pub fn status(&self) -> LaneStatus {
+        let synced = self.0.synced_bytes.load(Ordering::Relaxed);
+        let bytes = self.0.bytes.load(Ordering::Relaxed);
+        LaneStatus {
+            entries: self.0.entries.load(Ordering::Relaxed),
+            bytes,
+            errors: self.0.errors.load(Ordering::Relaxed),
+            unsynced_bytes: bytes.saturating_sub(synced),
+        }
+    }
+}
+
+/// What lane and sync thread tell each other. Only the lane adds entries and bytes.
+#[derive(Debug, Default)]
+pub(super) struct Figures {
+    pub(super) entries: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    pub(super) errors: AtomicU64,
+    /// Sequence of the last entry written; stored after everything about it.
+    pub(super) written: AtomicU64,
+    synced_bytes: AtomicU64,
+    failed: AtomicBool,
+}
+
+/// How far a lane is durable.
+#[derive(Debug, Clone)]
+struct Synced {
+    sequence: u64,
+    failed: Option<Arc<str>>,
+}
+
+enum Wake {
+    /// Someone waits.
+    Now,
+    /// The lane goes on in this file.
+    File(Arc<File>),
+    /// The lane wrote everything again after a failed sync, and synced it itself.
+    Healed,
+    /// Sync for the last time.
+    Stop,
+}
+
+/// The lane's end of its sync thread.
+#[derive(Debug)]
+pub(super) struct Syncer {
+    wake: mpsc::Sender<Wake>,
+    synced: watch::Receiver<Synced>,
+    thread: Option<thread::JoinHandle<()>>,
+    /// Segments left behind that may not be synced yet, with the sequence of their last entry.
+    behind: Vec<(u64, Arc<File>)>,
+    figures: Arc<Figures>,
+}
+
+impl Syncer {
+    /// Starts the thread. `sequence` is already durable.
+    pub(super) fn start(
+        directory: &Path,
+        lane: u16,
+        file: Arc<File>,
+        sequence: u64,
+        interval: Duration,
+        figures: Arc<Figures>,
+    ) -> Result<Self, JournalError> {
+        let head_path = directory.join(HEAD);
+        let head =
+            File::options().create(true).truncate(false).write(true).open(&head_path).map_err(JournalError::io("open", &head_path))?;
+        let (wake, woken) = mpsc::channel();
+        let (publish, synced) = watch::channel(Synced { sequence, failed: None });
+        let directory = directory.to_path_buf();
+        let worker = Worker { woken, publish, figures: figures.clone(), files: vec![file], head, directory, interval, sequence };
+        let thread = thread::Builder::new()
+            .name(format!("journal-{lane}"))
+            .spawn(move || worker.run())
+            .map_err(JournalError::io("start the sync thread of", &head_path))?;
+        Ok(Self { wake, synced, thread: Some(thread), behind: Vec::new(), figures })
+    }
+
+    /// The lane rotated: `last` is the sequence of the old file's last entry.
+    pub(super) fn rotated(&mut self, last: u64, old: Arc<File>, new: Arc<File>) {
+        let durable = self.synced.borrow().sequence;
+        self.behind.retain(|(sequence, _)| *sequence > durable);
+        self.behind.push((last, old));
+        self.tell(Wake::File(new));
+    }
+
+    /// Whether a sync failed since the lane was last whole.
+    pub(super) fn failed(&self) -> Option<JournalError> {
+        if !self.figures.failed.load(Ordering::Acquire) {
+            return None;
+        }
+        let reason = self.synced.borrow().failed.clone().unwrap_or_else(|| "unknown".into());
+        Some(JournalError::Sync { reason })
+    }
+
+    /// After a failed sync the kernel may call pages clean that never reached the disk: writes every unsynced file
+    /// again from what the page cache holds, and syncs.
+    pub(super) fn heal(&mut self, current: &File) -> io::Result<()> {
+        let durable = self.synced.borrow().sequence;
+        self.behind.retain(|(sequence, _)| *sequence > durable);
+        for file in self.behind.iter().map(|(_, file)| &**file).chain([current]) {
+            write_again(file)?;
+        }
+        self.behind.clear();
+        self.tell(Wake::Healed);
+        self.figures.failed.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Waits until the entry with this sequence number is durable. Borrows nothing.
+    pub(super) fn durable(&self, sequence: u64) -> impl Future<Output = Result<(), JournalError>> + use<> {
+        let mut synced = self.synced.clone();
+        if synced.borrow().sequence < sequence {
+            self.tell(Wake::Now);
+        }
+        async move {
+            let gone = |_| JournalError::Sync { reason: "the sync thread stopped".into() };
+            let state = synced.wait_for(|state| state.sequence >= sequence || state.failed.is_some()).await.map_err(gone)?;
+            match &state.failed {
+                Some(reason) if state.sequence < sequence => Err(JournalError::Sync { reason: reason.clone() }),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    /// Syncs and ends the thread.
+    pub(super) fn stop(&mut self) {
+        self.tell(Wake::Stop);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the journal's sync thread panicked");
+        }
+    }
+
+    fn tell(&self, wake: Wake) {
+        if self.wake.send(wake).is_err() {
+            tracing::error!("the journal's sync thread is gone");
+            self.figures.failed.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// The file that says how far a lane was known to be durable: a lane that ends before it has lost entries.
+pub(super) const HEAD: &str = "head";
+
+/// The sequence number in a lane's head file; 0 when there is none.
+pub(super) fn read_head(lane_directory: &Path) -> u64 {
+    let text = std::fs::read(lane_directory.join(HEAD)).unwrap_or_default();
+    std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+struct Worker {
+    woken: mpsc::Receiver<Wake>,
+    publish: watch::Sender<Synced>,
+    figures: Arc<Figures>,
+    /// Oldest first; the last is the current one.
+    files: Vec<Arc<File>>,
+    head: File,
+    directory: PathBuf,
+    interval: Duration,
+    sequence: u64,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let mut stop = false;
+        while !stop {
+            let mut next = self.woken.recv_timeout(self.interval);
+            // Read before the channel is drained: the file of every entry counted here is known below.
+            let (written, bytes) = (self.figures.written.load(Ordering::Acquire), self.figures.bytes.load(Ordering::Relaxed));
+            loop {
+                match next {
+                    Ok(Wake::Now) => {}
+                    Ok(Wake::File(file)) => self.files.push(file),
+                    Ok(Wake::Healed) => self.publish.send_modify(|state| state.failed = None),
+                    Ok(Wake::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => stop = true,
+                    Err(mpsc::RecvTimeoutError::Timeout) => break,
+                }
+                if stop {
+                    break;
+                }
+                next = self.woken.try_recv().map_err(|_| mpsc::RecvTimeoutError::Timeout);
+            }
+            let failed = self.publish.borrow().failed.is_some();
+            if written > self.sequence && !failed {
+                self.sync(written, bytes);
+            }
+        }
+    }
+
+    fn sync(&mut self, written: u64, bytes: u64) {
+        match self.sync_files() {
+            Ok(()) => {
+                self.sequence = written;
+                self.figures.synced_bytes.store(bytes, Ordering::Relaxed);
+                if let Err(error) = self.head.write_all_at(format!("{written:020}\n").as_bytes(), 0) {
+                    tracing::warn!(%error, "the journal's head file cannot be written");
+                }
+                self.publish.send_modify(|state| state.sequence = written);
+            }
+            Err(error) => {
+                tracing::error!(%error, directory = %self.directory.display(), "the journal cannot be synced");
+                self.figures.errors.fetch_add(1, Ordering::Relaxed);
+                let reason: Arc<str> = error.to_string().into();
+                self.publish.send_modify(|state| state.failed = Some(reason));
+                self.figures.failed.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    fn sync_files(&mut self) -> io::Result<()> {
+        for file in &self.files {
+            sync_linked(file)?;
+        }
+        if self.files.len() > 1 {
+            File::open(&self.directory)?.sync_all()?;
+            let current = self.files.pop();
+            self.files.clear();
+            self.files.extend(current);
+        }
+        Ok(())
+    }
+}
+
+/// Syncs a file that must still have a name: evidence in a deleted file is no evidence.
+fn sync_linked(file: &File) -> io::Result<()> {
+    if file.metadata()?.nlink() == 0 {
+        return Err(io::Error::other("the segment file was deleted"));
+    }
+    file.sync_data()
+}
+
+fn write_again(file: &File) -> io::Result<()> {
+    let mut piece = vec![0; 1 << 20];
+    let mut offset = 0;
+    loop {
+        let length = file.read_at(&mut piece, offset)?;
+        let Some(bytes) = piece.get(..length).filter(|bytes| !bytes.is_empty()) else { break };
+        file.write_all_at(bytes, offset)?;
+        offset += length as u64;
+    }
+    sync_linked(file)
+}
