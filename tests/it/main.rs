@@ -14,5 +14,6 @@
 )]
 
 mod dataset;
+mod drivers;
 mod support;
 mod tidy;
