@@ -15,5 +15,6 @@
 
 mod dataset;
 mod drivers;
+mod oracle;
 mod support;
 mod tidy;

@@ -5,11 +5,13 @@ mod guardian;
 mod login;
 mod pgwicket;
 mod program;
+mod wire;
 
 pub(crate) use cluster::{Cluster, Database};
 pub(crate) use login::Login;
 pub(crate) use pgwicket::Pgwicket;
 pub(crate) use program::{Output, repository, run};
+pub(crate) use wire::Wire;
 
 use std::{
     net::TcpListener,

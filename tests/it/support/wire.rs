@@ -1,0 +1,121 @@
+//! A client that shows every message: blocking, plaintext, no cleverness.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::TcpStream,
+    time::Duration,
+};
+
+use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
+
+use super::{Login, PASSWORD};
+
+/// A message from the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) tag: u8,
+    pub(crate) body: Vec<u8>,
+}
+
+/// A logged-in connection.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    stream: TcpStream,
+}
+
+impl Message {
+    /// The zero-terminated strings of the body (ParameterStatus, CommandComplete).
+    pub(crate) fn strings(&self) -> Vec<String> {
+        self.body.split(|byte| *byte == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect()
+    }
+
+    /// A field of an ErrorResponse or NoticeResponse.
+    pub(crate) fn field(&self, code: char) -> Option<String> {
+        self.strings().into_iter().find_map(|field| field.strip_prefix(code).map(str::to_owned))
+    }
+}
+
+impl Wire {
+    /// Connects and logs in by SCRAM-SHA-256.
+    pub(crate) fn connect(login: &Login) -> io::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", login.port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        let mut wire = Self { stream };
+        let parameters = format!("user\0{}\0database\0{}\0application_name\0wire\0\0", login.user, login.database);
+        let mut startup = vec![0, 3, 0, 0];
+        startup.extend(parameters.as_bytes());
+        wire.send_untagged(&startup)?;
+        wire.authenticate()?;
+        wire.until_ready()?;
+        Ok(wire)
+    }
+
+    /// A simple query: every message up to ReadyForQuery, which is the last.
+    pub(crate) fn simple(&mut self, text: &str) -> io::Result<Vec<Message>> {
+        self.send(b'Q', format!("{text}\0").as_bytes())?;
+        self.until_ready()
+    }
+
+    /// Sends one message.
+    pub(crate) fn send(&mut self, tag: u8, body: &[u8]) -> io::Result<()> {
+        let mut message = vec![tag];
+        message.extend(u32::try_from(body.len() + 4).unwrap().to_be_bytes());
+        message.extend(body);
+        self.stream.write_all(&message)
+    }
+
+    /// Receives one message.
+    pub(crate) fn receive(&mut self) -> io::Result<Message> {
+        let mut header = [0; 5];
+        self.stream.read_exact(&mut header)?;
+        let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
+        let mut body = vec![0; length - 4];
+        self.stream.read_exact(&mut body)?;
+        Ok(Message { tag: header[0], body })
+    }
+
+    /// Receives up to and with ReadyForQuery.
+    pub(crate) fn until_ready(&mut self) -> io::Result<Vec<Message>> {
+        let mut messages = Vec::new();
+        loop {
+            let message = self.receive()?;
+            let last = message.tag == b'Z';
+            messages.push(message);
+            if last {
+                return Ok(messages);
+            }
+        }
+    }
+
+    fn send_untagged(&mut self, body: &[u8]) -> io::Result<()> {
+        let mut message = u32::try_from(body.len() + 4).unwrap().to_be_bytes().to_vec();
+        message.extend(body);
+        self.stream.write_all(&message)
+    }
+
+    fn authenticate(&mut self) -> io::Result<()> {
+        let mut scram = ScramSha256::new(PASSWORD.as_bytes(), ChannelBinding::unsupported());
+        loop {
+            let message = self.receive()?;
+            let kind = message.body.get(..4).map(|kind| kind[3]);
+            let data = message.body.get(4..).unwrap_or_default();
+            match (message.tag, kind) {
+                (b'R', Some(10)) => {
+                    let mut first = format!("{SCRAM_SHA_256}\0").into_bytes();
+                    first.extend(u32::try_from(scram.message().len()).unwrap().to_be_bytes());
+                    first.extend(scram.message());
+                    self.send(b'p', &first)?;
+                }
+                (b'R', Some(11)) => {
+                    scram.update(data)?;
+                    let answer = scram.message().to_vec();
+                    self.send(b'p', &answer)?;
+                }
+                (b'R', Some(12)) => scram.finish(data)?,
+                (b'R', Some(0)) => return Ok(()),
+                _ => return Err(io::Error::other(format!("login refused: {}", message.strings().join(" ")))),
+            }
+        }
+    }
+}
