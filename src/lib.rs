@@ -10,6 +10,7 @@ pub mod frontend;
 pub mod govern;
 pub mod journal;
 pub mod policy;
+pub mod source;
 pub mod sql;
 pub mod types;
 pub mod wire;

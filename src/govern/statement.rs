@@ -136,3 +136,25 @@ pub enum SessionValue {
     /// `current_setting(name)`: a virtual setting, NULL when unknown.
     Setting(Box<str>),
 }
+
+#[cfg(test)]
+impl GovernedStatement {
+    /// A permit for tests of the rooms that forward one; not in any build that ships.
+    pub(crate) fn for_tests(text: &str, parameter_types: &[Oid], appended: Vec<Appended>) -> std::sync::Arc<Self> {
+        std::sync::Arc::new(Self {
+            text: text.into(),
+            source: "test".parse().expect("a source name"),
+            client_parameters: parameter_types.len() - appended.len(),
+            parameter_types: parameter_types.to_vec(),
+            appended,
+            relations: Vec::new(),
+            limit: RowLimit { rows: None, bytes: None, on_limit: crate::policy::OnLimit::Error },
+            evidence: EvidenceRows::Digest,
+            fenced: true,
+            fingerprint: "0000000000000000".into(),
+            epoch: PolicyEpoch(0),
+            policy_digest: Digest([0; 32]),
+            rules: Vec::new(),
+        })
+    }
+}

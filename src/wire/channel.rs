@@ -1,27 +1,34 @@
 //! A socket with the bytes read but not yet used, and the bytes queued but not yet sent.
 
-use std::io;
+use std::{
+    future::{Future as _, poll_fn},
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+};
 
-use bytes::BytesMut;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 
 use super::{FrameError, Header, Socket, frame};
 
 /// Read at most this much at once, so that one busy connection does not hold a large buffer.
 const READ_CHUNK: usize = 64 * 1024;
 
-/// A buffered connection. Nothing here waits but [`Channel::fill`], [`Channel::flush`] and [`Channel::write_through`].
+/// A buffered connection. Nothing here waits but the `async` functions.
 #[derive(Debug)]
 pub struct Channel {
     socket: Socket,
     incoming: BytesMut,
     outgoing: BytesMut,
+    /// Bytes were handed to the socket since its last flush: a TLS socket may still hold them.
+    unflushed: bool,
 }
 
 impl Channel {
     /// A channel with empty buffers.
     pub fn new(socket: Socket) -> Self {
-        Self { socket, incoming: BytesMut::new(), outgoing: BytesMut::new() }
+        Self { socket, incoming: BytesMut::new(), outgoing: BytesMut::new(), unflushed: false }
     }
 
     /// The socket, and what was read from it but not used (a caller that starts TLS must refuse such bytes).
@@ -88,5 +95,78 @@ impl Channel {
             self.socket.write_all_buf(&mut self.outgoing).await?;
         }
         self.socket.write_all(bytes).await
+    }
+
+    /// As [`Channel::fill`], and meanwhile sends what is queued: two peers with full buffers never wait on each
+    /// other. An error of sending is not told here: reading says how the connection ended. Cancel safe.
+    pub async fn exchange(&mut self) -> io::Result<usize> {
+        poll_fn(|cx| {
+            if let Poll::Ready(Err(_)) = self.poll_send(cx) {
+                self.outgoing.clear();
+            }
+            self.poll_fill(cx)
+        })
+        .await
+    }
+
+    /// Sends all that is queued, reading meanwhile what the peer sends. Returns early, with the rest still queued
+    /// for [`Channel::exchange`], at the end of the stream or when `unread` bytes wait to be used. Cancel safe.
+    pub async fn send(&mut self, unread: usize) -> io::Result<()> {
+        poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(sent) = self.poll_send(cx) {
+                    return Poll::Ready(sent);
+                }
+                if self.incoming.len() >= unread {
+                    return Poll::Ready(Ok(()));
+                }
+                match self.poll_fill(cx) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    /// Reads what is there without waiting; `None` when nothing is.
+    pub fn fill_now(&mut self) -> Option<io::Result<usize>> {
+        match self.poll_fill(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(read) => Some(read),
+            Poll::Pending => None,
+        }
+    }
+
+    /// Sends what the socket takes without waiting, for a farewell nobody waits for. Says whether all was taken.
+    pub fn send_now(&mut self) -> bool {
+        matches!(self.poll_send(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        pin!(self.fill()).poll(cx)
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outgoing.is_empty() {
+            match Pin::new(&mut self.socket).poll_write(cx, &self.outgoing) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => {
+                    self.outgoing.advance(written);
+                    self.unflushed = true;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        if self.unflushed {
+            match Pin::new(&mut self.socket).poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                other @ (Poll::Ready(Err(_)) | Poll::Pending) => return other,
+            }
+        }
+        self.outgoing.clear();
+        Poll::Ready(Ok(()))
     }
 }

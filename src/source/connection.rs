@@ -1,0 +1,362 @@
+//! A connection to the source and the queue of typed messages: what can be asked of it, and nothing else.
+
+use std::{collections::VecDeque, rc::Rc, sync::Arc};
+
+use crate::{
+    govern::GovernedStatement,
+    sql::catalog::Oid,
+    wire::{Channel, MessageWriter},
+};
+
+use super::{
+    BindParameters, CancelToken, Setting, Settings, SourceError, TransactionCommand, TransactionStatus,
+    cancel::CancelTarget,
+    statements::{self, Number, Preparation, Statements},
+};
+
+/// The portal that control and settings run in. Every other name, the empty one too, is the caller's.
+const OWN_PORTAL: &str = "pgwicket";
+
+/// One text for every setting, so that it is prepared once.
+const SET_CONFIG: &str = "SELECT pg_catalog.set_config($1, $2, false)";
+const TEXT: Oid = 25;
+
+/// Unread bytes above which [`Connection::send`] leaves the rest of its work to [`Connection::next`].
+const UNREAD: usize = 1024 * 1024;
+
+/// What a queued message will be answered with, in the order of the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expect {
+    /// No message: what was asked for is there already.
+    Held,
+    /// ParseComplete of a numbered statement, or (`None`) of the unnamed one; told to the caller or not.
+    Parse { number: Option<Number>, told: bool },
+    /// CloseComplete of a statement the room gave up.
+    Discard(Number),
+    /// An answer with this tag that nobody is told of.
+    Step(u8),
+    /// BindComplete.
+    Bind,
+    /// CloseComplete of a caller's portal.
+    Close,
+    /// ParameterDescription, then as [`Self::RowDescription`].
+    DescribeStatement,
+    /// RowDescription or NoData.
+    RowDescription,
+    /// DataRow, then CommandComplete, EmptyQueryResponse or PortalSuspended.
+    Execute,
+    /// CommandComplete of a transaction command.
+    Control,
+    /// The row and CommandComplete of a setting.
+    Setting,
+    /// ReadyForQuery.
+    Sync,
+}
+
+/// A connection to the source, reached only through a [`super::Lease`].
+///
+/// Messages are queued by the methods here, go out with [`Self::send`], and are answered by [`Self::next`] in the
+/// order of the queue. After an ErrorResponse the answers up to the next Sync do not come, as the protocol has it.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) channel: Channel,
+    /// Bytes at the start of the incoming buffer that the last event lent out.
+    pub(super) lent: usize,
+    /// Bytes of a DataRow that are still to come, when it is passed on in pieces.
+    pub(super) rest_of_row: usize,
+    pub(super) expected: VecDeque<Expect>,
+    /// An error came and the Sync that ends the skipping is not queued yet: what is queued meanwhile is not sent.
+    pub(super) skipping: bool,
+    pub(super) poisoned: bool,
+    pub(super) status: TransactionStatus,
+    pub(super) statements: Statements,
+    /// What the unnamed statement is, and the segment of its Parse.
+    pub(super) unnamed: Option<(Arc<GovernedStatement>, u64)>,
+    /// Statements whose Close was skipped by an error.
+    pub(super) undiscarded: Vec<Number>,
+    /// Syncs queued so far.
+    pub(super) segment: u64,
+    /// The settings in force; `None` when a rollback may have taken some back.
+    pub(super) settings: Option<Rc<Settings>>,
+    /// Settings were applied in the transaction, or the segment, that is not over.
+    pub(super) settings_revocable: bool,
+    pub(super) cancel: Arc<CancelTarget>,
+    /// `server_version_num`.
+    pub(super) server_version: u32,
+    /// `is_superuser` as the server reported it.
+    pub(super) superuser: bool,
+}
+
+impl Connection {
+    /// A connection that has been through startup and is idle.
+    pub(super) fn new(channel: Channel, cancel: Arc<CancelTarget>, settings: Rc<Settings>) -> Self {
+        Self {
+            channel,
+            lent: 0,
+            rest_of_row: 0,
+            expected: VecDeque::with_capacity(32),
+            skipping: false,
+            poisoned: false,
+            status: TransactionStatus::Idle,
+            statements: Statements::default(),
+            unnamed: None,
+            undiscarded: Vec::new(),
+            segment: 0,
+            settings: Some(settings),
+            settings_revocable: false,
+            cancel,
+            server_version: 0,
+            superuser: false,
+        }
+    }
+
+    /// Makes sure that the statement is prepared here, and says whether a Parse was queued for it. Either way one
+    /// [`super::Event::Prepared`] answers. To be called before each bind or describe of the statement: when it is
+    /// held, this is a look-up.
+    pub fn prepare(&mut self, statement: &Arc<GovernedStatement>) -> bool {
+        self.ensure(statement.text(), statement.parameter_types(), true)
+    }
+
+    /// As [`Self::prepare`], in the unnamed statement, for a text that is not expected to come again.
+    pub fn prepare_unnamed(&mut self, statement: &Arc<GovernedStatement>) -> bool {
+        if self.skipping {
+            return false;
+        }
+        if self.unnamed.as_ref().is_some_and(|(held, segment)| Arc::ptr_eq(held, statement) && *segment == self.segment) {
+            self.expected.push_back(Expect::Held);
+            return false;
+        }
+        self.queue_parse("", statement.text(), statement.parameter_types());
+        self.expected.push_back(Expect::Parse { number: None, told: true });
+        self.unnamed = Some((Arc::clone(statement), self.segment));
+        true
+    }
+
+    /// Queues Describe of a prepared statement: answered by ParameterDescription, and RowDescription or NoData.
+    ///
+    /// # Errors
+    /// [`SourceError::NotPrepared`] when no `prepare` came before.
+    pub fn describe_statement(&mut self, statement: &Arc<GovernedStatement>) -> Result<(), SourceError> {
+        let name = prepared_name(&self.statements, self.unnamed.as_ref(), statement);
+        if self.skipping {
+            return Ok(());
+        }
+        let name = name.ok_or(SourceError::NotPrepared)?;
+        MessageWriter::new(self.channel.outgoing(), b'D').byte(b'S').string(name).finish();
+        self.expected.push_back(Expect::DescribeStatement);
+        Ok(())
+    }
+
+    /// Queues Bind of a prepared statement to `portal`: answered by BindComplete.
+    ///
+    /// # Errors
+    /// [`SourceError::NotPrepared`] when no `prepare` came before; [`SourceError::Bind`] when the values are not
+    /// exactly the statement's: nothing is queued then.
+    pub fn bind(&mut self, statement: &Arc<GovernedStatement>, portal: &str, parameters: &BindParameters<'_>) -> Result<(), SourceError> {
+        parameters.check(statement.client_parameters(), statement.appended().len())?;
+        if self.skipping {
+            return Ok(());
+        }
+        let name = prepared_name(&self.statements, self.unnamed.as_ref(), statement).ok_or(SourceError::NotPrepared)?;
+        parameters.write(self.channel.outgoing(), portal, name);
+        self.expected.push_back(Expect::Bind);
+        Ok(())
+    }
+
+    /// Queues Describe of a portal: answered by RowDescription or NoData.
+    pub fn describe_portal(&mut self, portal: &str) {
+        self.queue_named(b'D', b'P', portal, Expect::RowDescription);
+    }
+
+    /// Queues Execute: answered by rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
+    /// `max_rows` 0 is no limit.
+    pub fn execute(&mut self, portal: &str, max_rows: i32) {
+        if !self.skipping {
+            MessageWriter::new(self.channel.outgoing(), b'E').string(portal).int32(max_rows).finish();
+            self.expected.push_back(Expect::Execute);
+        }
+    }
+
+    /// Queues Close of a portal: answered by CloseComplete.
+    pub fn close_portal(&mut self, portal: &str) {
+        self.queue_named(b'C', b'P', portal, Expect::Close);
+    }
+
+    /// Queues Sync: answered by ReadyForQuery.
+    pub fn sync(&mut self) {
+        MessageWriter::new(self.channel.outgoing(), b'S').finish();
+        self.expected.push_back(Expect::Sync);
+        self.skipping = false;
+        self.segment += 1;
+    }
+
+    /// Queues Flush: the source sends what it has so far. Not answered itself.
+    pub fn flush_request(&mut self) {
+        if !self.skipping {
+            MessageWriter::new(self.channel.outgoing(), b'H').finish();
+        }
+    }
+
+    /// Queues a transaction command: answered by one [`super::Event::Controlled`].
+    pub fn control(&mut self, command: TransactionCommand) {
+        self.run_own(&command.text(), &[], &[], Expect::Control);
+    }
+
+    /// Makes these settings hold for what is queued from here on. Nothing is queued when they hold already, and
+    /// nobody is told when they took; a value the source refuses is an error of the segment.
+    pub fn apply_settings(&mut self, settings: &Rc<Settings>) {
+        if self.skipping || self.settings.as_ref().is_some_and(|held| Rc::ptr_eq(held, settings)) {
+            return;
+        }
+        let held = self.settings.replace(Rc::clone(settings));
+        for setting in Setting::ALL {
+            let value = settings.value(setting);
+            if held.as_ref().is_none_or(|held| held.value(setting) != value) {
+                self.settings_revocable = true;
+                self.run_own(SET_CONFIG, &[TEXT, TEXT], &[setting.name(), value], Expect::Setting);
+            }
+        }
+    }
+
+    /// Sends what is queued. When the source sends much meanwhile, this returns before all has gone out, and
+    /// [`Self::next`] sends the rest.
+    ///
+    /// # Errors
+    /// None of its own: a lost connection is told by [`Self::next`], which has the source's last words.
+    pub async fn send(&mut self) -> Result<(), SourceError> {
+        self.return_lent();
+        if self.channel.send(UNREAD).await.is_err() {
+            self.channel.outgoing().clear();
+        }
+        Ok(())
+    }
+
+    /// Bytes queued and not yet sent: a caller that queues without end sends, and reads answers, in between.
+    pub fn queued_bytes(&mut self) -> usize {
+        self.channel.outgoing().len()
+    }
+
+    /// Whether answers are still to come.
+    pub fn is_outstanding(&self) -> bool {
+        !self.expected.is_empty()
+    }
+
+    /// What the last ReadyForQuery said.
+    pub fn transaction_status(&self) -> TransactionStatus {
+        self.status
+    }
+
+    /// `server_version_num` of the source.
+    pub fn server_version(&self) -> u32 {
+        self.server_version
+    }
+
+    /// How many prepared statements this connection holds.
+    pub fn prepared_statements(&self) -> usize {
+        self.statements.len()
+    }
+
+    /// A token that cancels what this lease runs, and nothing after it.
+    pub fn cancel_token(&self) -> CancelToken {
+        CancelToken::new(&self.cancel)
+    }
+
+    /// Whether another client session may have it.
+    pub(super) fn is_reusable(&mut self) -> bool {
+        self.return_lent();
+        !self.poisoned
+            && self.status == TransactionStatus::Idle
+            && self.expected.is_empty()
+            && !self.skipping
+            && self.rest_of_row == 0
+            && self.channel.outgoing().is_empty()
+            && self.channel.incoming().is_empty()
+    }
+
+    fn run_own(&mut self, text: &str, types: &[Oid], values: &[&str], answer: Expect) {
+        if self.skipping {
+            return;
+        }
+        self.ensure(text, types, false);
+        let Some(name) = self.statements.name(text, types) else { return };
+        // A portal of that name may be left from a command of the same transaction; closing none is no error.
+        MessageWriter::new(self.channel.outgoing(), b'C').byte(b'P').string(OWN_PORTAL).finish();
+        let mut bind = MessageWriter::new(self.channel.outgoing(), b'B').string(OWN_PORTAL).string(name).int16(0);
+        bind = bind.int16(i16::try_from(values.len()).unwrap_or(0));
+        for value in values {
+            bind = bind.int32(i32::try_from(value.len()).unwrap_or(0)).bytes(value.as_bytes());
+        }
+        bind.int16(0).finish();
+        MessageWriter::new(self.channel.outgoing(), b'E').string(OWN_PORTAL).int32(0).finish();
+        self.expected.extend([Expect::Step(b'3'), Expect::Step(b'2'), answer]);
+    }
+
+    fn ensure(&mut self, text: &str, types: &[Oid], told: bool) -> bool {
+        if self.skipping {
+            return false;
+        }
+        match self.statements.prepare(text, types, self.segment) {
+            Preparation::Held => {
+                if told {
+                    self.expected.push_back(Expect::Held);
+                }
+                false
+            }
+            Preparation::Parse { number, displaced } => {
+                let mut undiscarded = std::mem::take(&mut self.undiscarded);
+                for given_up in undiscarded.drain(..).chain(displaced) {
+                    MessageWriter::new(self.channel.outgoing(), b'C').byte(b'S').string(&statements::name(given_up)).finish();
+                    self.expected.push_back(Expect::Discard(given_up));
+                }
+                self.queue_parse(&statements::name(number), text, types);
+                self.expected.push_back(Expect::Parse { number: Some(number), told });
+                true
+            }
+        }
+    }
+
+    fn queue_parse(&mut self, name: &str, text: &str, types: &[Oid]) {
+        let mut parse = MessageWriter::new(self.channel.outgoing(), b'P').string(name).string(text);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "the wire's count is 16 bits; bind refuses more")]
+        let count = types.len() as u16 as i16;
+        parse = parse.int16(count);
+        for oid in types {
+            parse = parse.int32(oid.cast_signed());
+        }
+        parse.finish();
+    }
+
+    fn queue_named(&mut self, tag: u8, kind: u8, name: &str, answer: Expect) {
+        if !self.skipping {
+            MessageWriter::new(self.channel.outgoing(), tag).byte(kind).string(name).finish();
+            self.expected.push_back(answer);
+        }
+    }
+}
+
+fn prepared_name<'a>(
+    statements: &'a Statements,
+    unnamed: Option<&(Arc<GovernedStatement>, u64)>,
+    statement: &Arc<GovernedStatement>,
+) -> Option<&'a str> {
+    if unnamed.is_some_and(|(held, _)| Arc::ptr_eq(held, statement)) {
+        return Some("");
+    }
+    statements.name(statement.text(), statement.parameter_types())
+}
+
+impl Drop for Connection {
+    /// Says goodbye when nothing is running; otherwise the source is told to stop working for nobody.
+    fn drop(&mut self) {
+        if self.expected.is_empty() {
+            self.channel.outgoing().clear();
+            MessageWriter::new(self.channel.outgoing(), b'X').finish();
+            self.channel.send_now();
+        } else if !self.poisoned
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let token = self.cancel_token();
+            runtime.spawn(async move { token.cancel().await });
+        }
+    }
+}

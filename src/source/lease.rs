@@ -1,0 +1,60 @@
+//! A connection on loan to one client session.
+
+use std::{
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
+
+use tokio::{task::spawn_local, time::timeout};
+
+use super::{Connection, pool::Slot};
+
+/// How long a connection waits for a cancel request that is under way before it is closed instead of reused.
+const CANCEL_WAIT: Duration = Duration::from_secs(2);
+
+/// A connection on loan. Dropping it closes the connection; [`Lease::release`] gives it back.
+#[derive(Debug)]
+pub struct Lease {
+    connection: Box<Connection>,
+    slot: Slot,
+}
+
+impl Lease {
+    pub(super) fn new(connection: Box<Connection>, slot: Slot) -> Self {
+        Self { connection, slot }
+    }
+
+    /// Gives the connection back when it is idle, with nothing outstanding; closes it otherwise. Cancel tokens of this
+    /// lease do nothing from here on; a cancel that is under way is waited for before the next session gets it.
+    pub fn release(self) {
+        let Self { mut connection, slot } = self;
+        if !connection.is_reusable() {
+            // The connection first: its successor may only be made when it is gone.
+            drop(connection);
+            return;
+        }
+        if !connection.cancel.end_lease() {
+            slot.give_back(connection);
+            return;
+        }
+        spawn_local(async move {
+            if timeout(CANCEL_WAIT, connection.cancel.settled()).await.is_ok() {
+                slot.give_back(connection);
+            }
+        });
+    }
+}
+
+impl Deref for Lease {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}

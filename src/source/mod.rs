@@ -1,0 +1,34 @@
+//! The door to a source: reaching PostgreSQL, pooled read-only sessions, typed messages that carry governed
+//! statements only, rows as raw bytes, cancel, introspection.
+//! May use: `types`, `sql`, `policy`, `govern`, `wire`, I/O. Local to one lane: nothing here but a [`CancelToken`] crosses threads.
+//! Never: who the client is, evidence, decoding of rows, SQL of a client that is not in a [`crate::govern::GovernedStatement`].
+//! Invariant: an answer is matched with what was asked; a connection whose answers do not match, or that is not idle
+//! when its lease ends, is closed and never serves another client.
+
+mod bind;
+mod cancel;
+mod connect;
+mod connection;
+mod error;
+mod introspect;
+mod lease;
+mod pool;
+mod receive;
+mod settings;
+mod simple;
+mod startup;
+mod statements;
+mod tls;
+mod transaction;
+
+pub use bind::BindParameters;
+pub use cancel::CancelToken;
+pub use connect::SourceAddress;
+pub use connection::Connection;
+pub use error::{ServerError, SourceError, Step};
+pub use introspect::{CredentialReport, Introspection, introspect};
+pub use lease::Lease;
+pub use pool::{Pool, PoolStatus};
+pub use receive::Event;
+pub use settings::{Setting, Settings};
+pub use transaction::{TransactionCommand, TransactionStatus};

@@ -1,0 +1,328 @@
+//! The pool of one lane: connections lent to one client session at a time, first come first served.
+
+use std::{cell::RefCell, collections::VecDeque, mem, rc::Rc, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Notify, oneshot},
+    time::{Instant, timeout},
+};
+
+use crate::policy::Source;
+
+use super::{Lease, Settings, SourceAddress, SourceError, connect::Connector, connection::Connection};
+
+/// The wait after the first failure to connect; it doubles with each further one.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// The longest such wait, before jitter.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Connections to one source, local to one lane. Clones share the pool.
+#[derive(Debug, Clone)]
+pub struct Pool(Rc<Shared>);
+
+/// What a pool is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolStatus {
+    /// Connections that wait for a session.
+    pub idle: usize,
+    /// Connections that are lent, or being made.
+    pub in_use: usize,
+    /// Sessions that wait for a connection.
+    pub waiting: usize,
+    /// Connections made so far.
+    pub connects: u64,
+    /// Attempts to connect that failed so far.
+    pub failures: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: RefCell<State>,
+    freed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    source: Arc<Source>,
+    connector: Option<Rc<Connector>>,
+    /// Grows when the source is replaced; connections of an older one are not lent again.
+    generation: u64,
+    max: usize,
+    open: usize,
+    idle: Vec<(Box<Connection>, Slot)>,
+    waiters: VecDeque<oneshot::Sender<Grant>>,
+    draining: bool,
+    failed: Option<Failed>,
+    connects: u64,
+    failures: u64,
+}
+
+/// The failures to connect since the last success.
+#[derive(Debug)]
+struct Failed {
+    wait: Duration,
+    retry_at: Instant,
+    cause: SourceError,
+}
+
+#[derive(Debug)]
+enum Grant {
+    Connection(Box<Connection>, Slot),
+    /// Leave to make a connection.
+    Slot(Slot),
+}
+
+enum Turn {
+    Now(Grant),
+    Wait(oneshot::Receiver<Grant>, Duration),
+}
+
+/// One of the pool's `max` places; dropping it lets the next session in.
+#[derive(Debug)]
+pub(super) struct Slot {
+    shared: Rc<Shared>,
+    generation: u64,
+}
+
+impl Pool {
+    /// A pool of at most `max` connections, none of them made yet.
+    pub fn new(source: Arc<Source>, max: usize) -> Self {
+        let state = State {
+            source,
+            connector: None,
+            generation: 0,
+            max: max.max(1),
+            open: 0,
+            idle: Vec::new(),
+            waiters: VecDeque::new(),
+            draining: false,
+            failed: None,
+            connects: 0,
+            failures: 0,
+        };
+        Self(Rc::new(Shared { state: RefCell::new(state), freed: Notify::new() }))
+    }
+
+    /// A connection with these settings queued, for one statement or one transaction.
+    ///
+    /// # Errors
+    /// [`SourceError::PoolTimeout`] after the policy's `pool_wait`; [`SourceError::BackingOff`] at once while the
+    /// source is away; what connecting failed with; [`SourceError::Draining`] at shutdown.
+    pub async fn acquire(&self, settings: &Rc<Settings>) -> Result<Lease, SourceError> {
+        loop {
+            let grant = match self.0.turn()? {
+                Turn::Now(grant) => grant,
+                Turn::Wait(turn, longest) => match timeout(longest, turn).await {
+                    Ok(granted) => granted.map_err(|_dropped| SourceError::Draining)?,
+                    Err(_elapsed) => return Err(SourceError::PoolTimeout { waited: longest }),
+                },
+            };
+            let (mut connection, slot) = match grant {
+                Grant::Connection(connection, slot) => (connection, slot),
+                Grant::Slot(slot) => (self.0.connect().await?, slot),
+            };
+            if connection.is_alive() {
+                connection.apply_settings(settings);
+                return Ok(Lease::new(connection, slot));
+            }
+        }
+    }
+
+    /// What the pool is doing.
+    pub fn status(&self) -> PoolStatus {
+        let state = self.0.state.borrow();
+        PoolStatus {
+            idle: state.idle.len(),
+            in_use: state.open.saturating_sub(state.idle.len()),
+            waiting: state.waiters.iter().filter(|waiter| !waiter.is_closed()).count(),
+            connects: state.connects,
+            failures: state.failures,
+        }
+    }
+
+    /// Takes what a reloaded policy says of the source. When it is to be reached otherwise than before, the
+    /// connections there are serve their leases to the end and no other.
+    pub fn replace(&self, source: Arc<Source>, max: usize) {
+        let idle = {
+            let mut state = self.0.state.borrow_mut();
+            let same = reached_alike(&state.source, &source);
+            state.source = source;
+            state.max = max.max(1);
+            if same {
+                return;
+            }
+            state.generation += 1;
+            state.connector = None;
+            state.failed = None;
+            mem::take(&mut state.idle)
+        };
+        drop(idle);
+    }
+
+    /// Lends nothing any more, closes what is idle, and waits for what is lent. Bounding the wait is the caller's;
+    /// a second call waits again.
+    pub async fn drain(&self) {
+        let (idle, waiters) = {
+            let mut state = self.0.state.borrow_mut();
+            state.draining = true;
+            (mem::take(&mut state.idle), mem::take(&mut state.waiters))
+        };
+        drop((idle, waiters));
+        loop {
+            let freed = self.0.freed.notified();
+            if self.0.state.borrow().open == 0 {
+                return;
+            }
+            freed.await;
+        }
+    }
+}
+
+impl Shared {
+    /// What a session that asks now gets: a connection, leave to make one, or a place in the queue.
+    fn turn(self: &Rc<Self>) -> Result<Turn, SourceError> {
+        let mut state = self.state.borrow_mut();
+        if state.draining {
+            return Err(SourceError::Draining);
+        }
+        if let Some((connection, slot)) = state.idle.pop() {
+            return Ok(Turn::Now(Grant::Connection(connection, slot)));
+        }
+        if state.open < state.max {
+            state.check_backoff()?;
+            return Ok(Turn::Now(Grant::Slot(state.open_slot(self))));
+        }
+        while state.waiters.front().is_some_and(oneshot::Sender::is_closed) {
+            state.waiters.pop_front();
+        }
+        let (sender, receiver) = oneshot::channel();
+        state.waiters.push_back(sender);
+        Ok(Turn::Wait(receiver, state.source.pool_wait))
+    }
+
+    async fn connect(&self) -> Result<Box<Connection>, SourceError> {
+        self.state.borrow().check_backoff()?;
+        let connected = self.try_connect().await;
+        let mut state = self.state.borrow_mut();
+        match connected {
+            Ok(connection) => {
+                state.connects += 1;
+                state.failed = None;
+                Ok(Box::new(connection))
+            }
+            Err(error) => {
+                state.failures += 1;
+                state.back_off(&error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_connect(&self) -> Result<Connection, SourceError> {
+        let (connector, writable) = {
+            let mut state = self.state.borrow_mut();
+            let connector = match &state.connector {
+                Some(connector) => Rc::clone(connector),
+                None => Rc::new(Connector::new(&SourceAddress::from(&*state.source))?),
+            };
+            state.connector = Some(Rc::clone(&connector));
+            (connector, state.source.allow_writable_credential)
+        };
+        let connection = connector.connect().await?;
+        if connection.superuser && !writable {
+            return Err(SourceError::Unfit("its credential is a superuser".into()));
+        }
+        Ok(connection)
+    }
+
+    /// The next session in the queue that still waits.
+    fn next_waiter(&self) -> Option<oneshot::Sender<Grant>> {
+        let mut state = self.state.borrow_mut();
+        while let Some(waiter) = state.waiters.pop_front() {
+            if !waiter.is_closed() {
+                return Some(waiter);
+            }
+        }
+        None
+    }
+}
+
+impl State {
+    fn open_slot(&mut self, shared: &Rc<Shared>) -> Slot {
+        self.open += 1;
+        Slot { shared: Rc::clone(shared), generation: self.generation }
+    }
+
+    fn check_backoff(&self) -> Result<(), SourceError> {
+        let now = Instant::now();
+        match &self.failed {
+            Some(failed) if failed.retry_at > now => {
+                Err(SourceError::BackingOff { retry_in: failed.retry_at - now, cause: Box::new(failed.cause.clone()) })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Doubles the wait; attempts that ran side by side and failed together count once.
+    fn back_off(&mut self, cause: &SourceError) {
+        let now = Instant::now();
+        let wait = match &self.failed {
+            Some(failed) if failed.retry_at > now => return,
+            Some(failed) => (failed.wait * 2).min(LONGEST_WAIT),
+            None => FIRST_WAIT,
+        };
+        let jitter = rand::random_range(0.5..1.0);
+        self.failed = Some(Failed { wait, retry_at: now + wait.mul_f64(jitter), cause: cause.clone() });
+    }
+}
+
+impl Slot {
+    /// Hands an idle connection to the next session, or keeps it for later.
+    pub(super) fn give_back(self, mut connection: Box<Connection>) {
+        let shared = Rc::clone(&self.shared);
+        {
+            let state = shared.state.borrow();
+            if state.draining || self.generation != state.generation || state.open > state.max {
+                drop(state);
+                drop(connection);
+                return;
+            }
+        }
+        let mut slot = self;
+        while let Some(waiter) = shared.next_waiter() {
+            match waiter.send(Grant::Connection(connection, slot)) {
+                Ok(()) => return,
+                Err(Grant::Connection(refused, its_slot)) => (connection, slot) = (refused, its_slot),
+                Err(Grant::Slot(_)) => return,
+            }
+        }
+        shared.state.borrow_mut().idle.push((connection, slot));
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.shared.state.borrow_mut().open -= 1;
+        self.shared.freed.notify_waiters();
+        let has_room = {
+            let state = self.shared.state.borrow();
+            state.open < state.max && !state.draining
+        };
+        if has_room && let Some(waiter) = self.shared.next_waiter() {
+            let slot = self.shared.state.borrow_mut().open_slot(&self.shared);
+            // A session that gave up between the two lines hands the slot on as it is dropped.
+            drop(waiter.send(Grant::Slot(slot)));
+        }
+    }
+}
+
+/// Whether connections made for one serve the other.
+fn reached_alike(one: &Source, other: &Source) -> bool {
+    one.url == other.url
+        && one.tls == other.tls
+        && one.root_certificates == other.root_certificates
+        && one.statement_timeout == other.statement_timeout
+        && one.lock_timeout == other.lock_timeout
+        && one.idle_in_transaction_timeout == other.idle_in_transaction_timeout
+        && one.allow_writable_credential == other.allow_writable_credential
+}

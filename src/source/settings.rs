@@ -1,0 +1,123 @@
+//! The session settings a client may change that must hold at the source, since the source formats the rows.
+
+use super::SourceError;
+
+/// One such setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setting {
+    /// `TimeZone`
+    TimeZone,
+    /// `DateStyle`
+    DateStyle,
+    /// `IntervalStyle`
+    IntervalStyle,
+    /// `extra_float_digits`
+    ExtraFloatDigits,
+    /// `bytea_output`
+    ByteaOutput,
+}
+
+impl Setting {
+    /// Each of them.
+    pub const ALL: [Self; 5] = [Self::TimeZone, Self::DateStyle, Self::IntervalStyle, Self::ExtraFloatDigits, Self::ByteaOutput];
+
+    /// Its name as PostgreSQL spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TimeZone => "TimeZone",
+            Self::DateStyle => "DateStyle",
+            Self::IntervalStyle => "IntervalStyle",
+            Self::ExtraFloatDigits => "extra_float_digits",
+            Self::ByteaOutput => "bytea_output",
+        }
+    }
+
+    /// The setting of that name, in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|setting| setting.name().eq_ignore_ascii_case(name))
+    }
+
+    /// What every connection starts with: PostgreSQL's built-in default, except UTC for GMT's name.
+    pub fn default_value(self) -> &'static str {
+        match self {
+            Self::TimeZone => "UTC",
+            Self::DateStyle => "ISO, MDY",
+            Self::IntervalStyle => "postgres",
+            Self::ExtraFloatDigits => "1",
+            Self::ByteaOutput => "hex",
+        }
+    }
+
+    /// Whether `value` is made only of what any valid value is made of. The source decides whether it is valid.
+    fn allows(self, value: &str) -> bool {
+        let letters = |more: &[u8]| value.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte));
+        (1..=64).contains(&value.len())
+            && match self {
+                Self::TimeZone => letters(b"_+-/:.,<>"),
+                Self::DateStyle => letters(b", "),
+                Self::IntervalStyle => letters(b"_"),
+                Self::ExtraFloatDigits => letters(b"-+"),
+                Self::ByteaOutput => letters(b""),
+            }
+    }
+}
+
+/// A value for each [`Setting`]. Sessions share one in an `Rc` for as long as it does not change, so that
+/// finding a connection already set is one pointer comparison.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    values: [Box<str>; 5],
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { values: Setting::ALL.map(|setting| setting.default_value().into()) }
+    }
+}
+
+impl Settings {
+    /// These settings with one of them changed.
+    ///
+    /// # Errors
+    /// [`SourceError::Setting`] when the value holds a character that no valid value has.
+    pub fn with(&self, setting: Setting, value: &str) -> Result<Self, SourceError> {
+        if !setting.allows(value) {
+            return Err(SourceError::Setting(setting.name()));
+        }
+        let mut values = self.values.clone();
+        if let Some(place) = values.get_mut(setting as usize) {
+            *place = value.into();
+        }
+        Ok(Self { values })
+    }
+
+    /// The value of one of them.
+    pub fn value(&self, setting: Setting) -> &str {
+        self.values.get(setting as usize).map_or("", |value| value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_takes_what_postgresql_takes_and_no_quoting() {
+        let settings = Settings::default();
+        for (setting, value) in [
+            (Setting::TimeZone, "America/Port-au-Prince"),
+            (Setting::TimeZone, "<-03>3"),
+            (Setting::DateStyle, "SQL, DMY"),
+            (Setting::IntervalStyle, "iso_8601"),
+            (Setting::ExtraFloatDigits, "-15"),
+            (Setting::ByteaOutput, "escape"),
+        ] {
+            assert_eq!(settings.with(setting, value).unwrap().value(setting), value);
+        }
+        for value in ["", "UTC'", "UTC\0", "$1", "a\\b", "Zürich", &"x".repeat(65)] {
+            assert_eq!(settings.with(Setting::TimeZone, value), Err(SourceError::Setting("TimeZone")));
+        }
+        assert_eq!(Setting::named("DATESTYLE"), Some(Setting::DateStyle));
+        assert_eq!(Setting::named("role"), None);
+    }
+}
