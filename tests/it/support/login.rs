@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::PASSWORD;
+use super::{PASSWORD, Wire};
 
 /// Host 127.0.0.1, password [`PASSWORD`].
 #[derive(Debug, Clone)]
@@ -38,5 +38,10 @@ impl Login {
         let mut config = tokio_postgres::Config::new();
         config.host("127.0.0.1").port(self.port).user(&self.user).password(PASSWORD).dbname(&self.database);
         config
+    }
+
+    /// A connection that shows every message.
+    pub(crate) fn wire(&self) -> std::io::Result<Wire> {
+        Wire::connect(self.port, &self.user, PASSWORD, &self.database)
     }
 }

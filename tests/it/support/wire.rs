@@ -1,14 +1,12 @@
 //! A client that shows every message: blocking, plaintext, no cleverness.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, BufReader, Read as _, Write as _},
     net::TcpStream,
     time::Duration,
 };
 
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
-
-use super::{Login, PASSWORD};
 
 /// A message from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +18,7 @@ pub(crate) struct Message {
 /// A logged-in connection.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    stream: TcpStream,
+    stream: BufReader<TcpStream>,
 }
 
 impl Message {
@@ -37,16 +35,16 @@ impl Message {
 
 impl Wire {
     /// Connects and logs in by SCRAM-SHA-256.
-    pub(crate) fn connect(login: &Login) -> io::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", login.port))?;
+    pub(crate) fn connect(port: u16, user: &str, password: &str, database: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        let mut wire = Self { stream };
-        let parameters = format!("user\0{}\0database\0{}\0application_name\0wire\0\0", login.user, login.database);
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        let mut wire = Self { stream: BufReader::with_capacity(1 << 16, stream) };
+        let parameters = format!("user\0{user}\0database\0{database}\0application_name\0wire\0\0");
         let mut startup = vec![0, 3, 0, 0];
         startup.extend(parameters.as_bytes());
         wire.send_untagged(&startup)?;
-        wire.authenticate()?;
+        wire.authenticate(password)?;
         wire.until_ready()?;
         Ok(wire)
     }
@@ -62,7 +60,7 @@ impl Wire {
         let mut message = vec![tag];
         message.extend(u32::try_from(body.len() + 4).unwrap().to_be_bytes());
         message.extend(body);
-        self.stream.write_all(&message)
+        self.stream.get_mut().write_all(&message)
     }
 
     /// Receives one message.
@@ -91,11 +89,11 @@ impl Wire {
     fn send_untagged(&mut self, body: &[u8]) -> io::Result<()> {
         let mut message = u32::try_from(body.len() + 4).unwrap().to_be_bytes().to_vec();
         message.extend(body);
-        self.stream.write_all(&message)
+        self.stream.get_mut().write_all(&message)
     }
 
-    fn authenticate(&mut self) -> io::Result<()> {
-        let mut scram = ScramSha256::new(PASSWORD.as_bytes(), ChannelBinding::unsupported());
+    fn authenticate(&mut self, password: &str) -> io::Result<()> {
+        let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
         loop {
             let message = self.receive()?;
             let kind = message.body.get(..4).map(|kind| kind[3]);
