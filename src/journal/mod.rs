@@ -11,11 +11,14 @@ mod error;
 mod field;
 mod lane;
 mod outcome;
+mod read;
+mod record;
 mod recorder;
 mod recover;
 mod segment;
 mod shared;
 mod sync;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -25,5 +28,8 @@ pub use decision::{BoundParameters, Decision, Refused, Route};
 pub use error::JournalError;
 pub use lane::{JournalConfig, Lane, Position, RefusalEntry, Ticket};
 pub use outcome::{Columns, Outcome, Status};
+pub use read::{End, Filter, Listing, Statement, statement, statements};
+pub use record::{ColumnRecord, DecisionRecord, Kept, OutcomeRecord, ParameterRecord, Verdict, split_data_row};
 pub use recorder::Recorder;
 pub use sync::{Gauge, LaneStatus};
+pub use verify::{Anchor, Finding, InvalidAnchor, Report, verify};

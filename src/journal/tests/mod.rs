@@ -1,10 +1,20 @@
 //! What the journal promises, tried on real files and real processes.
 
+mod processes;
+mod reading;
 mod recovery;
+mod tampering;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use super::{BoundParameters, Clock, Columns, Decision, JournalConfig, Lane, Outcome, Refused, Route, Status};
+use super::{
+    Anchor, BoundParameters, Clock, Columns, Decision, JournalConfig, Lane, Outcome, Refused, Report, Route, Status,
+    segment::{self, SegmentReader, Step},
+    verify,
+};
 use crate::{
     policy::EvidenceRows,
     types::{Digest, EvidenceId, PolicyEpoch, Principal},
@@ -105,4 +115,28 @@ fn data_row(values: &[Option<&str>]) -> Vec<u8> {
 
 fn ticket_row(id: usize) -> Vec<u8> {
     data_row(&[Some(&id.to_string()), Some("printer on fire")])
+}
+
+/// Segment files in order, with the sequence and extent of each entry.
+fn layout(directory: &Path) -> Vec<(PathBuf, Vec<(u64, std::ops::Range<u64>)>)> {
+    let lane = segment::lane_directory(directory, 0);
+    let read = |path: PathBuf| {
+        let mut reader = SegmentReader::open(&path).unwrap().unwrap();
+        let mut entries = Vec::new();
+        while let Step::Entry { offset, entry } = reader.step().unwrap() {
+            entries.push((entry.sequence, offset..offset + entry.length as u64));
+        }
+        (path, entries)
+    };
+    segment::segments(&lane).unwrap().into_iter().map(|(_, path)| read(path)).collect()
+}
+
+fn verified(directory: &Path, anchors: &[Anchor]) -> Report {
+    verify(directory, anchors).unwrap()
+}
+
+fn assert_clean(directory: &Path) -> Report {
+    let report = verified(directory, &[]);
+    assert!(report.findings.is_empty(), "{:#?}", report.findings);
+    report
 }
