@@ -4,8 +4,10 @@
 //! own grammar, governed by a policy, verified, recorded as evidence and only then forwarded.
 //! `docs/ARCHITECTURE.md` is the map; each room says in its `mod.rs` what it may use.
 
+pub mod app;
 pub mod auth;
 pub mod cli;
+pub mod config;
 pub mod frontend;
 pub mod govern;
 pub mod journal;

@@ -2,9 +2,24 @@
 //! May use: `types`, `sql`. Never: I/O (files are read by `config`), clocks, randomness, logging.
 //! Invariant: a [`PolicySet`] names only relations and columns that the introspected catalog has.
 
+mod bundle;
+mod compile;
+mod decode;
+mod document;
 mod model;
+mod problem;
+mod reference;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod yaml;
 
+pub use bundle::{Bundle, PolicyFile};
+pub use compile::{Compiled, Inputs, check, clean, compile, sources};
 pub use model::{
     Agent, AgentAuth, Durability, EvidenceRows, ExposedColumn, ExposedFunction, ExposedRelation, ExposedSchema, Mask, OnLimit, PolicySet,
     RowFilter, RowLimit, Source, SourceTls, TenantRule,
 };
+pub use problem::{Place, PolicyErrors, Problem, Severity};
+pub use reference::{Reference, Resolved};
+pub use schema::json_schema;

@@ -11,7 +11,7 @@ pub type Oid = u32;
 pub const FIRST_NORMAL_OID: Oid = 16_384;
 
 /// What pgwicket knows of a source: made by introspection, or read from a saved snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CatalogSnapshot {
     /// `server_version_num`, e.g. `150018`.
     pub server_version: u32,

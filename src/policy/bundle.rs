@@ -1,0 +1,112 @@
+//! Policy files → one document: every file parsed, all joined, nothing decided yet.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    decode::{Decode, Named},
+    document::PolicyDocument,
+    problem::{Place, Problem, Problems},
+    reference::{Reference, VerifierReference},
+    yaml,
+};
+use crate::types::Digest;
+
+/// A policy file as `config` read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyFile {
+    /// Its name for people and for the digest: the path below the policy directory.
+    pub name: Arc<str>,
+    /// Its text.
+    pub text: String,
+}
+
+/// Every policy file, parsed and joined. What is wrong so far is kept and comes out of `check` and `compile`.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    pub(super) document: PolicyDocument,
+    pub(super) problems: Problems,
+    pub(super) digest: Digest,
+    pub(super) whole: Place,
+}
+
+impl Bundle {
+    /// Parses and joins the files.
+    pub fn parse(mut files: Vec<PolicyFile>) -> Self {
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut problems = Problems::default();
+        let mut document = PolicyDocument {
+            mask_key: None,
+            sources: Named::default(),
+            schemas: Named::default(),
+            agents: Named::default(),
+            reviewers: None,
+            approvals: None,
+        };
+        for file in &files {
+            let Some(root) = yaml::parse(&file.name, &file.text, &mut problems).filter(|root| !root.is_null()) else { continue };
+            if let Some(part) = PolicyDocument::decode(&root, &mut problems) {
+                join(&mut document, part, &mut problems);
+            }
+        }
+        let whole = Place { file: files.first().map_or_else(|| "policy".into(), |file| Arc::clone(&file.name)), line: 0, column: 0 };
+        Self { document, problems, digest: digest(&files), whole }
+    }
+
+    /// What is wrong with the form of the files, before anything is resolved or compiled.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.problems.clone().sorted()
+    }
+
+    /// Everything the policy refers to: `config` reads these.
+    pub fn references(&self) -> BTreeSet<Reference> {
+        let document = &self.document;
+        let mut found: BTreeSet<Reference> = document.mask_key.iter().map(|key| key.0.value.clone()).collect();
+        for (_, source) in document.sources.iter() {
+            found.insert(source.url.0.value.clone());
+            found.extend(source.ssl_root_cert.iter().map(|file| file.0.value.clone()));
+        }
+        found.extend(document.schemas.iter().filter_map(|(_, schema)| Some(schema.mask_key.as_ref()?.0.value.clone())));
+        for (_, agent) in document.agents.iter() {
+            found.extend(agent.auth.scram.iter().map(|secret| secret.0.value.clone()));
+            if let Some(VerifierReference::Reference(verifier)) = &agent.auth.scram_verifier {
+                found.insert(verifier.0.value.clone());
+            }
+        }
+        found
+    }
+
+    /// The names of the sources.
+    pub fn source_names(&self) -> Vec<&str> {
+        self.document.sources.names().map(|name| name.value.as_str()).collect()
+    }
+}
+
+fn join(document: &mut PolicyDocument, part: PolicyDocument, problems: &mut Problems) {
+    document.sources.join(part.sources, "source", problems);
+    document.schemas.join(part.schemas, "schema", problems);
+    document.agents.join(part.agents, "agent", problems);
+    if let Some(key) = part.mask_key {
+        match &document.mask_key {
+            Some(earlier) => {
+                problems
+                    .error(&key.0.at, format!("`mask_key` is given twice, first at {}", earlier.0.at))
+                    .hint("keep one of the two, or give schemas their own `mask_key`");
+            }
+            None => document.mask_key = Some(key),
+        }
+    }
+}
+
+/// SHA-256 over the files in order: name length, name, text length, text (lengths as 8 bytes, big-endian).
+fn digest(files: &[PolicyFile]) -> Digest {
+    let mut hash = Sha256::new();
+    for file in files {
+        for part in [file.name.as_bytes(), file.text.as_bytes()] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+    }
+    Digest(hash.finalize().into())
+}

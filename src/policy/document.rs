@@ -1,0 +1,391 @@
+//! The policy files as they are written. The names here are the names in the YAML.
+
+use std::{borrow::Cow, time::Duration};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::{
+    Durability, OnLimit, SourceTls,
+    decode::{Bytes, Decode, Named, Spanned, document, text, word},
+    problem::Problems,
+    reference::{FileReference, SecretReference, VerifierReference},
+    yaml::{Node, Value},
+};
+
+document! {
+    /// A pgwicket policy file. Every file of the directory is compiled as one.
+    pub struct PolicyDocument ("a policy") {
+        /// The key of every `hash` mask whose schema has none of its own.
+        mask_key: Option<SecretReference>,
+        /// The databases, by a name of your choice.
+        sources: Named<SourceDocument>,
+        /// What agents see, by alias schema.
+        schemas: Named<SchemaDocument>,
+        /// Who may connect, by login name.
+        agents: Named<AgentDocument>,
+        /// Not supported yet.
+        reviewers: Option<NotYet>,
+        /// Not supported yet.
+        approvals: Option<NotYet>,
+    }
+}
+
+document! {
+    /// A source database, reached with a read-only credential.
+    pub struct SourceDocument ("a source") {
+        /// What it is.
+        kind: SourceKind,
+        /// The connection URL of the read-only credential: `env:NAME` or `file:PATH`.
+        url: SecretReference,
+        /// TLS to the source; default `verify-full`.
+        ssl: Option<SourceTls>,
+        /// PEM file of the roots to trust instead of the system's.
+        ssl_root_cert: Option<FileReference>,
+        /// The only mode there is.
+        mode: Option<Mode>,
+        /// Upstream connections.
+        pool: Option<PoolDocument>,
+        /// Longest a statement may run; default 30s, 0 is no limit.
+        #[schemars(with = "Option<DurationText>")]
+        statement_timeout: Option<Duration>,
+        /// Longest a statement may wait for a lock; default 5s.
+        #[schemars(with = "Option<DurationText>")]
+        lock_timeout: Option<Duration>,
+        /// Longest an open transaction may stay idle; default 60s.
+        #[schemars(with = "Option<DurationText>")]
+        idle_in_transaction_session_timeout: Option<Duration>,
+        /// Take a credential that could write, with a warning; default false.
+        allow_writable_credential: Option<bool>,
+    }
+}
+
+document! {
+    /// Upstream connections of one pgwicket process.
+    pub struct PoolDocument ("a pool") {
+        /// At most this many; default 20.
+        max: Option<Spanned<u64>>,
+        /// Longest a statement waits for one; default 5s.
+        #[schemars(with = "Option<DurationText>")]
+        wait: Option<Duration>,
+    }
+}
+
+document! {
+    /// A schema as agents see it; all its relations live in one source.
+    pub struct SchemaDocument ("a schema") {
+        /// The name of a source.
+        source: Spanned<String>,
+        /// What the schema is, for agents.
+        description: Option<String>,
+        /// The key of `hash` masks in this schema.
+        mask_key: Option<SecretReference>,
+        /// Relations by alias name.
+        relations: Named<Spanned<RelationDocument>>,
+    }
+}
+
+document! {
+    /// A table or view as agents see it.
+    pub struct RelationDocument ("a relation") {
+        /// The real relation: `schema.name`, names as PostgreSQL stores them.
+        from: Spanned<String>,
+        /// The column that says whose row it is. This or `single_tenant: true` is required.
+        tenant_column: Option<Spanned<String>>,
+        /// The relation holds no tenant's rows.
+        single_tenant: Option<Spanned<bool>>,
+        /// The columns agents may see, in this order.
+        columns: Vec<Spanned<String>>,
+        /// A row filter: one boolean SQL expression over the real columns.
+        filter as "where": Option<Spanned<String>>,
+        /// Columns that name one row; default the table's own primary key when it is exposed.
+        primary_key: Option<Vec<Spanned<String>>>,
+        /// Rows a statement over this relation may return; default no limit.
+        max_rows: Option<Spanned<u64>>,
+        /// Bytes a statement over this relation may return; default no limit.
+        max_bytes: Option<Bytes>,
+        /// Past a limit: `error` (default) or `truncate` with a warning.
+        on_limit: Option<OnLimit>,
+        /// How rows are kept in evidence; default `full`.
+        evidence: Option<EvidenceDocument>,
+        /// What the relation is, for agents.
+        description: Option<String>,
+        /// What columns are, for agents.
+        column_descriptions: Named<String>,
+        /// Columns whose value agents must not see: `null`, `hash`, `{last: 4}`, `{constant: text}`.
+        masks: Named<MaskDocument>,
+        /// What may be proposed.
+        writes: Option<Spanned<WritesDocument>>,
+    }
+}
+
+document! {
+    /// What agents may propose to change. Checked; every write is refused until proposals are supported.
+    pub struct WritesDocument ("writes") {
+        /// Columns an UPDATE may assign.
+        update: Option<Vec<Spanned<String>>>,
+        /// The column that changes with every update of a row, e.g. `updated_at`.
+        conflict_column: Option<Spanned<String>>,
+        /// Rows one proposal may change.
+        max_rows: Option<Spanned<u64>>,
+    }
+}
+
+document! {
+    /// Who may connect, and what it may see.
+    pub struct AgentDocument ("an agent") {
+        /// How it proves itself.
+        auth: Spanned<AuthDocument>,
+        /// The tenant whose rows it sees.
+        tenant: Option<Spanned<String>>,
+        /// Alias schemas, in `search_path` order.
+        schemas: Vec<Spanned<String>>,
+        /// Functions of the source it may call besides the reviewed ones: `schema.name(type, …)`.
+        functions: Option<Vec<Spanned<String>>>,
+        /// May use EXPLAIN (its costs speak of other tenants' rows); default false.
+        allow_explain: Option<bool>,
+        /// Longest a statement of this agent may run; default the source's.
+        #[schemars(with = "Option<DurationText>")]
+        statement_timeout: Option<Duration>,
+        /// Connections at the same time; default 100.
+        max_connections: Option<Spanned<u64>>,
+        /// When evidence counts as durable: `group` (default) or `strict`.
+        durability: Option<Durability>,
+        /// Bind parameters in evidence: `full` (default) or `redact`.
+        evidence_parameters: Option<EvidenceParameters>,
+    }
+}
+
+document! {
+    /// How an agent proves itself: one of the two.
+    pub struct AuthDocument ("auth") {
+        /// SCRAM-SHA-256 with this password.
+        scram: Option<SecretReference>,
+        /// SCRAM-SHA-256 with PostgreSQL's stored verifier.
+        scram_verifier: Option<VerifierReference>,
+    }
+}
+
+/// `kind` of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// PostgreSQL 15 or newer.
+    Postgres,
+}
+
+/// `mode` of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Reads only.
+    ReadOnly,
+}
+
+/// `evidence_parameters` of an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EvidenceParameters {
+    /// As they are.
+    Full,
+    /// Count and digest.
+    Redact,
+}
+
+macro_rules! words {
+    ($type:ty, $name:literal, $($word:literal => $value:expr),+) => {
+        impl Decode for $type {
+            fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
+                word(node, &[$(($word, $value)),+], problems)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "enum": [$($word),+] })
+            }
+        }
+    };
+}
+
+words!(SourceKind, "SourceKind", "postgres" => Self::Postgres);
+words!(Mode, "Mode", "read-only" => Self::ReadOnly);
+words!(EvidenceParameters, "EvidenceParameters", "full" => Self::Full, "redact" => Self::Redact);
+words!(OnLimit, "OnLimit", "error" => Self::Error, "truncate" => Self::Truncate);
+words!(Durability, "Durability", "group" => Self::Group, "strict" => Self::Strict);
+words!(SourceTls, "SourceTls",
+    "disable" => Self::Disable, "require" => Self::Require, "verify-ca" => Self::VerifyCa, "verify-full" => Self::VerifyFull);
+
+/// `evidence` of a relation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EvidenceDocument {
+    /// `full` or `{full: {max_bytes: 16MiB}}`
+    Full {
+        /// Cap, when given.
+        max_bytes: Option<Bytes>,
+    },
+    /// `digest`
+    Digest,
+    /// `sample` or `{sample: {rows: 10}}`
+    Sample {
+        /// Rows, when given.
+        rows: Option<u64>,
+    },
+}
+
+document! {
+    /// `{full: …}` or `{sample: …}`
+    pub struct EvidenceOptions ("evidence") {
+        /// Keep all rows, up to a cap.
+        full: Option<FullOptions>,
+        /// Keep the first rows.
+        sample: Option<SampleOptions>,
+    }
+}
+
+document! {
+    /// Options of `full`.
+    pub struct FullOptions ("full") {
+        /// Bytes of rows kept for one statement; default 16MiB.
+        max_bytes: Bytes,
+    }
+}
+
+document! {
+    /// Options of `sample`.
+    pub struct SampleOptions ("sample") {
+        /// Rows kept for one statement; default 10.
+        rows: u64,
+    }
+}
+
+impl Decode for EvidenceDocument {
+    fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
+        if let Value::Scalar { .. } = node.value {
+            let words = [("full", Self::Full { max_bytes: None }), ("digest", Self::Digest), ("sample", Self::Sample { rows: None })];
+            return word(node, &words, problems);
+        }
+        let options = EvidenceOptions::decode(node, problems)?;
+        match (options.full, options.sample) {
+            (Some(full), None) => Some(Self::Full { max_bytes: Some(full.max_bytes) }),
+            (None, Some(sample)) => Some(Self::Sample { rows: Some(sample.rows) }),
+            (Some(_), Some(_)) | (None, None) => {
+                problems
+                    .error(&node.at, "evidence is one of full, digest, sample")
+                    .hint("write `evidence: full`, or `evidence: {sample: {rows: 10}}`");
+                None
+            }
+        }
+    }
+}
+
+/// How a column is masked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MaskDocument {
+    /// `null`
+    Null,
+    /// `hash`
+    Hash,
+    /// `{last: n}`
+    Last(u64),
+    /// `{constant: text}`
+    Constant(String),
+}
+
+document! {
+    /// `{last: n}` or `{constant: text}`
+    pub struct MaskOptions ("a mask") {
+        /// `***` and the last n characters.
+        last: Option<u64>,
+        /// Always this text.
+        constant: Option<String>,
+    }
+}
+
+impl Decode for MaskDocument {
+    fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
+        const HOW: &str = "write `null`, `hash`, `{last: 4}` or `{constant: \"text\"}`";
+        // An empty value is more likely forgotten than meant.
+        if node.is_null() && !node.text().is_empty() {
+            return Some(Self::Null);
+        }
+        if let Value::Mapping(_) = node.value {
+            let options = MaskOptions::decode(node, problems)?;
+            return match (options.last, options.constant) {
+                (Some(last), None) => Some(Self::Last(last)),
+                (None, Some(constant)) => Some(Self::Constant(constant)),
+                (Some(_), Some(_)) | (None, None) => {
+                    problems.error(&node.at, "a mask is one of null, hash, last, constant").hint(HOW);
+                    None
+                }
+            };
+        }
+        if text(node, "a mask", problems)? == "hash" {
+            return Some(Self::Hash);
+        }
+        problems.error(&node.at, format!("{} is no mask", super::problem::shown(node.text()))).hint(HOW);
+        None
+    }
+}
+
+/// A section that belongs to the shape of policies and is not supported by this version.
+#[derive(Debug, Clone, Copy)]
+pub struct NotYet;
+
+impl Decode for NotYet {
+    fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
+        problems
+            .error(&node.at, "this section is not supported yet")
+            .hint("remove it: this version refuses every write, so nothing needs review");
+        None
+    }
+}
+
+/// A duration as text, for the JSON Schema.
+#[derive(Debug)]
+struct DurationText;
+
+macro_rules! schema {
+    ($type:ty, $name:literal, $schema:tt) => {
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    };
+}
+
+schema!(DurationText, "Duration", { "type": ["string", "integer"], "pattern": "^[0-9]+ ?(ms|s|min|h)$|^0$", "maximum": 0, "minimum": 0 });
+schema!(NotYet, "NotYet", { "not": {} });
+schema!(EvidenceDocument, "Evidence", {
+    "anyOf": [
+        { "type": "string", "enum": ["full", "digest", "sample"] },
+        { "type": "object", "additionalProperties": false, "required": ["full"], "properties": { "full": {
+            "type": "object", "additionalProperties": false, "required": ["max_bytes"],
+            "properties": { "max_bytes": { "type": ["string", "integer"], "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB)$|^0$" } } } } },
+        { "type": "object", "additionalProperties": false, "required": ["sample"], "properties": { "sample": {
+            "type": "object", "additionalProperties": false, "required": ["rows"],
+            "properties": { "rows": { "type": "integer", "minimum": 0 } } } } }
+    ]
+});
+schema!(MaskDocument, "Mask", {
+    "anyOf": [
+        { "type": "null" },
+        { "type": "string", "const": "hash" },
+        { "type": "object", "additionalProperties": false, "required": ["last"], "properties": { "last": { "type": "integer", "minimum": 1 } } },
+        { "type": "object", "additionalProperties": false, "required": ["constant"],
+          "properties": { "constant": { "type": ["string", "number", "boolean"] } } }
+    ]
+});
