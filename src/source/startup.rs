@@ -200,7 +200,9 @@ impl Login<'_> {
             }
             (0, Scram::Running(_)) => return Err(refused("the server ended SCRAM before it proved itself")),
             _ => {
-                return Err(refused("the server asks for an authentication method that is not supported (cleartext under TLS, md5, SCRAM)"));
+                return Err(refused(
+                    "the server asks for an authentication method that is not supported (cleartext under TLS, md5, SCRAM)",
+                ));
             }
         }
         Ok(false)

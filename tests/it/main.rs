@@ -13,6 +13,7 @@
     reason = "the doors are closed to the product, not to what looks at it from outside"
 )]
 
+mod crash;
 mod dataset;
 mod drivers;
 mod oracle;
