@@ -146,7 +146,7 @@ impl Arrival<'_> {
             return Err(Refused::TooManyConnections.into());
         }
         let proof = self.authenticate(&logins, &startup.user).await?;
-        let wrong = || Refused::Scram { error: ScramError::WrongProof, user: startup.user.clone() };
+        let wrong = || Refused::scram(ScramError::WrongProof, &startup.user);
         let (principal, max_connections) = logins.principal(&startup.user, &proof).ok_or_else(wrong)?;
         let permit = self.front.admission.session(&principal.agent, max_connections)?;
         authentication(&mut self.channel, 12, |message| message.bytes(proof.server_final.as_bytes()));
@@ -219,12 +219,11 @@ impl Arrival<'_> {
 
     /// Plaintext only where nobody is in between, unless the operator said otherwise.
     fn require_privacy(&self) -> Result<(), Refused> {
-        let local = self.peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback());
-        let private = matches!(self.channel.socket(), Socket::TlsServer(_)) || local || self.front.allow_plaintext;
+        let private = matches!(self.channel.socket(), Socket::TlsServer(_)) || is_local(self.peer) || self.front.allow_plaintext;
         if private { Ok(()) } else { Err(Refused::Plaintext) }
     }
 
-    /// NegotiateProtocolVersion: we speak 3.0 and none of the options.
+    /// `NegotiateProtocolVersion`: we speak 3.0 and none of the options.
     fn negotiate(&mut self, options: &[String]) {
         let count = i32::try_from(options.len()).unwrap_or(i32::MAX);
         let message = MessageWriter::new(self.channel.outgoing(), b'v').int32(3 << 16).int32(count);
@@ -238,7 +237,7 @@ impl Arrival<'_> {
             let message = if binding.end_point.is_some() { message.string(Mechanism::ScramSha256Plus.name()) } else { message };
             message.string(Mechanism::ScramSha256.name()).byte(0)
         });
-        let refused = |error| Refused::Scram { error, user: user.to_owned() };
+        let refused = |error| Refused::scram(error, user);
 
         let initial = self.sasl_response().await?;
         let (mechanism, response) = initial_response(&initial)?;
@@ -307,6 +306,11 @@ impl Arrival<'_> {
     }
 }
 
+/// A unix socket, or an address of this machine that no other can use.
+pub(super) fn is_local(peer: Option<SocketAddr>) -> bool {
+    peer.is_none_or(|peer| peer.ip().to_canonical().is_loopback())
+}
+
 async fn within<T>(deadline: tokio::time::Instant, future: impl Future<Output = T>) -> Result<T, Refused> {
     tokio::time::timeout_at(deadline, future).await.map_err(|_elapsed| Refused::Timeout)
 }
@@ -316,7 +320,7 @@ fn authentication<'a>(channel: &'a mut Channel, kind: i32, body: impl FnOnce(Mes
     body(MessageWriter::new(channel.outgoing(), b'R').int32(kind)).finish();
 }
 
-/// SASLInitialResponse: mechanism, length of the response, the response.
+/// `SASLInitialResponse`: mechanism, length of the response, the response.
 fn initial_response(body: &[u8]) -> Result<(&str, &[u8]), Refused> {
     let malformed = || Refused::malformed("malformed SASL initial response");
     let end = body.iter().position(|byte| *byte == 0).ok_or_else(malformed)?;

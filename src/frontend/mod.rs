@@ -7,14 +7,19 @@ mod admission;
 mod cancel;
 mod drain;
 mod handshake;
+mod listen;
 mod refused;
 mod startup;
 mod tls;
+
+#[cfg(test)]
+mod tests;
 
 pub use admission::{Admission, HandshakePermit, SessionPermit};
 pub use cancel::{CancelRegistry, CancelSlot, CancelTicket};
 pub use drain::{Drain, DrainWatch};
 pub use handshake::Front;
+pub use listen::{Incoming, Listener, SocketFile};
 pub use tls::{ServerTls, TlsError};
 
 use std::net::SocketAddr;

@@ -31,11 +31,10 @@ pub(super) enum Refused {
     Mechanism,
     #[error("expected SASL response, got message type {tag}")]
     UnexpectedMessage { tag: u8 },
-    #[error("{}", match .error {
-        ScramError::WrongProof => format!("password authentication failed for user \"{user}\""),
-        other => other.to_string(),
-    })]
-    Scram { error: ScramError, user: String },
+    #[error("password authentication failed for user \"{user}\"")]
+    WrongProof { user: String },
+    #[error("{0}")]
+    Scram(ScramError),
     #[error("sorry, too many clients already")]
     TooManyConnections,
     #[error("too many connections for agent \"{agent}\"")]
@@ -57,27 +56,35 @@ impl Refused {
     /// The five characters of `errcodes.txt`.
     pub(super) fn sqlstate(&self) -> &'static str {
         match self {
-            Self::Malformed(_) | Self::Mechanism | Self::UnexpectedMessage { .. } => "08P01", // protocol_violation
-            Self::NotUtf8 => "22021",                                                         // character_not_in_repertoire
-            Self::ProtocolVersion { .. } | Self::Replication | Self::Parameter { .. } | Self::Option { .. } => "0A000", // feature_not_supported
-            Self::Encoding { .. } => "22023",          // invalid_parameter_value
-            Self::NoUser | Self::Plaintext => "28000", // invalid_authorization_specification
-            Self::Scram { error, .. } => match error {
-                ScramError::Malformed(_) => "08P01",
-                ScramError::Unsupported(_) => "0A000",
-                ScramError::Downgrade | ScramError::BindingMismatch => "28000",
-                ScramError::WrongProof => "28P01", // invalid_password
-            },
-            Self::TooManyConnections | Self::TooManyOfAgent { .. } => "53300", // too_many_connections
-            Self::Timeout => "57014",                                          // query_canceled, as PostgreSQL says here
-            Self::Starting | Self::Draining => "57P03",                        // cannot_connect_now
+            // protocol_violation
+            Self::Malformed(_) | Self::Mechanism | Self::UnexpectedMessage { .. } | Self::Scram(ScramError::Malformed(_)) => "08P01",
+            // character_not_in_repertoire
+            Self::NotUtf8 => "22021",
+            // feature_not_supported
+            Self::ProtocolVersion { .. }
+            | Self::Replication
+            | Self::Parameter { .. }
+            | Self::Option { .. }
+            | Self::Scram(ScramError::Unsupported(_)) => "0A000",
+            // invalid_parameter_value
+            Self::Encoding { .. } => "22023",
+            // invalid_authorization_specification
+            Self::NoUser | Self::Plaintext | Self::Scram(ScramError::Downgrade | ScramError::BindingMismatch) => "28000",
+            // invalid_password
+            Self::WrongProof { .. } | Self::Scram(ScramError::WrongProof) => "28P01",
+            // too_many_connections
+            Self::TooManyConnections | Self::TooManyOfAgent { .. } => "53300",
+            // query_canceled, as PostgreSQL answers here
+            Self::Timeout => "57014",
+            // cannot_connect_now
+            Self::Starting | Self::Draining => "57P03",
         }
     }
 
     fn detail(&self) -> Option<String> {
         match self {
-            Self::Scram { error: ScramError::Malformed(what), .. } => Some(format!("malformed SCRAM message: {what}")),
-            Self::Scram { error: ScramError::Downgrade, .. } => Some(
+            Self::Scram(ScramError::Malformed(what)) => Some(format!("malformed SCRAM message: {what}")),
+            Self::Scram(ScramError::Downgrade) => Some(
                 "the client supports SCRAM channel binding but thinks the server does not, and this server does: \
                  something between them may have changed the handshake"
                     .to_owned(),
@@ -93,7 +100,8 @@ impl Refused {
             | Self::Plaintext
             | Self::Mechanism
             | Self::UnexpectedMessage { .. }
-            | Self::Scram { .. }
+            | Self::WrongProof { .. }
+            | Self::Scram(_)
             | Self::TooManyConnections
             | Self::TooManyOfAgent { .. }
             | Self::Timeout
@@ -111,7 +119,7 @@ impl Refused {
             Self::Replication => "connect without the replication parameter",
             Self::NotUtf8 | Self::Encoding { .. } => "only UTF8 is spoken here: connect with client_encoding=UTF8",
             Self::Plaintext => "connect with sslmode=require or stronger",
-            Self::Scram { error: ScramError::WrongProof, .. } => "check the user and password of the connection string",
+            Self::WrongProof { .. } => "check the user and password of the connection string",
             Self::TooManyConnections | Self::TooManyOfAgent { .. } => "close connections that are not in use, or retry later",
             Self::Starting | Self::Draining => "retry the connection in a few seconds",
             Self::Malformed(_)
@@ -119,10 +127,15 @@ impl Refused {
             | Self::NoUser
             | Self::Mechanism
             | Self::UnexpectedMessage { .. }
-            | Self::Scram { .. }
+            | Self::Scram(_)
             | Self::Timeout => return None,
         };
         Some(hint.to_owned())
+    }
+
+    /// A failed exchange; a wrong proof names the user, as PostgreSQL does.
+    pub(super) fn scram(error: ScramError, user: &str) -> Self {
+        if error == ScramError::WrongProof { Self::WrongProof { user: user.to_owned() } } else { Self::Scram(error) }
     }
 
     /// Queues the ErrorResponse.

@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(packet(CANCEL_REQUEST, &[0, 0, 0, 9, 0, 0, 0, 7]), Ok(Packet::Cancel { process_id: 9, secret: 7 }));
         let Ok(Packet::Startup(plain)) = packet(3 << 16, b"user\0ada\0\0") else { panic!() };
         assert_eq!(plain, StartupMessage { negotiate: false, protocol_options: Vec::new(), parameters: pairs(&[("user", "ada")]) });
-        let Ok(Packet::Startup(newer)) = packet((3 << 16) + 2, b"user\0ada\0_pq_.x\01\0\0") else { panic!() };
+        let Ok(Packet::Startup(newer)) = packet((3 << 16) + 2, b"user\0ada\0_pq_.x\0on\0\0") else { panic!() };
         assert!(newer.negotiate && newer.protocol_options == ["_pq_.x"]);
     }
 

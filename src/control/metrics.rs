@@ -1,0 +1,94 @@
+//! Every metric that pgwicket exports, described once; and their Prometheus recorder.
+
+use std::fmt;
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Upper bounds of the latency histograms. Unit: seconds.
+const SECONDS: [f64; 16] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+const COUNTERS: [(&str, &str); 15] = [
+    ("pgwicket_connections_total", "client connections accepted from the network"),
+    ("pgwicket_connections_refused_total", "client connections refused before a session, by sqlstate"),
+    ("pgwicket_sessions_total", "client sessions that authenticated"),
+    ("pgwicket_cancel_requests_total", "cancel requests received, by whether their key matched"),
+    ("pgwicket_statements_total", "statements by decision: allowed, refused, local (answered without a source)"),
+    ("pgwicket_statement_errors_total", "statements that ended with an error, by sqlstate"),
+    ("pgwicket_plan_cache_total", "lookups of governed statements, by result: hit, miss"),
+    ("pgwicket_rows_total", "rows forwarded to clients"),
+    ("pgwicket_row_bytes_total", "bytes of DataRow messages forwarded to clients"),
+    ("pgwicket_pool_connects_total", "upstream connections opened, by source and result: ok, error"),
+    ("pgwicket_pool_timeouts_total", "statements that waited too long for an upstream connection, by source"),
+    ("pgwicket_journal_entries_total", "evidence entries written, by lane"),
+    ("pgwicket_journal_bytes_total", "bytes of evidence written, by lane"),
+    ("pgwicket_journal_errors_total", "evidence that could not be written, by lane"),
+    ("pgwicket_policy_reloads_total", "policy loads, by result: ok, error"),
+];
+
+const GAUGES: [(&str, &str); 6] = [
+    ("pgwicket_sessions", "client sessions now, by lane"),
+    ("pgwicket_pool_connections", "upstream connections now, by source"),
+    ("pgwicket_pool_connections_in_use", "upstream connections that a statement or transaction holds now, by source"),
+    ("pgwicket_policy_epoch", "epoch of the policy in force; 0 is none"),
+    ("pgwicket_source_reachable", "whether a source answered last, by source: 1, 0"),
+    ("pgwicket_build_info", "always 1; the label has the version"),
+];
+
+const HISTOGRAMS: [(&str, &str); 4] = [
+    ("pgwicket_statement_seconds", "time from a statement's arrival to its end, by decision"),
+    ("pgwicket_govern_seconds", "time to parse, govern and verify a statement that no cache had"),
+    ("pgwicket_pool_wait_seconds", "time a statement waited for an upstream connection"),
+    ("pgwicket_journal_sync_seconds", "time of one fdatasync of the journal"),
+];
+
+/// The recorder that all rooms' metrics go to.
+#[derive(Clone)]
+pub struct Recorder(PrometheusHandle);
+
+impl Recorder {
+    /// Makes the process's recorder. Fails when there is one already.
+    pub fn install() -> Result<Self, BuildError> {
+        let recorder = Self(builder()?.install_recorder()?);
+        describe();
+        metrics::gauge!("pgwicket_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        Ok(recorder)
+    }
+
+    /// A recorder of its own, for tests.
+    #[cfg(test)]
+    pub(super) fn local() -> Self {
+        Self(builder().unwrap().build_recorder().handle())
+    }
+
+    /// The metrics in Prometheus' text format.
+    pub fn render(&self) -> String {
+        self.0.render()
+    }
+
+    /// Folds histogram samples together; call it every few seconds, or they pile up while nobody scrapes.
+    pub fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Recorder")
+    }
+}
+
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+}
+
+fn describe() {
+    for (name, text) in COUNTERS {
+        metrics::describe_counter!(name, text);
+    }
+    for (name, text) in GAUGES {
+        metrics::describe_gauge!(name, text);
+    }
+    for (name, text) in HISTOGRAMS {
+        metrics::describe_histogram!(name, metrics::Unit::Seconds, text);
+    }
+}
