@@ -3,7 +3,11 @@
 //! Invariant: nothing changes a statement after this room; only this room makes a [`GovernedStatement`],
 //! and only from text that the verifier passed.
 
+mod gate;
+mod kernel;
+mod names;
 mod refusal;
+mod rewrite;
 mod statement;
 
 pub use refusal::{Refusal, RefusalCode};
@@ -12,9 +16,15 @@ pub use statement::{Appended, AppendedValue, GovernedStatement, SessionValue};
 use std::sync::Arc;
 
 use crate::{
-    policy::{Agent, PolicySet},
-    sql::catalog::Oid,
+    policy::{Agent, EvidenceRows, ExposedRelation, OnLimit, PolicySet, RowLimit},
+    sql::{ParseError, Tree, allow, catalog::Oid, parse},
 };
+
+/// A Bind message counts its parameters in 16 bits.
+const MAX_PARAMETERS: usize = 65_535;
+
+/// What is kept in evidence of a statement that reads no relation. Unit: bytes.
+const UNGOVERNED_EVIDENCE: u64 = 1 << 20;
 
 /// What is governed.
 #[derive(Debug, Clone, Copy)]
@@ -33,5 +43,176 @@ pub struct Request<'a> {
 
 /// Governs one read. Pure: equal requests give equal answers.
 pub fn govern(request: &Request<'_>) -> Result<Arc<GovernedStatement>, Refusal> {
-    Err(Refusal::unsupported(format!("statement of {} bytes", request.text.len())))
+    decide(request, true).map(Arc::new)
 }
+
+/// Parse, rewrite and verify with the reviewed lists aside: how much of a corpus the structure takes.
+/// What it returns is a report, not a permit.
+pub fn structure(request: &Request<'_>) -> Result<String, Refusal> {
+    decide(request, false).map(|statement| statement.text().to_owned())
+}
+
+fn decide(request: &Request<'_>, lists: bool) -> Result<GovernedStatement, Refusal> {
+    let tree = read(request.text)?;
+    let client = client_parameters(&tree, request.declared_types)?;
+    // The gate knows the server by the agent's first source; all sources are checked when there are several.
+    let catalogs =
+        request.agent.schemas.iter().filter_map(|schema| request.policy.sources.get(&schema.source)).map(|source| &*source.catalog);
+    for catalog in catalogs.clone() {
+        gate::Gate { text: request.text, agent: request.agent, catalog, lists }.kinds(&tree)?;
+        older_server(request.text, catalog.server_version)?;
+        declared_types(request.declared_types, catalog)?;
+    }
+    let expected = kernel::expect(request, &tree, client)?;
+    gate::Gate { text: request.text, agent: request.agent, catalog: &expected.source.catalog, lists }.names(&tree, &expected.relations)?;
+    let rewritten = rewrite::rewrite(request.text, &expected.replacements).unwrap_or_default();
+    let verified = expected.verify(&rewritten.text)?;
+    let rules = rules(&expected);
+    let parameters = expected.parameters;
+    let mut parameter_types = request.declared_types.to_vec();
+    parameter_types.resize(client, 0);
+    let appended = parameters.into_appended();
+    if client + appended.len() > MAX_PARAMETERS {
+        return Err(Refusal::new(
+            RefusalCode::Unsupported,
+            format!("more than {} parameters are not supported", MAX_PARAMETERS - appended.len()),
+        ));
+    }
+    parameter_types.extend(appended.iter().map(|parameter| parameter.type_oid));
+    Ok(GovernedStatement {
+        text: verified.into_text(),
+        source: expected.source.name.clone(),
+        client_parameters: client,
+        parameter_types,
+        appended,
+        relations: expected.relations.iter().map(|relation| format!("{}.{}", relation.schema, relation.name).into()).collect(),
+        limit: limit(&expected.relations),
+        evidence: evidence(&expected.relations),
+        fenced: expected.fenced,
+        fingerprint: pg_query::fingerprint(request.text, pg_query::ParserOptions::DEFAULT, pg_query::FingerprintOptions::default())
+            .map_or_else(|_| "".into(), |print| print.hex.into()),
+        epoch: request.policy.epoch,
+        policy_digest: request.policy.digest,
+        rules,
+        kept: rewritten.kept,
+        looked_at_values: expected.looked_at_values,
+    })
+}
+
+fn read(text: &str) -> Result<Tree, Refusal> {
+    match parse(text) {
+        Ok(Some(tree)) if tree.of_kind("SelectStmt").is_some() => Ok(tree),
+        Ok(_) => Err(Refusal::unsupported("anything but one SELECT or VALUES")),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl From<ParseError> for Refusal {
+    fn from(error: ParseError) -> Self {
+        match error {
+            ParseError::Syntax { message, position } => Self { position, ..Self::new(RefusalCode::Syntax, message) },
+            ParseError::TooComplex => Self::too_complex(),
+            ParseError::Multiple { statements } => {
+                Self::unsupported(format!("running {statements} statements in one message")).hint("send them one after the other")
+            }
+        }
+    }
+}
+
+/// How many parameters are the client's: the highest it names or declares.
+fn client_parameters(tree: &Tree, declared: &[Oid]) -> Result<usize, Refusal> {
+    let mut highest = i64::try_from(declared.len()).unwrap_or(i64::MAX);
+    let mut lowest = 1;
+    tree.each(&mut |node| {
+        if node.kind == "ParamRef" {
+            let number = node.int("number").unwrap_or_default();
+            highest = highest.max(number);
+            lowest = lowest.min(number);
+        }
+    });
+    let refusal = || Refusal::new(RefusalCode::Syntax, "there is no parameter of that number").hint("number parameters from $1");
+    let highest = usize::try_from(highest).ok().filter(|highest| *highest <= MAX_PARAMETERS && lowest >= 1);
+    highest.ok_or_else(refusal)
+}
+
+/// Numeric literals that PostgreSQL 16 introduced mean something else, or nothing, before it.
+fn older_server(text: &str, version: u32) -> Result<(), Refusal> {
+    use pg_query::protobuf::Token;
+    if version >= 160_000 {
+        return Ok(());
+    }
+    let tokens = pg_query::scan_tokens(text).unwrap_or_default();
+    let newer = tokens.iter().filter(|token| matches!(token.token(), Token::Iconst | Token::Fconst | Token::Param)).any(|token| {
+        let (start, end) = (usize::try_from(token.start).unwrap_or(0), usize::try_from(token.end).unwrap_or(0));
+        text.get(start..end).is_none_or(|literal| {
+            !literal.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-' | b'$'))
+        })
+    });
+    if newer { Err(Refusal::unsupported("this form of numeric literal").hint("write it in plain decimal digits")) } else { Ok(()) }
+}
+
+/// A parameter of a type that looks its text up in the source's catalog would tell of hidden names.
+fn declared_types(declared: &[Oid], catalog: &crate::sql::catalog::CatalogSnapshot) -> Result<(), Refusal> {
+    for oid in declared.iter().filter(|oid| **oid != 0 && **oid != 705) {
+        let known = catalog.types.get(oid).filter(|known| known.schema == "pg_catalog" && allow::cast_type(&known.name).is_ok());
+        if known.is_none() {
+            let message = format!("a parameter cannot be declared with type {oid}");
+            return Err(Refusal::new(RefusalCode::UndefinedObject, message).hint("declare a built-in type, or none"));
+        }
+    }
+    Ok(())
+}
+
+/// The tightest limit of the relations; past it, an error where one of them asks for an error.
+fn limit(relations: &[Arc<ExposedRelation>]) -> RowLimit {
+    let limited = relations.iter().filter(|relation| relation.max_rows.is_some() || relation.max_bytes.is_some());
+    let truncate = limited.clone().all(|relation| relation.on_limit == OnLimit::Truncate);
+    RowLimit {
+        rows: limited.clone().filter_map(|relation| relation.max_rows).min(),
+        bytes: limited.clone().filter_map(|relation| relation.max_bytes).min(),
+        on_limit: if truncate && limited.count() > 0 { OnLimit::Truncate } else { OnLimit::Error },
+    }
+}
+
+/// The fullest record that one of the relations asks for.
+fn evidence(relations: &[Arc<ExposedRelation>]) -> EvidenceRows {
+    let rank = |rows: &EvidenceRows| match rows {
+        EvidenceRows::Full { max_bytes } => (2, *max_bytes),
+        EvidenceRows::Sample { rows } => (1, *rows),
+        EvidenceRows::Digest => (0, 0),
+    };
+    relations.iter().map(|relation| relation.evidence).max_by_key(rank).unwrap_or(EvidenceRows::Full { max_bytes: UNGOVERNED_EVIDENCE })
+}
+
+/// What applied, in words.
+fn rules(expected: &kernel::Expectation) -> Vec<String> {
+    use crate::policy::TenantRule;
+    let mut rules = Vec::new();
+    for relation in &expected.relations {
+        let name = format!("{}.{}", relation.schema, relation.name);
+        let columns = relation.columns.len();
+        let tenant = match relation.tenant {
+            TenantRule::Column { .. } => "the tenant's rows only",
+            TenantRule::Single => "single tenant: all rows",
+        };
+        rules.push(format!("{name}: {columns} allowed columns, {tenant}"));
+        if relation.filter.is_some() {
+            rules.push(format!("{name}: the policy's row filter applies"));
+        }
+        for column in relation.columns.iter().filter(|column| column.mask.is_some()) {
+            rules.push(format!("{name}.{} is masked", column.name));
+        }
+    }
+    if expected.fenced {
+        rules.extend(expected.doubts.iter().map(|doubt| format!("fenced: {doubt}")));
+        rules.extend(expected.copies.iter().map(|copy| format!("copied inside the fence: {copy}")));
+    } else if !expected.doubts.is_empty() {
+        rules.push("not fenced: no relation hides rows".to_owned());
+    } else if !expected.relations.is_empty() {
+        rules.push("not fenced: every condition is leakproof".to_owned());
+    }
+    rules
+}
+
+#[cfg(test)]
+mod tests;

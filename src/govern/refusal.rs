@@ -19,27 +19,27 @@ pub struct Refusal {
 /// The SQLSTATEs that governing answers with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalCode {
-    /// 42601 syntax_error
+    /// 42601 `syntax_error`
     Syntax,
-    /// 42501 insufficient_privilege
+    /// 42501 `insufficient_privilege`
     Denied,
-    /// 0A000 feature_not_supported
+    /// 0A000 `feature_not_supported`
     Unsupported,
-    /// 25006 read_only_sql_transaction
+    /// 25006 `read_only_sql_transaction`
     ReadOnly,
-    /// 42P01 undefined_table
+    /// 42P01 `undefined_table`
     UndefinedTable,
-    /// 3F000 invalid_schema_name
+    /// 3F000 `invalid_schema_name`
     UndefinedSchema,
-    /// 42703 undefined_column
+    /// 42703 `undefined_column`
     UndefinedColumn,
-    /// 42883 undefined_function
+    /// 42883 `undefined_function`
     UndefinedFunction,
-    /// 42704 undefined_object
+    /// 42704 `undefined_object`
     UndefinedObject,
-    /// 54001 statement_too_complex
+    /// 54001 `statement_too_complex`
     TooComplex,
-    /// XX000 internal_error: the verifier did not pass what the rewriter made
+    /// XX000 `internal_error`: the verifier did not pass what the rewriter made
     Unverified,
 }
 
@@ -71,6 +71,12 @@ impl Refusal {
     /// 0A000 for what is not supported.
     pub fn unsupported(what: impl AsRef<str>) -> Self {
         Self::new(RefusalCode::Unsupported, format!("{} is not supported", what.as_ref()))
+    }
+
+    /// 54001 for what is deeper or longer than the bounds.
+    pub fn too_complex() -> Self {
+        Self::new(RefusalCode::TooComplex, "statement is too complex")
+            .hint("split it: fewer nested subqueries, shorter chains of operators, fewer joins")
     }
 
     /// Adds what to do instead.

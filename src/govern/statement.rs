@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     policy::{EvidenceRows, RowLimit},
-    sql::catalog::Oid,
+    sql::{catalog::Oid, character},
     types::{Digest, PolicyEpoch, Secret, SourceName},
 };
 
@@ -24,6 +24,8 @@ pub struct GovernedStatement {
     pub(super) epoch: PolicyEpoch,
     pub(super) policy_digest: Digest,
     pub(super) rules: Vec<String>,
+    pub(super) kept: Vec<(usize, usize, usize)>,
+    pub(super) looked_at_values: bool,
 }
 
 impl GovernedStatement {
@@ -86,6 +88,18 @@ impl GovernedStatement {
     /// The digest of that policy.
     pub fn policy_digest(&self) -> Digest {
         self.policy_digest
+    }
+
+    /// Where a 1-based character position in the governed text stands in the client's, when it does.
+    pub fn map_position(&self, client_text: &str, position: usize) -> Option<usize> {
+        let byte = self.text.char_indices().nth(position.checked_sub(1)?).map(|(byte, _)| byte)?;
+        let (start, client, _) = self.kept.iter().find(|(start, _, length)| (*start..start + length).contains(&byte))?;
+        Some(character(client_text, client + (byte - start)))
+    }
+
+    /// Whether the decision looked at a constant's value, so that the same shape with other values is another decision.
+    pub fn looked_at_values(&self) -> bool {
+        self.looked_at_values
     }
 
     /// Each rule that applied, in words, for `policy explain`.

@@ -1,0 +1,243 @@
+//! What a statement may be made of: kinds of nodes, functions, operators, types. What is not listed is refused.
+
+use super::{Refusal, RefusalCode, kernel};
+use crate::{
+    policy::{Agent, ExposedRelation},
+    sql::{Node, Tree, allow, catalog::CatalogSnapshot, character},
+};
+
+/// The kinds of nodes a read is made of. The grammar's other kinds (writes, DDL, locking, sampling, what a
+/// newer grammar adds) are refused by not being here.
+const KINDS: [&str; 48] = [
+    "AArrayExpr",
+    "AConst",
+    "AExpr",
+    "AIndices",
+    "AIndirection",
+    "AStar",
+    "Alias",
+    "BitString",
+    "BoolExpr",
+    "Boolean",
+    "BooleanTest",
+    "CaseExpr",
+    "CaseWhen",
+    "CoalesceExpr",
+    "CollateClause",
+    "ColumnDef",
+    "ColumnRef",
+    "CommonTableExpr",
+    "CteCycleClause",
+    "CteSearchClause",
+    "Float",
+    "FuncCall",
+    "GroupingFunc",
+    "GroupingSet",
+    "Integer",
+    "JoinExpr",
+    "List",
+    "MinMaxExpr",
+    "NamedArgExpr",
+    "NullTest",
+    "ParamRef",
+    "RangeFunction",
+    "RangeSubselect",
+    "RangeTableFunc",
+    "RangeTableFuncCol",
+    "RangeVar",
+    "ResTarget",
+    "RowExpr",
+    "SelectStmt",
+    "SortBy",
+    "SqlValueFunction",
+    "String",
+    "SubLink",
+    "TypeCast",
+    "TypeName",
+    "WindowDef",
+    "WithClause",
+    "XmlExpr",
+];
+
+/// Constructs that PostgreSQL 15 reads otherwise than the parser does: allowed from the version that has them.
+const NEWER: [(&str, u32); 9] = [
+    ("JsonIsPredicate", 160_000),
+    ("JsonObjectConstructor", 160_000),
+    ("JsonArrayConstructor", 160_000),
+    ("JsonKeyValue", 160_000),
+    ("JsonValueExpr", 160_000),
+    ("JsonFormat", 160_000),
+    ("JsonOutput", 160_000),
+    ("JsonReturning", 160_000),
+    ("MergeSupportFunc", u32::MAX),
+];
+
+/// What the gate checks against.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gate<'a> {
+    pub(super) text: &'a str,
+    pub(super) agent: &'a Agent,
+    pub(super) catalog: &'a CatalogSnapshot,
+    /// Off only where the structure alone is measured; never in a proxy.
+    pub(super) lists: bool,
+}
+
+impl Gate<'_> {
+    /// Whether every node is of a kind that a read is made of. Runs first: later steps know these kinds only.
+    pub(super) fn kinds(&self, tree: &Tree) -> Result<(), Refusal> {
+        self.all(tree, &mut |node| {
+            if KINDS.contains(&node.kind) || NEWER.iter().any(|(kind, since)| *kind == node.kind && self.catalog.server_version >= *since) {
+                Ok(())
+            } else {
+                Err(Refusal::unsupported(construct(node.kind)).hint("rewrite the statement without it"))
+            }
+        })
+    }
+
+    /// Whether every function, operator, type and attribute is on the reviewed lists or added by the policy.
+    /// `relations` are those the statement reads: a column of theirs is a column, whatever it is called.
+    pub(super) fn names(&self, tree: &Tree, relations: &[std::sync::Arc<ExposedRelation>]) -> Result<(), Refusal> {
+        if !self.lists {
+            return Ok(());
+        }
+        let column = |name: &str| relations.iter().any(|relation| relation.columns.iter().any(|column| *column.name == *name));
+        self.all(tree, &mut |node| match node.kind {
+            "FuncCall" => self.function(node),
+            "AExpr" => operator(node, "name"),
+            "SubLink" => operator(node, "oper_name"),
+            "SortBy" => operator(node, "use_op"),
+            "TypeName" => type_name(node),
+            "ColumnRef" => match node.list("fields")? {
+                [_, .., last] => last.string().map_or(Ok(()), |name| if column(name) { Ok(()) } else { attribute(name) }),
+                _ => Ok(()),
+            },
+            "AIndirection" => node.list("indirection")?.iter().filter_map(Tree::string).try_for_each(attribute),
+            "RangeFunction" => in_from(node),
+            "CollateClause" => match node.names("collname")?.as_slice() {
+                [_] | ["pg_catalog", _] => Ok(()),
+                _ => Err(Refusal::new(RefusalCode::UndefinedObject, "collation does not exist").hint("use a collation of pg_catalog")),
+            },
+            // Kinds that name nothing.
+            _ => Ok(()),
+        })
+    }
+
+    fn all(&self, tree: &Tree, check: &mut dyn FnMut(&Node) -> Result<(), Refusal>) -> Result<(), Refusal> {
+        let mut refused = Ok(());
+        tree.each(&mut |node| {
+            if refused.is_ok()
+                && let Err(refusal) = check(node)
+            {
+                refused = Err(match (refusal.position, node.location()) {
+                    (None, Some(byte)) => refusal.at(character(self.text, byte)),
+                    (Some(_), _) | (None, None) => refusal,
+                });
+            }
+        });
+        refused
+    }
+
+    fn function(&self, node: &Node) -> Result<(), Refusal> {
+        let names = node.names("funcname")?;
+        let arguments = node.list("args")?.len();
+        let added = |schema: Option<&str>, name: &str| {
+            self.agent
+                .functions
+                .iter()
+                .any(|known| *known.name == *name && known.arguments == arguments && schema.is_none_or(|schema| *known.schema == *schema))
+        };
+        let name = match names.as_slice() {
+            [name] | ["pg_catalog", name] => *name,
+            [schema, name] if added(Some(schema), name) => return Ok(()),
+            [.., name] => return Err(undefined(name).hint("only functions of pg_catalog and those the policy adds exist")),
+            [] => return Err(undefined("")),
+        };
+        match allow::function(name, arguments) {
+            allow::FunctionRule::Allowed(..) => Ok(()),
+            allow::FunctionRule::Virtual(_) if kernel::answers(name, arguments) => Ok(()),
+            allow::FunctionRule::Virtual(_) => Err(kernel::unanswered(name)),
+            allow::FunctionRule::Denied(class) => Err(denied(name, class)),
+            allow::FunctionRule::Unknown if added(None, name) => {
+                Err(undefined(name).hint("call it with its schema, as the policy names it"))
+            }
+            allow::FunctionRule::Unknown => Err(undefined(name)),
+        }
+    }
+}
+
+/// A function that speaks of the session has no rows to give.
+fn in_from(node: &Node) -> Result<(), Refusal> {
+    let mut refused = Ok(());
+    node.each(&mut |inner| {
+        if inner.kind == "FuncCall"
+            && let Ok(names) = inner.names("funcname")
+            && let Some(name) = names.last()
+            && matches!(allow::function(name, inner.list("args").map_or(0, <[Tree]>::len)), allow::FunctionRule::Virtual(_))
+        {
+            refused = Err(kernel::unanswered(name));
+        }
+        if inner.kind == "SqlValueFunction" {
+            refused = Err(kernel::unanswered("current_user"));
+        }
+    });
+    refused
+}
+
+fn operator(node: &Node, field: &'static str) -> Result<(), Refusal> {
+    match node.names(field)?.as_slice() {
+        [] => Ok(()),
+        [name] | ["pg_catalog", name] if allow::operator(name) || keyword_operator(name) => Ok(()),
+        [.., name] => Err(Refusal::new(RefusalCode::UndefinedFunction, format!("operator {name} is not available"))
+            .hint("only operators of pg_catalog exist")),
+    }
+}
+
+/// `BETWEEN` and its kin stand in the tree under their own name.
+fn keyword_operator(name: &str) -> bool {
+    matches!(name, "BETWEEN" | "NOT BETWEEN" | "BETWEEN SYMMETRIC" | "NOT BETWEEN SYMMETRIC")
+}
+
+fn type_name(node: &Node) -> Result<(), Refusal> {
+    let names = node.names("names")?;
+    if node.flag("pct_type")? || node.flag("setof")? {
+        return Err(Refusal::unsupported("%TYPE or SETOF"));
+    }
+    match names.as_slice() {
+        // An absent type name (a column definition list of XMLTABLE's FOR ORDINALITY).
+        [] => Ok(()),
+        [name] | ["pg_catalog", name] => allow::cast_type(name).map_err(|class| {
+            let refusal = Refusal::new(RefusalCode::UndefinedObject, format!("type \"{name}\" is not available: {}", class.reason));
+            class.hint.map_or(refusal.clone(), |hint| refusal.hint(hint))
+        }),
+        [.., name] => Err(Refusal::new(RefusalCode::UndefinedObject, format!("type \"{name}\" is not available"))
+            .hint("cast to text or another built-in type")),
+    }
+}
+
+/// `(x).f` calls `f(x)` where no column has that name.
+fn attribute(name: &str) -> Result<(), Refusal> {
+    allow::attribute(name).map_err(|class| denied(name, class))
+}
+
+fn denied(name: &str, class: &allow::Class) -> Refusal {
+    let refusal = Refusal::new(RefusalCode::Denied, format!("function {name} is not available: {}", class.reason));
+    class.hint.map_or(refusal.clone(), |hint| refusal.hint(hint))
+}
+
+fn undefined(name: &str) -> Refusal {
+    Refusal::new(RefusalCode::UndefinedFunction, format!("function {name} does not exist"))
+}
+
+/// A grammar's name for a construct, for people.
+fn construct(kind: &str) -> &str {
+    match kind {
+        "RangeTableSample" => "TABLESAMPLE",
+        "LockingClause" => "FOR UPDATE / SHARE",
+        "IntoClause" => "SELECT INTO",
+        "JsonFuncExpr" => "JSON_VALUE, JSON_QUERY, JSON_EXISTS",
+        "JsonTable" => "JSON_TABLE",
+        "CurrentOfExpr" => "WHERE CURRENT OF",
+        "SetToDefault" => "DEFAULT",
+        other => other,
+    }
+}

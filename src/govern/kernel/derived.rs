@@ -1,0 +1,186 @@
+//! The derived table that stands for a relation: the allowed columns, the tenant's rows, the policy's filter.
+//!
+//! The text made here is what the verifier expects, so it is the definition of "governed".
+
+use std::fmt::Write as _;
+
+use crate::{
+    govern::{Appended, AppendedValue, Refusal, RefusalCode},
+    policy::{Agent, ExposedColumn, ExposedRelation, Mask, TenantRule},
+    sql::catalog::{CatalogSnapshot, Oid},
+};
+
+/// `text` in pg_type.
+pub(in crate::govern) const TEXT: Oid = 25;
+
+/// The parameters that follow the client's own.
+#[derive(Debug)]
+pub(in crate::govern) struct Parameters {
+    client: usize,
+    appended: Vec<Appended>,
+}
+
+impl Parameters {
+    /// None yet, after the client's `client` parameters.
+    pub(in crate::govern) fn after(client: usize) -> Self {
+        Self { client, appended: Vec::new() }
+    }
+
+    /// The number (`$n`) under which `wanted` travels; an equal one is shared.
+    pub(in crate::govern) fn number(&mut self, wanted: Appended) -> usize {
+        let place = self.appended.iter().position(|known| *known == wanted).unwrap_or_else(|| {
+            self.appended.push(wanted);
+            self.appended.len() - 1
+        });
+        self.client + place + 1
+    }
+
+    /// How many are the client's.
+    pub(in crate::govern) fn client(&self) -> usize {
+        self.client
+    }
+
+    /// What was appended, in order.
+    pub(in crate::govern) fn into_appended(self) -> Vec<Appended> {
+        self.appended
+    }
+}
+
+/// How a governed relation keeps the agent's expressions away from other rows.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::govern) enum Fence<'a> {
+    /// Every qual position of the statement is leakproof: the planner may flatten.
+    Open,
+    /// `OFFSET 0`, with these leakproof conjuncts copied inside (already printed, over real column names).
+    Closed(&'a [String]),
+}
+
+/// `"name"`, whatever is in it.
+pub(in crate::govern) fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// `'text'`, under `standard_conforming_strings = on`.
+pub(in crate::govern) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Whether a relation hides rows; one that does not needs no fence.
+pub(in crate::govern) fn hides_rows(relation: &ExposedRelation) -> bool {
+    relation.filter.is_some() || matches!(relation.tenant, TenantRule::Column { .. })
+}
+
+/// `(SELECT … FROM … WHERE …)` for a relation, without alias.
+pub(in crate::govern) fn derived(
+    relation: &ExposedRelation,
+    catalog: &CatalogSnapshot,
+    fence: Fence<'_>,
+    parameters: &mut Parameters,
+) -> Result<String, Refusal> {
+    let columns = relation.columns.iter().map(|column| output(column, catalog, parameters)).collect::<Result<Vec<_>, _>>()?.join(", ");
+    let real = format!("{}.{}", identifier(&relation.real_schema), identifier(&relation.real_name));
+    let tenant = match &relation.tenant {
+        TenantRule::Single => None,
+        TenantRule::Column { name, type_oid } => {
+            let number = parameters.number(Appended { type_oid: *type_oid, value: AppendedValue::Tenant });
+            Some(format!("{} = ${number}", identifier(name)))
+        }
+    };
+    let copies: &[String] = match fence {
+        Fence::Open => &[],
+        Fence::Closed(copies) => copies,
+    };
+    let close = if matches!(fence, Fence::Closed(_)) && hides_rows(relation) { " OFFSET 0" } else { "" };
+    let filter = relation.filter.as_ref().map(|filter| format!("({})", filter.text));
+    Ok(match (&relation.filter, tenant) {
+        // A filter that is not leakproof must not see another tenant's rows: it runs above its own fence.
+        (Some(rule), Some(tenant)) if !rule.leakproof => {
+            let inner = conjunction(std::iter::once(tenant).chain(copies.iter().cloned()));
+            let outer = conjunction(filter.into_iter());
+            format!("(SELECT {columns} FROM (SELECT * FROM {real}{inner} OFFSET 0) AS \"pgwicket\"{outer}{close})")
+        }
+        (_, tenant) => {
+            let all = conjunction(tenant.into_iter().chain(filter).chain(copies.iter().cloned()));
+            format!("(SELECT {columns} FROM {real}{all}{close})")
+        }
+    })
+}
+
+fn conjunction(parts: impl Iterator<Item = String>) -> String {
+    let joined = parts.collect::<Vec<_>>().join(" AND ");
+    if joined.is_empty() { joined } else { format!(" WHERE {joined}") }
+}
+
+fn output(column: &ExposedColumn, catalog: &CatalogSnapshot, parameters: &mut Parameters) -> Result<String, Refusal> {
+    let name = identifier(&column.name);
+    let text = format!("{name}::pg_catalog.text");
+    let value = match &column.mask {
+        None => return Ok(name),
+        Some(Mask::Null) => format!("NULL::{}", type_name(column, catalog)?),
+        Some(Mask::Constant(value)) => {
+            format!("CASE WHEN {name} IS NULL THEN NULL ELSE {}::{} END", literal(value), type_name(column, catalog)?)
+        }
+        Some(Mask::Last(count)) => {
+            format!("'***' || pg_catalog.\"right\"({text}, CASE WHEN pg_catalog.length({text}) > {count} THEN {count} ELSE 0 END)")
+        }
+        // A key alone in front would let whoever knows one digest extend it; the outer hash forbids that.
+        Some(Mask::Hash(key)) => {
+            let number = parameters.number(Appended { type_oid: TEXT, value: AppendedValue::MaskKey(key.clone()) });
+            let hash =
+                |inner: String| format!("pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(${number} || {inner}, 'UTF8')), 'hex')");
+            hash(hash(text))
+        }
+    };
+    Ok(format!("{value} AS {name}"))
+}
+
+fn type_name(column: &ExposedColumn, catalog: &CatalogSnapshot) -> Result<String, Refusal> {
+    let found = catalog.types.get(&column.base_type_oid);
+    let known = found.ok_or_else(|| Refusal::new(RefusalCode::Unverified, "the type of a masked column is not in the catalog snapshot"))?;
+    Ok(format!("{}.{}", identifier(&known.schema), identifier(&known.name)))
+}
+
+/// `pgwicket.relations` for this agent.
+pub(in crate::govern) fn own_relations(agent: &Agent) -> String {
+    let rows = agent.schemas.iter().flat_map(|schema| schema.relations.values()).map(|relation| {
+        let key = relation.primary_key.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ");
+        let rows = relation.max_rows.map_or_else(|| "NULL".to_owned(), |rows| rows.to_string());
+        format!(
+            "({}, {}, ARRAY[{key}]::pg_catalog.text[], {rows}::pg_catalog.int8, {})",
+            literal(&relation.schema),
+            literal(&relation.name),
+            relation.description.as_deref().map_or_else(|| "NULL::pg_catalog.text".to_owned(), literal)
+        )
+    });
+    values("\"schema\", \"relation\", \"primary_key\", \"max_rows\", \"description\"", rows)
+}
+
+/// `pgwicket.columns` for this agent.
+pub(in crate::govern) fn own_columns(agent: &Agent) -> String {
+    let rows = agent.schemas.iter().flat_map(|schema| schema.relations.values()).flat_map(|relation| {
+        relation.columns.iter().zip(1..).map(move |(column, place)| {
+            let mask = match &column.mask {
+                None => "NULL::pg_catalog.text".to_owned(),
+                Some(Mask::Null) => literal("null"),
+                Some(Mask::Hash(_)) => literal("hash"),
+                Some(Mask::Last(count)) => literal(&format!("last({count})")),
+                Some(Mask::Constant(_)) => literal("constant"),
+            };
+            let shown = if matches!(column.mask, Some(Mask::Hash(_) | Mask::Last(_))) { "text" } else { &*column.type_name };
+            let description = column.description.as_deref().map_or_else(|| "NULL::pg_catalog.text".to_owned(), literal);
+            let (schema, name, column_name) = (literal(&relation.schema), literal(&relation.name), literal(&column.name));
+            format!("({schema}, {name}, {place}, {column_name}, {}, {}, {mask}, {description})", literal(shown), !column.not_null)
+        })
+    });
+    values("\"schema\", \"relation\", \"position\", \"column\", \"type\", \"nullable\", \"mask\", \"description\"", rows)
+}
+
+/// A derived table of literal rows; an agent without relations never gets here with a source, but stays valid SQL.
+fn values(columns: &str, rows: impl Iterator<Item = String>) -> String {
+    let mut text = String::from("(SELECT * FROM (VALUES ");
+    for (place, row) in rows.enumerate() {
+        let comma = if place == 0 { "" } else { ", " };
+        write!(text, "{comma}{row}").unwrap_or_default();
+    }
+    text + ") AS \"pgwicket\" (" + columns + "))"
+}

@@ -1,0 +1,13 @@
+//! Whether a statement's qual positions are leakproof, and which conjuncts may be copied inside a fence.
+//!
+//! SECURITY.md, "The planner leak, and the fence": the planner may run any expression of a qual position
+//! on a row before it has checked the tenant predicate. Safe positions are the outermost select list, GROUP
+//! BY, ORDER BY, aggregate and window arguments, and arguments of functions in FROM: they run on rows that
+//! passed. Everything else is a qual position; what is not recognised there is a doubt, and a doubt is fenced.
+
+mod expression;
+mod level;
+mod printer;
+mod shapes;
+
+pub(in crate::govern) use level::analyze;

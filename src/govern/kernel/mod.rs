@@ -1,0 +1,272 @@
+//! The verifier: decides what a statement must become, and passes only text that is exactly that.
+//!
+//! [`expect`] reads the client's tree and computes the tree that may be sent: each relation replaced by its
+//! governed derived table, each virtual function by a bind parameter, fenced when a qual position is not
+//! leakproof, everything else untouched. [`Expectation::verify`] parses the text that somebody (the
+//! rewriter, who is not trusted) wants to send and compares the two trees, every field of every node.
+//! May use: `types`, `sql`, `policy`. Never: the rewriter, I/O.
+//! Invariant: [`Verified`] is made here only, from text that parses to the expected tree.
+
+mod derived;
+mod leak;
+mod scope;
+mod session;
+
+pub(super) use derived::{Parameters, identifier};
+pub(super) use scope::Scope;
+pub(super) use session::{answers, unanswered};
+
+use std::{collections::HashMap, sync::Arc};
+
+use derived::{Fence, derived, hides_rows, own_columns, own_relations};
+
+use super::{
+    Refusal, RefusalCode, Request,
+    names::{Target, resolve},
+};
+use crate::{
+    policy::{ExposedRelation, Source},
+    sql::{Misread, Node, ParseError, Tree, parse, parse_select},
+};
+
+/// Text that parses to the expected tree.
+#[derive(Debug)]
+pub(super) struct Verified(Box<str>);
+
+impl Verified {
+    /// The text.
+    pub(super) fn into_text(self) -> Box<str> {
+        self.0
+    }
+}
+
+/// What must be sent, and where the client's text must change for it.
+#[derive(Debug)]
+pub(super) struct Expectation {
+    tree: Tree,
+    /// In the order of the client's text.
+    pub(super) replacements: Vec<Replacement>,
+    /// The parameters, the client's and the appended ones.
+    pub(super) parameters: Parameters,
+    /// The source all relations live in.
+    pub(super) source: Arc<Source>,
+    /// The relations, each once, in order of appearance.
+    pub(super) relations: Vec<Arc<ExposedRelation>>,
+    /// Whether the relations are fenced.
+    pub(super) fenced: bool,
+    /// Why.
+    pub(super) doubts: Vec<String>,
+    /// The conjuncts copied inside fences, with the relation.
+    pub(super) copies: Vec<String>,
+    /// Whether another value of a constant might have been decided otherwise.
+    pub(super) looked_at_values: bool,
+}
+
+/// A place in the client's text, and what must stand there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Replacement {
+    /// Byte offset of the first token.
+    pub(super) at: usize,
+    /// What stands there now.
+    pub(super) form: Form,
+    /// What must stand there.
+    pub(super) sql: String,
+}
+
+/// What stands in the client's text at a replacement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A relation name, up to three parts, and `*` after it.
+    Relation,
+    /// A call: name, parentheses and all between.
+    Call,
+    /// One keyword.
+    Word,
+    /// The schema and its dot in front of `relation.column`.
+    SchemaPrefix,
+}
+
+/// A relation in FROM.
+#[derive(Debug)]
+struct Occurrence {
+    at: usize,
+    target: Target,
+    aliased: bool,
+}
+
+/// Decides what `tree`, which the gate has passed, must become.
+pub(super) fn expect(request: &Request<'_>, tree: &Tree, client_parameters: usize) -> Result<Expectation, Refusal> {
+    let occurrences = collect(request, tree)?;
+    let source = source_of(request, &occurrences)?;
+    let analysis = {
+        let by_place = occurrences.iter().enumerate().map(|(number, occurrence)| (occurrence.at, (number, occurrence.exposed())));
+        let by_place: HashMap<_, _> = by_place.collect();
+        if by_place.len() != occurrences.len() {
+            return Err(unverified("two relations at one place"));
+        }
+        let select = tree.of_kind("SelectStmt").ok_or_else(|| unverified("not a SELECT"))?;
+        leak::analyze(select, &source.catalog, request.declared_types, &by_place)?
+    };
+    let hidden = occurrences.iter().filter_map(Occurrence::exposed).any(hides_rows);
+    let fenced = hidden && !analysis.doubts.is_empty();
+
+    let mut expected = Expectation {
+        tree: tree.clone(),
+        replacements: Vec::new(),
+        parameters: Parameters::after(client_parameters),
+        source: Arc::clone(&source),
+        relations: Vec::new(),
+        fenced,
+        doubts: analysis.doubts,
+        copies: Vec::new(),
+        looked_at_values: analysis.looked_at_values,
+    };
+    let by_schema: Vec<_> = occurrences.iter().filter(|occurrence| !occurrence.aliased).filter_map(Occurrence::exposed).collect();
+    let mut order = 0;
+    let mut tree = tree.clone();
+    let mut visit = |node: &Node, scope: &Scope| -> Result<Option<Tree>, Refusal> {
+        if node.kind == "RangeVar" {
+            if matches!(resolve(node, scope, request.agent, request.search_path)?, Target::Cte) {
+                return Ok(None);
+            }
+            let occurrence = occurrences.get(order).filter(|next| Some(next.at) == node.location());
+            let occurrence = occurrence.ok_or_else(|| unverified("relations in another order"))?;
+            let copies = analysis.copies.get(&order).map_or(&[][..], Vec::as_slice);
+            order += 1;
+            return expected.relation(request, occurrence, node, copies).map(Some);
+        }
+        if let Some((form, sql, looked)) = session::replacement(node, &mut expected.parameters)? {
+            let at = node.location().ok_or_else(|| unverified("a function without a place"))?;
+            expected.looked_at_values |= looked;
+            let tree = target_of(&sql).ok_or_else(|| unverified("a virtual function's replacement"))?;
+            expected.replacements.push(Replacement { at, form, sql });
+            return Ok(Some(tree));
+        }
+        if node.kind == "ColumnRef" {
+            return expected.without_schema(node, &by_schema);
+        }
+        Ok(None)
+    };
+    scope::walk(&mut tree, &Scope::default(), &mut visit)?;
+    if order != occurrences.len() {
+        return Err(unverified("a relation that was not governed"));
+    }
+    expected.tree = tree;
+    expected.replacements.sort_by_key(|replacement| replacement.at);
+    Ok(expected)
+}
+
+impl Expectation {
+    /// Passes `text` if it is one statement and exactly the expected tree.
+    pub(super) fn verify(&self, text: &str) -> Result<Verified, Refusal> {
+        match parse(text) {
+            Ok(Some(tree)) if tree == self.tree => Ok(Verified(text.into())),
+            Ok(_) => Err(unverified("the governed text is not what the policy asks for")),
+            Err(ParseError::TooComplex) => Err(Refusal::too_complex()),
+            Err(_) => Err(unverified("the governed text does not parse to one statement")),
+        }
+    }
+
+    fn relation(&mut self, request: &Request<'_>, occurrence: &Occurrence, node: &Node, copies: &[String]) -> Result<Tree, Refusal> {
+        let derived = match &occurrence.target {
+            Target::Cte => return Err(unverified("a CTE as a relation")),
+            Target::OwnRelations => own_relations(request.agent),
+            Target::OwnColumns => own_columns(request.agent),
+            Target::Exposed(relation) => {
+                if !self.relations.iter().any(|known| Arc::ptr_eq(known, relation)) {
+                    self.relations.push(Arc::clone(relation));
+                }
+                let fence = if self.fenced && hides_rows(relation) { Fence::Closed(copies) } else { Fence::Open };
+                if matches!(fence, Fence::Closed(_)) {
+                    self.copies.extend(copies.iter().map(|copy| format!("{copy} on {}.{}", relation.schema, relation.name)));
+                }
+                derived(relation, &self.source.catalog, fence, &mut self.parameters)?
+            }
+        };
+        let name = node.text("relname")?;
+        let sql = if occurrence.aliased { derived } else { format!("{derived} AS {}", identifier(name)) };
+        let parsed =
+            if occurrence.aliased { parse_select(&format!("SELECT FROM {sql} AS x")) } else { parse_select(&format!("SELECT FROM {sql}")) };
+        let parsed = parsed.ok_or_else(|| unverified("the derived table does not parse"))?;
+        let [Tree::Node(subselect)] = parsed.list("from_clause")? else { return Err(unverified("the derived table is not one")) };
+        let mut subselect = subselect.clone();
+        if occurrence.aliased {
+            // The client's own alias, with its column names, stays as it is.
+            let alias = node.field("alias")?.clone();
+            let field = subselect.fields.iter_mut().find(|(name, _)| *name == "alias");
+            field.ok_or_else(|| unverified("the derived table has no alias"))?.1 = alias;
+        }
+        self.replacements.push(Replacement { at: occurrence.at, form: Form::Relation, sql });
+        Ok(Tree::Node(subselect))
+    }
+
+    /// `schema.relation.column`: the derived table goes by the relation's name alone.
+    fn without_schema(&mut self, node: &Node, by_schema: &[&ExposedRelation]) -> Result<Option<Tree>, Refusal> {
+        let [schema, relation, rest @ ..] = node.list("fields")? else { return Ok(None) };
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let (Some(schema), Some(name)) = (schema.string(), relation.string()) else { return Ok(None) };
+        if !by_schema.iter().any(|known| *known.schema == *schema && *known.name == *name) {
+            return Ok(None);
+        }
+        let at = node.location().ok_or_else(|| unverified("a column without a place"))?;
+        let fields = node.fields.iter().map(|(field, tree)| match *field {
+            "fields" => (*field, Tree::List(std::iter::once(relation).chain(rest).cloned().collect())),
+            _ => (*field, tree.clone()),
+        });
+        let tree = Tree::Node(Box::new(Node { kind: node.kind, fields: fields.collect() }));
+        self.replacements.push(Replacement { at, form: Form::SchemaPrefix, sql: String::new() });
+        Ok(Some(tree))
+    }
+}
+
+impl Occurrence {
+    fn exposed(&self) -> Option<&ExposedRelation> {
+        match &self.target {
+            Target::Exposed(relation) => Some(relation),
+            Target::Cte | Target::OwnRelations | Target::OwnColumns => None,
+        }
+    }
+}
+
+/// The relations that are not CTEs, in the walk's order.
+fn collect(request: &Request<'_>, tree: &Tree) -> Result<Vec<Occurrence>, Refusal> {
+    let mut found = Vec::new();
+    let mut visit = |node: &Node, scope: &Scope| -> Result<Option<Tree>, Refusal> {
+        if node.kind == "RangeVar" {
+            let target = resolve(node, scope, request.agent, request.search_path)?;
+            if !matches!(target, Target::Cte) {
+                let at = node.location().ok_or(Misread { kind: "RangeVar", field: "location" })?;
+                found.push(Occurrence { at, target, aliased: node.node("alias")?.is_some() });
+            }
+        }
+        Ok(None)
+    };
+    scope::walk(&mut tree.clone(), &Scope::default(), &mut visit)?;
+    Ok(found)
+}
+
+/// The one source behind a statement; without relations, the agent's first.
+fn source_of(request: &Request<'_>, occurrences: &[Occurrence]) -> Result<Arc<Source>, Refusal> {
+    let mut names = occurrences.iter().filter_map(Occurrence::exposed).map(|relation| &relation.source);
+    let first = names.next().or_else(|| request.agent.schemas.first().map(|schema| &schema.source));
+    let first =
+        first.ok_or_else(|| Refusal::new(RefusalCode::Denied, "this agent has no relations").hint("ask for a schema in its policy"))?;
+    if names.any(|name| name != first) {
+        return Err(Refusal::unsupported("one statement over relations of two databases").hint("read them one after the other"));
+    }
+    request.policy.sources.get(first).cloned().ok_or_else(|| unverified("a relation of a source that the policy does not have"))
+}
+
+/// The tree of an expression that pgwicket wrote.
+fn target_of(sql: &str) -> Option<Tree> {
+    let parsed = parse_select(&format!("SELECT {sql}"))?;
+    let [target] = parsed.list("target_list").ok()? else { return None };
+    target.as_node()?.field("val").ok().cloned()
+}
+
+fn unverified(what: &str) -> Refusal {
+    Refusal::new(RefusalCode::Unverified, format!("the statement was not verified: {what}"))
+        .hint("write it in another way, and report this statement")
+}

@@ -1,0 +1,66 @@
+//! Relation names: the agent's alias schemas and nothing else.
+
+use std::sync::Arc;
+
+use super::{Refusal, RefusalCode, kernel::Scope};
+use crate::{
+    policy::{Agent, ExposedRelation},
+    sql::Node,
+};
+
+/// The alias schema in which pgwicket describes itself.
+pub(super) const OWN_SCHEMA: &str = "pgwicket";
+
+/// What a name in FROM stands for.
+#[derive(Debug, Clone)]
+pub(super) enum Target {
+    /// A CTE in scope.
+    Cte,
+    /// A relation of the policy.
+    Exposed(Arc<ExposedRelation>),
+    /// `pgwicket.relations`
+    OwnRelations,
+    /// `pgwicket.columns`
+    OwnColumns,
+}
+
+/// Resolves a `RangeVar`. A name that the policy does not expose answers as a name that is nowhere.
+pub(super) fn resolve(node: &Node, scope: &Scope, agent: &Agent, search_path: &[Box<str>]) -> Result<Target, Refusal> {
+    let (catalog, schema, name) = (node.text("catalogname")?, node.text("schemaname")?, node.text("relname")?);
+    if !catalog.is_empty() {
+        return Err(Refusal::unsupported("a database name before a schema name").hint("write schema.relation"));
+    }
+    if schema.is_empty() && scope.has(name) {
+        return Ok(Target::Cte);
+    }
+    if !node.flag("inh")? {
+        return Err(Refusal::unsupported("ONLY").hint(format!("write {name} without ONLY")));
+    }
+    match (schema, name) {
+        (OWN_SCHEMA, "relations") => return Ok(Target::OwnRelations),
+        (OWN_SCHEMA, "columns") => return Ok(Target::OwnColumns),
+        (_, _) => {}
+    }
+    let in_schema = |wanted: &str| agent.schemas.iter().find(|known| *known.name == *wanted).and_then(|known| known.relations.get(name));
+    let found = if schema.is_empty() { search_path.iter().find_map(|schema| in_schema(schema)) } else { in_schema(schema) };
+    found.cloned().map(Target::Exposed).ok_or_else(|| undefined(schema, name, agent))
+}
+
+fn undefined(schema: &str, name: &str, agent: &Agent) -> Refusal {
+    let written = if schema.is_empty() { name.to_owned() } else { format!("{schema}.{name}") };
+    let refusal = Refusal::new(RefusalCode::UndefinedTable, format!("relation \"{written}\" does not exist"));
+    if matches!(schema, "pg_catalog" | "information_schema") || (schema.is_empty() && name.starts_with("pg_")) {
+        return refusal.hint("the system catalogs are not exposed; SELECT * FROM pgwicket.relations and pgwicket.columns say what is");
+    }
+    let elsewhere = agent.schemas.iter().find(|known| known.relations.contains_key(name));
+    match elsewhere {
+        Some(known) => refusal.hint(format!("there is {}.{name}", known.name)),
+        None => refusal.hint("SELECT * FROM pgwicket.relations lists what you may read"),
+    }
+}
+
+impl From<crate::sql::Misread> for Refusal {
+    fn from(misread: crate::sql::Misread) -> Self {
+        Self::new(RefusalCode::Unverified, format!("the statement's tree was not read: {misread}"))
+    }
+}

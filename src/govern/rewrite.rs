@@ -1,0 +1,115 @@
+//! Writes the governed text: the client's own bytes, with the replacements spliced in and comments taken out.
+//!
+//! Nothing trusts this. What it makes is passed by the verifier, or not sent.
+
+use pg_query::protobuf::{ScanToken, Token};
+
+use super::kernel::{Form, Replacement};
+
+/// The governed text, and which of its stretches are the client's: `(start, client start, length)` in bytes.
+#[derive(Debug, Default)]
+pub(super) struct Rewritten {
+    pub(super) text: String,
+    pub(super) kept: Vec<(usize, usize, usize)>,
+}
+
+/// `None` when the tokens at a replacement are not what its form says.
+pub(super) fn rewrite(text: &str, replacements: &[Replacement]) -> Option<Rewritten> {
+    let tokens: Vec<Span> = pg_query::scan_tokens(text).ok()?.iter().map(Span::of).collect::<Option<_>>()?;
+    let mut cuts: Vec<(usize, usize, &str)> = Vec::new();
+    for token in tokens.iter().filter(|token| token.is_comment()) {
+        cuts.push((token.start, token.end, " "));
+    }
+    let code: Vec<Span> = tokens.into_iter().filter(|token| !token.is_comment()).collect();
+    for replacement in replacements {
+        let first = code.iter().position(|token| token.start == replacement.at)?;
+        let end = end_of(&code, first, replacement.form)?;
+        // Comments inside a replaced stretch go with it.
+        cuts.retain(|(start, _, _)| !(replacement.at..end).contains(start));
+        cuts.push((replacement.at, end, &replacement.sql));
+    }
+    let last = code.iter().rposition(|token| token.kind != Token::Ascii59).and_then(|last| code.get(last))?.end;
+    cuts.retain(|(start, _, _)| *start < last);
+    cuts.sort_by_key(|(start, _, _)| *start);
+
+    let mut written = Rewritten { text: String::with_capacity(text.len() + 256), kept: Vec::new() };
+    let mut at = 0;
+    for (start, end, sql) in cuts {
+        written.keep(text, at, start)?;
+        written.text.push_str(sql);
+        at = end;
+    }
+    written.keep(text, at, last.max(at))?;
+    Some(written)
+}
+
+impl Rewritten {
+    fn keep(&mut self, text: &str, start: usize, end: usize) -> Option<()> {
+        let kept = text.get(start..end)?;
+        self.kept.push((self.text.len(), start, kept.len()));
+        self.text.push_str(kept);
+        Some(())
+    }
+}
+
+/// A token, by bytes.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    start: usize,
+    end: usize,
+    kind: Token,
+}
+
+impl Span {
+    fn of(token: &ScanToken) -> Option<Self> {
+        Some(Self { start: usize::try_from(token.start).ok()?, end: usize::try_from(token.end).ok()?, kind: token.token() })
+    }
+
+    fn is_comment(&self) -> bool {
+        matches!(self.kind, Token::SqlComment | Token::CComment)
+    }
+}
+
+/// Where the stretch that starts with token `first` ends.
+fn end_of(code: &[Span], first: usize, form: Form) -> Option<usize> {
+    let kind = |place: usize| code.get(place).map(|token| token.kind);
+    match form {
+        Form::Word => code.get(first).map(|token| token.end),
+        Form::SchemaPrefix => {
+            let name = name_end(code, first);
+            (kind(name + 1)? == Token::Ascii46).then(|| code.get(name + 2).map(|token| token.start))?
+        }
+        Form::Relation => {
+            let mut last = name_end(code, first);
+            while kind(last + 1) == Some(Token::Ascii46) {
+                last = name_end(code, last + 2);
+            }
+            if kind(last + 1) == Some(Token::Ascii42) {
+                last += 1;
+            }
+            code.get(last).map(|token| token.end)
+        }
+        Form::Call => {
+            let mut place = name_end(code, first);
+            while kind(place + 1) == Some(Token::Ascii46) {
+                place = name_end(code, place + 2);
+            }
+            let mut depth = 0_usize;
+            for (place, token) in code.iter().enumerate().skip(place + 1) {
+                match token.kind {
+                    Token::Ascii40 => depth += 1,
+                    Token::Ascii41 if depth == 1 => return code.get(place).map(|token| token.end),
+                    Token::Ascii41 => depth = depth.checked_sub(1)?,
+                    _ if depth == 0 => return None,
+                    _ => {}
+                }
+            }
+            None
+        }
+    }
+}
+
+/// The last token of a name: `U&"…" UESCAPE '…'` is three.
+fn name_end(code: &[Span], first: usize) -> usize {
+    if code.get(first + 1).is_some_and(|token| token.kind == Token::Uescape) { first + 2 } else { first }
+}

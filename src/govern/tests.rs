@@ -1,0 +1,339 @@
+//! What statements become. One helper knows the API; every case is a line.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::*;
+use crate::{
+    policy::{AgentAuth, Durability, ExposedColumn, ExposedSchema, Mask, RowFilter, Source, SourceTls, TenantRule},
+    sql::catalog::{CatalogSnapshot, Operator, Type},
+    types::{Digest, PolicyEpoch, Secret},
+};
+
+const INT4: Oid = 23;
+const INT8: Oid = 20;
+const TEXT: Oid = 25;
+const NUMERIC: Oid = 1700;
+const TIMESTAMPTZ: Oid = 1184;
+const JSONB: Oid = 3802;
+const TEXT_ARRAY: Oid = 1009;
+const STATUS: Oid = 16_400;
+
+fn catalog() -> CatalogSnapshot {
+    let built_in = [
+        (16, "bool"),
+        (20, "int8"),
+        (21, "int2"),
+        (23, "int4"),
+        (25, "text"),
+        (19, "name"),
+        (701, "float8"),
+        (1043, "varchar"),
+        (1082, "date"),
+        (1114, "timestamp"),
+        (1184, "timestamptz"),
+        (1186, "interval"),
+        (1700, "numeric"),
+        (2950, "uuid"),
+        (3802, "jsonb"),
+        (2205, "regclass"),
+    ];
+    let mut types: BTreeMap<Oid, Type> = built_in
+        .iter()
+        .map(|(oid, name)| (*oid, Type { schema: "pg_catalog".into(), name: (*name).into(), kind: 'b', base: 0, array: false }))
+        .collect();
+    types.insert(TEXT_ARRAY, Type { schema: "pg_catalog".into(), name: "_text".into(), kind: 'b', base: TEXT, array: true });
+    types.insert(1007, Type { schema: "pg_catalog".into(), name: "_int4".into(), kind: 'b', base: INT4, array: true });
+    types.insert(STATUS, Type { schema: "public".into(), name: "status".into(), kind: 'e', base: 0, array: false });
+    let leakproof_operators = ["=", "<>", "<", "<=", ">", ">="]
+        .iter()
+        .flat_map(|name| {
+            let same = [16, 20, 21, 23, 25, 1082, 1114, 1184, 2950].iter().map(|oid| (*oid, *oid));
+            let cross = [(20, 23), (23, 20), (21, 23), (23, 21), (20, 21), (21, 20)];
+            same.chain(cross).map(|(left, right)| Operator { name: (*name).into(), left, right }).collect::<Vec<_>>()
+        })
+        .collect();
+    CatalogSnapshot { server_version: 150_018, relations: Vec::new(), types, leakproof_operators, functions: Vec::new() }
+}
+
+fn column(name: &str, type_oid: Oid, mask: Option<Mask>) -> ExposedColumn {
+    ExposedColumn {
+        name: name.into(),
+        type_oid,
+        base_type_oid: type_oid,
+        type_name: "x".into(),
+        not_null: false,
+        deterministic_collation: true,
+        mask,
+        description: None,
+    }
+}
+
+fn relation(name: &str, columns: Vec<ExposedColumn>, tenant: TenantRule, filter: Option<(&str, bool)>) -> Arc<ExposedRelation> {
+    Arc::new(ExposedRelation {
+        schema: "s".into(),
+        name: name.into(),
+        source: "db".parse().unwrap(),
+        real_schema: "public".into(),
+        real_name: format!("real_{name}").into(),
+        columns,
+        tenant,
+        filter: filter.map(|(text, leakproof)| RowFilter { text: text.into(), leakproof }),
+        primary_key: vec!["id".into()],
+        max_rows: None,
+        max_bytes: None,
+        on_limit: OnLimit::Error,
+        evidence: EvidenceRows::Digest,
+        description: None,
+    })
+}
+
+pub(super) fn policy() -> PolicySet {
+    let tenant = || TenantRule::Column { name: "tenant_id".into(), type_oid: TEXT };
+    let tickets = vec![
+        column("id", INT8, None),
+        column("subject", TEXT, None),
+        column("status", STATUS, None),
+        column("amount", INT4, None),
+        column("price", NUMERIC, None),
+        column("created_at", TIMESTAMPTZ, None),
+        column("tags", TEXT_ARRAY, None),
+        column("meta", JSONB, None),
+        column("customer_id", INT8, None),
+    ];
+    let customers = vec![
+        column("id", INT8, None),
+        column("name", TEXT, None),
+        column("email", TEXT, Some(Mask::Last(4))),
+        column("phone", TEXT, Some(Mask::Null)),
+        column("ssn", TEXT, Some(Mask::Hash(Secret::new("k")))),
+    ];
+    let relations = [
+        relation("t", tickets, tenant(), None),
+        relation("c", customers, tenant(), Some(("deleted_at is null", true))),
+        relation("f", vec![column("id", INT8, None), column("x", TEXT, None)], tenant(), Some(("1/n > 0", false))),
+        relation("g", vec![column("id", INT8, None), column("x", TEXT, None)], TenantRule::Single, None),
+        relation("Odd \"name\"", vec![column("id", INT8, None)], tenant(), None),
+    ];
+    let schema = ExposedSchema {
+        name: "s".into(),
+        source: "db".parse().unwrap(),
+        relations: relations.into_iter().map(|relation| (relation.name.clone(), relation)).collect(),
+    };
+    let source = Source {
+        name: "db".parse().unwrap(),
+        url: Secret::new("postgresql://"),
+        tls: SourceTls::Disable,
+        root_certificates: None,
+        pool_max: 1,
+        pool_wait: Duration::ZERO,
+        statement_timeout: Duration::ZERO,
+        lock_timeout: Duration::ZERO,
+        idle_in_transaction_timeout: Duration::ZERO,
+        allow_writable_credential: false,
+        catalog: Arc::new(catalog()),
+    };
+    let agent = Agent {
+        name: "a".parse().unwrap(),
+        auth: AgentAuth::ScramPassword(Secret::new("x")),
+        tenant: Some("acme".parse().unwrap()),
+        schemas: vec![Arc::new(schema)],
+        functions: Vec::new(),
+        allow_explain: false,
+        statement_timeout: Duration::ZERO,
+        max_connections: 1,
+        durability: Durability::Group,
+        evidence_parameters: true,
+    };
+    PolicySet {
+        epoch: PolicyEpoch(1),
+        digest: Digest([0; 32]),
+        sources: [("db".parse().unwrap(), Arc::new(source))].into(),
+        agents: [("a".parse().unwrap(), Arc::new(agent))].into(),
+    }
+}
+
+pub(super) fn with<T>(text: &str, declared: &[Oid], then: impl FnOnce(&Request<'_>) -> T) -> T {
+    let policy = policy();
+    let agent = policy.agents.values().next().unwrap();
+    then(&Request { text, declared_types: declared, agent, policy: &policy, search_path: &["s".into()] })
+}
+
+/// What is sent, or the refusal.
+fn governed(text: &str) -> String {
+    with(text, &[], |request| match govern(request) {
+        Ok(statement) => statement.text().to_owned(),
+        Err(refusal) => format!("REFUSED {} {}", refusal.code.sqlstate(), refusal.message),
+    })
+}
+
+fn fenced(text: &str) -> Option<String> {
+    with(text, &[], |request| {
+        let statement = govern(request).unwrap_or_else(|refusal| panic!("{text}: {refusal:?}"));
+        statement
+            .fenced()
+            .then(|| statement.rules().iter().filter(|rule| rule.starts_with("fenced")).cloned().collect::<Vec<_>>().join("; "))
+    })
+}
+
+#[test]
+fn a_relation_becomes_a_derived_table_of_the_tenants_rows() {
+    assert_eq!(governed("select id from g"), r#"select id from (SELECT "id", "x" FROM "public"."real_g") AS "g""#);
+    assert_eq!(
+        governed("select subject from t where id = 42"),
+        r#"select subject from (SELECT "id", "subject", "status", "amount", "price", "created_at", "tags", "meta", "customer_id" FROM "public"."real_t" WHERE "tenant_id" = $1) AS "t" where id = 42"#
+    );
+    assert_eq!(
+        governed("select x.subject from s.t as x where x.id = $1"),
+        r#"select x.subject from (SELECT "id", "subject", "status", "amount", "price", "created_at", "tags", "meta", "customer_id" FROM "public"."real_t" WHERE "tenant_id" = $2) as x where x.id = $1"#
+    );
+    assert_eq!(
+        governed("select * from c; -- all"),
+        r#"select * from (SELECT "id", "name", '***' || pg_catalog."right"("email"::pg_catalog.text, CASE WHEN pg_catalog.length("email"::pg_catalog.text) > 4 THEN 4 ELSE 0 END) AS "email", NULL::"pg_catalog"."text" AS "phone", pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to($1 || pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to($1 || "ssn"::pg_catalog.text, 'UTF8')), 'hex'), 'UTF8')), 'hex') AS "ssn" FROM "public"."real_c" WHERE "tenant_id" = $2 AND (deleted_at is null)) AS "c""#
+    );
+    assert_eq!(
+        governed("select * from f"),
+        r#"select * from (SELECT "id", "x" FROM (SELECT * FROM "public"."real_f" WHERE "tenant_id" = $1 OFFSET 0) AS "pgwicket" WHERE (1/n > 0)) AS "f""#
+    );
+    assert_eq!(
+        governed("select /* hint */ s.t.id, s . t.* from s . t /* x */ *"),
+        r#"select   t.id, t.* from (SELECT "id", "subject", "status", "amount", "price", "created_at", "tags", "meta", "customer_id" FROM "public"."real_t" WHERE "tenant_id" = $1) AS "t""#
+    );
+    assert_eq!(
+        governed("select id from \"Odd \"\"name\"\"\""),
+        r#"select id from (SELECT "id" FROM "public"."real_Odd ""name""" WHERE "tenant_id" = $1) AS "Odd ""name""""#
+    );
+    assert_eq!(
+        governed("select id from U&\"!0074\" uescape '!' where id=1"),
+        r#"select id from (SELECT "id", "subject", "status", "amount", "price", "created_at", "tags", "meta", "customer_id" FROM "public"."real_t" WHERE "tenant_id" = $1) AS "t" where id=1"#
+    );
+    assert_eq!(
+        governed("select current_user, current_setting('TimeZone') tz, now()"),
+        r#"select (SELECT $1::pg_catalog.name AS "current_user"), (SELECT $2::pg_catalog.text AS "current_setting") tz, now()"#
+    );
+    assert_eq!(
+        governed("with t as (select * from t) select * from t"),
+        r#"with t as (select * from (SELECT "id", "subject", "status", "amount", "price", "created_at", "tags", "meta", "customer_id" FROM "public"."real_t" WHERE "tenant_id" = $1) AS "t") select * from t"#
+    );
+}
+
+#[test]
+fn a_leaky_condition_is_fenced_with_its_leakproof_neighbours_inside() {
+    assert_eq!(
+        governed("select count(*) from t where amount = 7777 and 'x' ~ subject"),
+        r#"select count(*) from (SELECT "id", "subject", "status", "amount", "price", "created_at", "tags", "meta", "customer_id" FROM "public"."real_t" WHERE "tenant_id" = $1 AND (("amount") = (7777)) OFFSET 0) AS "t" where amount = 7777 and 'x' ~ subject"#
+    );
+    assert_eq!(
+        governed("select * from t left join c on c.id = t.customer_id and c.name = 'x' and 1/c.id > 0 where t.id = 5 and c.id = 3"),
+        r#"select * from (SELECT "id", "subject", "status", "amount", "price", "created_at", "tags", "meta", "customer_id" FROM "public"."real_t" WHERE "tenant_id" = $1 AND (("id") = (5)) OFFSET 0) AS "t" left join (SELECT "id", "name", '***' || pg_catalog."right"("email"::pg_catalog.text, CASE WHEN pg_catalog.length("email"::pg_catalog.text) > 4 THEN 4 ELSE 0 END) AS "email", NULL::"pg_catalog"."text" AS "phone", pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to($2 || pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to($2 || "ssn"::pg_catalog.text, 'UTF8')), 'hex'), 'UTF8')), 'hex') AS "ssn" FROM "public"."real_c" WHERE "tenant_id" = $1 AND (deleted_at is null) AND (("name") = ('x')) OFFSET 0) AS "c" on c.id = t.customer_id and c.name = 'x' and 1/c.id > 0 where t.id = 5 and c.id = 3"#
+    );
+}
+
+#[test]
+fn leakproof_conditions_are_not_fenced() {
+    for text in [
+        "select 1/amount, subject::int from t",
+        "select * from t where id = 1 and subject = 'x' and amount between 1 and 5",
+        "select * from t where id in (1,2,3) or amount > 5 and not (subject is null)",
+        "select * from t where id = any($1)",
+        "select * from t where id = $1 and subject like 'a%'",
+        "select * from t where created_at > now() - interval '7 days'",
+        "select * from t where created_at >= date '2024-01-01'",
+        "select * from t where created_at >= '2024-01-01' and created_at < current_date",
+        "select * from t where price > 10 and price <= 10.5 and status = 'open'",
+        "select * from t where 'a' = any(tags) and meta->>'k' = 'v' and lower(subject) = 'x'",
+        "select * from t join c on c.id = t.customer_id where c.name = 'x'",
+        "select * from t join c using (id)",
+        "select * from t where exists (select 1 from c where c.id = t.customer_id)",
+        "select * from t where customer_id in (select id from c)",
+        "select status, count(*) from t group by 1 having count(*) > 5 and sum(amount)/count(*) > 2 order by 2 desc",
+        "select * from (select customer_id, count(*) n, sum(amount) s from t group by 1) x where n > 5 and s/n > 2",
+        "select * from (select id, row_number() over (order by price/amount) r from t) x where r < 5",
+        "select * from (select *, price/amount as q from t limit 5) x where q > 3",
+        "with x as (select id, subject from t) select * from x where id = 5",
+        "select (select max(amount) from t t2 where t2.customer_id = t.customer_id) from t",
+        "select * from t, jsonb_array_elements(meta) e where t.id = 5",
+        "select 1 from g where 1/id > 0",
+        "select * from t where amount = (select max(amount) from t)",
+        "select * from t where coalesce(subject, '') <> ''",
+        "select * from t where case when amount > 5 then subject else 'x' end = 'x'",
+        "select * from t where $1::text is null or subject = $2",
+        "select distinct on (subject) * from t order by subject, 1/amount",
+    ] {
+        assert_eq!(fenced(text), None, "{text}");
+    }
+}
+
+#[test]
+fn every_qual_position_that_is_not_leakproof_is_fenced() {
+    for text in [
+        "select * from t where 1/amount > 0",
+        "select * from t where subject::int = 1",
+        "select * from t where 'x' ~ subject",
+        "select * from t join c on c.id = t.id and 'x' ~ c.name",
+        "select * from t left join c on 'x' ~ t.subject",
+        "select * from t where exists (select 1 from c where 'x' ~ c.name)",
+        "select count(*) from t having 'x' ~ 'y' group by subject"
+            .replace("having 'x' ~ 'y' group by subject", "group by subject having 'x' ~ subject")
+            .as_str(),
+        "select * from (select subject::int as n from t) x where n > 5",
+        "select * from (select subject::int as n from t) x",
+        "with x as (select 1/amount as n from t) select * from x where n = 1",
+        "select (select 1 from c where 'x' ~ c.name limit 1) from t",
+        "select * from t where amount = $1 and price = $1",
+        "select * from c where email = 'x'",
+        "select * from c where ssn = 'x'",
+        "select * from t natural join c",
+        "select * from t where (id, amount) = (1, 2)",
+        "select * from t where t = row(1)",
+        "select * from t where t is not null and (t).subject::int = 1",
+        "select * from t, lateral (select 1/t.amount as y) l where l.y > 0",
+        "select * from t where subject like subject",
+        "select * from t where subject like 'x\\'",
+        "select * from t where subject like 'a' escape 'b'",
+        "select * from t where meta @> '{}'",
+        "select * from t where length(subject) / 2 > 1",
+        "select * from t where amount = any(array[1,2]::int[]) and date_trunc('day', created_at) = '2024-01-01'",
+        "select * from (select 1/amount as n from t union all select 1) x where n > 0",
+        "select * from t where customer_id in (select 1/id from c)",
+        "select * from t cross join (values (1), (2)) v(x) where t.amount = v.x",
+        "select * from (t join c on t.id = c.id) j where j.subject = 'x'",
+        "select count(*) filter (where true) from t where subject similar to 'x'",
+    ] {
+        assert!(fenced(text).is_some(), "{text}: {}", governed(text));
+    }
+}
+
+#[test]
+fn what_is_not_allowed_is_refused_by_name() {
+    for (text, refusal) in [
+        ("select * from nowhere", "REFUSED 42P01 relation \"nowhere\" does not exist"),
+        ("select * from public.real_t", "REFUSED 42P01 relation \"public.real_t\" does not exist"),
+        ("select * from real_t", "REFUSED 42P01 relation \"real_t\" does not exist"),
+        ("select * from T, \"T\"", "REFUSED 42P01 relation \"T\" does not exist"),
+        ("select * from pg_class", "REFUSED 42P01 relation \"pg_class\" does not exist"),
+        ("table t", "REFUSED XX000"),
+        ("select * from only t", "REFUSED 0A000"),
+        ("select * from t tablesample system (10)", "REFUSED 0A000 TABLESAMPLE is not supported"),
+        ("select pg_sleep(1)", "REFUSED 42501"),
+        ("select (1).pg_sleep", "REFUSED 42501"),
+        ("select ('x'::text).pg_read_file", "REFUSED 42501"),
+        ("select * from pg_ls_dir('.')", "REFUSED 42501"),
+        ("select t.lo_get from t", "REFUSED 42501"),
+        ("select nosuch(1)", "REFUSED 42883"),
+        ("select public.f(1)", "REFUSED 42883"),
+        ("select 'x'::regclass", "REFUSED 42704"),
+        ("select 'x'::public.status", "REFUSED 42704"),
+        ("select 1 operator(public.+) 2", "REFUSED 42883"),
+        ("select query_to_xml('select 1', true, true, '')", "REFUSED 42501"),
+        ("select set_config('a.b', 'c', false)", "REFUSED 42501"),
+        ("select current_setting('a' || 'b')", "REFUSED 0A000"),
+        ("select * from current_user", "REFUSED 0A000"),
+        ("select 1_000", "REFUSED 0A000"),
+        ("select 0x1F", "REFUSED 0A000"),
+        ("select $0", "REFUSED 42601"),
+        ("select * from db.s.t", "REFUSED 0A000"),
+    ] {
+        let answer = governed(text);
+        assert!(answer.starts_with(refusal), "{text}: {answer}");
+    }
+}
