@@ -24,8 +24,8 @@ pub(crate) struct Database {
     pub(crate) name: String,
 }
 
-/// Both at once: roles belong to the cluster, and two scripts may not alter one role at a time.
-static REFERENCES: LazyLock<(Database, Database)> = LazyLock::new(|| (Cluster::reference("rls"), Cluster::reference("copy")));
+/// All at once: roles belong to the cluster, and two scripts may not alter one role at a time.
+static REFERENCES: LazyLock<[Database; 3]> = LazyLock::new(|| ["rls", "copy", "plain"].map(Cluster::reference));
 
 /// Tickets in the tests' support desk; `scripts/demo` has 200 000.
 const TICKETS: u32 = 20_000;
@@ -45,12 +45,17 @@ impl Cluster {
 
     /// What `support_agent` must see, by a role with row-level security and column grants (`reference.sql`).
     pub(crate) fn row_level_security() -> Database {
-        REFERENCES.0.clone()
+        REFERENCES[0].clone()
     }
 
     /// What `support_agent` must see, in tables that hold nothing else (`reference.sql`).
     pub(crate) fn tenant_copy() -> Database {
-        REFERENCES.1.clone()
+        REFERENCES[1].clone()
+    }
+
+    /// Views that filter by tenant and nothing more (`reference.sql`): what leaks without a fence.
+    pub(crate) fn plain_views() -> Database {
+        REFERENCES[2].clone()
     }
 
     /// A support desk of the caller's own.

@@ -1,8 +1,9 @@
 -- What `support_agent` must see, said a second time and without pgwicket: PostgreSQL's own means.
 -- Keep the columns in step with policies/support.yaml.
 --
--- psql -v tenant=acme -v mode=rls|copy -v password=…
+-- psql -v tenant=acme -v mode=rls|copy|plain -v password=…
 --   rls   a role with row-level security and column grants on the real tables, behind views of the alias names
+--   plain views that filter by tenant and nothing more: what leaks without a fence
 --   copy  tables of the alias names that hold the tenant's rows and nothing else; the real tables are dropped
 
 \set ON_ERROR_STOP on
@@ -15,12 +16,20 @@ alter role support_agent password :'password';
 create schema external_support;
 grant usage on schema external_support to support_agent;
 
-select :'mode' = 'rls' as rls \gset
+select :'mode' = 'rls' as rls, :'mode' = 'plain' as plain \gset
 \if :rls
   \set relation 'view'
   \set options 'with (security_invoker = true)'
   \set rows ''
   \set live_rows ''
+\elif :plain
+  \set relation 'view'
+  \set options ''
+  -- dear enough for the planner to try everything else first
+  create function public.visible(tenant_id text, tenant text, deleted_at timestamptz default null) returns boolean
+    language plpgsql immutable cost 10000 as 'begin return tenant_id = tenant and deleted_at is null; end';
+  \set rows 'where public.visible(tenant_id, :''tenant'')'
+  \set live_rows 'where public.visible(tenant_id, :''tenant'', deleted_at)'
 \else
   \set relation 'table'
   \set options ''
@@ -60,6 +69,7 @@ grant select on all tables in schema external_support to support_agent;
   grant select (id, customer_id, ticket_id, placed_on, quantity, weight, total, paid, delivery, coupon, item_codes, receipt, lines)
     on public.orders to support_agent;
   grant select (id, title, kind, revision, published_on, labels, body) on public.documents to support_agent;
+\elif :plain
 \else
   alter table external_support.tickets add primary key (id);
   alter table external_support.customers add primary key (id);
