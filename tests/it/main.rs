@@ -16,6 +16,7 @@
 mod crash;
 mod dataset;
 mod drivers;
+mod leakproof;
 mod oracle;
 mod support;
 mod tidy;
