@@ -1,4 +1,4 @@
-//! One expression in a qual position: leakproof, or a doubt. And how its columns resolve.
+//! One expression in a qual position: leakproof, or a doubt.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,8 @@ use pg_query::protobuf::{AExprKind, SubLinkType};
 
 use super::{
     level::{Analysis, Ctes},
-    shapes::{self, BOOL, INT4, INT8, NUMERIC, TEXT, Type, Value, leakproof},
+    resolve::{Column, Refs, View},
+    shapes::{self, BOOL, INT4, TEXT, Type, Value, leakproof},
 };
 use crate::{
     policy::ExposedRelation,
@@ -16,185 +17,14 @@ use crate::{
     },
 };
 
-/// A column as a level sees it.
-#[derive(Debug, Clone)]
-pub(super) struct Column {
-    pub(super) name: Box<str>,
-    pub(super) value: Value,
-    /// Its name in the source, when it is a relation's own unmasked column.
-    pub(super) real: Option<Box<str>>,
-    /// Masked: reading it runs the mask, which is not leakproof.
-    pub(super) leaky: bool,
-    pub(super) deterministic: bool,
-}
-
-/// An entry of a level's range table.
-#[derive(Debug)]
-pub(super) struct Rte {
-    pub(super) name: Option<Box<str>>,
-    /// `None`: not known by name.
-    pub(super) columns: Option<Vec<Column>>,
-    /// Whether columns not known by name are computed from hidden rows' neighbours.
-    pub(super) governed: bool,
-    /// The number of the governed occurrence, when quals on it may be copied inside its fence.
-    pub(super) occurrence: Option<usize>,
-    /// On the nullable side of an outer join of this level.
-    pub(super) nullable: bool,
-}
-
-impl Rte {
-    /// A subquery or CTE.
-    pub(super) fn query(name: Option<Box<str>>, columns: Option<Vec<Column>>) -> Self {
-        Self { name, governed: columns.is_none(), columns, occurrence: None, nullable: false }
-    }
-
-    /// A function, or rows of pgwicket itself.
-    pub(super) fn function(name: Option<Box<str>>) -> Self {
-        Self { name, columns: None, governed: false, occurrence: None, nullable: false }
-    }
-
-    /// Out of sight behind a join's alias.
-    pub(super) fn hide(&mut self) {
-        self.name = None;
-        self.columns = Some(Vec::new());
-    }
-}
-
-/// What an expression can see.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct View<'a> {
-    pub(super) rtes: &'a [Rte],
-    /// Columns merged by USING.
-    pub(super) merged: &'a [Box<str>],
-    pub(super) outer: Option<&'a View<'a>>,
-}
-
-/// Which relations an expression reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refs {
-    None,
-    /// Only this entry of the level's own range table.
-    One(usize),
-    Many,
-}
-
-impl Refs {
-    fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::None, refs) | (refs, Self::None) => refs,
-            (Self::One(a), Self::One(b)) if a == b => self,
-            (Self::One(_) | Self::Many, Self::One(_) | Self::Many) => Self::Many,
-        }
-    }
-}
-
-/// A column reference, resolved.
-#[derive(Debug, Clone, Copy)]
-struct Found {
-    value: Value,
-    refs: Refs,
-    leaky: bool,
-    deterministic: bool,
-    outer: bool,
-}
-
-const UNRESOLVED: Found =
-    Found { value: Value { of: Type::Opaque, governed: true }, refs: Refs::Many, leaky: false, deterministic: false, outer: false };
-
-impl View<'_> {
-    fn resolve(&self, node: &Node) -> Result<Found, Misread> {
-        let fields = node.list("fields")?;
-        Ok(match fields {
-            [only] => only.string().map_or(UNRESOLVED, |name| self.column(name)),
-            [relation, column] => match (relation.string(), column.string()) {
-                (Some(relation), Some(column)) => self.qualified(relation, column),
-                _ => UNRESOLVED,
-            },
-            _ => UNRESOLVED,
-        })
-    }
-
-    fn column(&self, name: &str) -> Found {
-        let mut matches = self.rtes.iter().enumerate().flat_map(|(place, rte)| {
-            rte.columns.iter().flatten().filter(|column| *column.name == *name).map(move |column| (place, column))
-        });
-        match (matches.next(), matches.next()) {
-            (Some((place, column)), None) => Found::of(place, column),
-            (Some((_, first)), Some((_, second))) => self.merged_column(name, first, second, matches.next().is_none()),
-            (None, _) => {
-                let unknown = self.rtes.iter().any(|rte| rte.columns.is_none() || rte.name.as_deref() == Some(name));
-                match self.outer {
-                    Some(outer) if !unknown => Found { refs: Refs::Many, outer: true, ..outer.column(name) },
-                    None if unknown => {
-                        let governed = self.rtes.iter().any(|rte| rte.governed);
-                        Found { value: Value { of: Type::Opaque, governed }, ..UNRESOLVED }
-                    }
-                    Some(_) | None => UNRESOLVED,
-                }
-            }
-        }
-    }
-
-    fn merged_column(&self, name: &str, first: &Column, second: &Column, only_two: bool) -> Found {
-        let merged = only_two && self.merged.iter().any(|known| **known == *name) && first.value.of == second.value.of;
-        if !merged {
-            return UNRESOLVED;
-        }
-        Found {
-            value: Value { of: first.value.of, governed: first.value.governed || second.value.governed },
-            refs: Refs::Many,
-            leaky: first.leaky || second.leaky,
-            deterministic: first.deterministic && second.deterministic,
-            outer: false,
-        }
-    }
-
-    fn qualified(&self, relation: &str, name: &str) -> Found {
-        let Some((place, rte)) = self.rtes.iter().enumerate().find(|(_, rte)| rte.name.as_deref() == Some(relation)) else {
-            return self.outer.map_or(UNRESOLVED, |outer| Found { refs: Refs::Many, outer: true, ..outer.qualified(relation, name) });
-        };
-        match &rte.columns {
-            None => Found { value: Value { of: Type::Opaque, governed: rte.governed }, ..UNRESOLVED },
-            Some(columns) => columns.iter().find(|column| *column.name == *name).map_or(UNRESOLVED, |column| Found::of(place, column)),
-        }
-    }
-
-    /// The columns of `*` or `t.*`; `None` when not known.
-    pub(super) fn star(&self, node: &Node) -> Result<Option<Vec<Column>>, Misread> {
-        let fields = node.list("fields")?;
-        let wanted = match fields {
-            [_] => None,
-            [relation, _] => relation.string(),
-            _ => return Ok(None),
-        };
-        if wanted.is_none() && !self.merged.is_empty() {
-            return Ok(None);
-        }
-        let mut columns = Vec::new();
-        for rte in self.rtes.iter().filter(|rte| wanted.is_none() || rte.name.as_deref() == wanted) {
-            match &rte.columns {
-                Some(known) => columns.extend(known.iter().cloned().map(|column| Column { real: None, ..column })),
-                None => return Ok(None),
-            }
-        }
-        Ok((wanted.is_none() || !columns.is_empty()).then_some(columns))
-    }
-}
-
-impl Found {
-    fn of(place: usize, column: &Column) -> Self {
-        Self { value: column.value, refs: Refs::One(place), leaky: column.leaky, deterministic: column.deterministic, outer: false }
-    }
-}
-
 /// The analysis as it goes.
 #[derive(Debug)]
 pub(super) struct Analyzer<'a> {
     pub(super) catalog: &'a CatalogSnapshot,
     pub(super) occurrences: &'a HashMap<usize, (usize, Option<&'a ExposedRelation>)>,
     pub(super) found: Analysis,
-    declared: &'a [Oid],
-    uses: HashMap<i64, usize>,
+    pub(super) declared: &'a [Oid],
+    pub(super) uses: HashMap<i64, usize>,
 }
 
 impl<'a> Analyzer<'a> {
@@ -280,36 +110,8 @@ impl<'a> Analyzer<'a> {
             .try_fold(false, |found, field| Ok(found || self.is_over_groups(field, view)?))
     }
 
-    /// The type of an expression in a safe position, where it is easily known.
-    pub(super) fn type_only(&self, tree: &Tree, view: &View<'_>) -> Result<Value, Misread> {
-        let governed = self.is_governed(tree, view)?;
-        let of = match tree.as_node() {
-            Some(node) if node.kind == "ColumnRef" => view.resolve(node)?.value.of,
-            Some(node) if node.kind == "FuncCall" && is_aggregate(node)? && node.node("over")?.is_none() => {
-                self.aggregate_type(node, view)?
-            }
-            Some(_) if !governed => self.constant_type(tree)?,
-            Some(_) | None => Type::Opaque,
-        };
-        Ok(Value { of, governed })
-    }
-
-    fn aggregate_type(&self, node: &Node, view: &View<'_>) -> Result<Type, Misread> {
-        let argument = match node.list("args")? {
-            [only] => self.type_only(only, view)?.of,
-            _ => Type::Opaque,
-        };
-        Ok(match (node.names("funcname")?.last().copied(), argument) {
-            (Some("count"), _) => Type::Known(INT8),
-            (Some("min" | "max"), known) => known,
-            (Some("sum"), Type::Known(INT4 | shapes::INT2)) => Type::Known(INT8),
-            (Some("sum" | "avg"), Type::Known(INT8 | NUMERIC)) | (Some("avg"), Type::Known(INT4 | shapes::INT2)) => Type::Known(NUMERIC),
-            _ => Type::Opaque,
-        })
-    }
-
     /// Whether an expression reads a governed column, here or further out, or a subquery.
-    fn is_governed(&self, tree: &Tree, view: &View<'_>) -> Result<bool, Misread> {
+    pub(super) fn is_governed(&self, tree: &Tree, view: &View<'_>) -> Result<bool, Misread> {
         let (mut governed, mut misread) = (false, None);
         tree.each(&mut |node| match node.kind {
             "SubLink" => governed = true,
@@ -466,7 +268,7 @@ impl<'a> Analyzer<'a> {
     /// The constants of an IN list become one array when they share a type with each other; then that type decides.
     fn one_array(&self, left: Value, rights: &[Value]) -> bool {
         let constants = rights.iter().filter(|right| !right.governed).map(|right| right.of);
-        let integers = |of: Type| matches!(of, Type::Known(shapes::INT2 | INT4 | INT8));
+        let integers = |of: Type| matches!(of, Type::Known(shapes::INT2 | INT4 | shapes::INT8));
         let mut constants = constants.filter(|of| *of != Type::Unknown);
         let Some(first) = constants.next() else { return true };
         constants.all(|of| of == first || (integers(of) && integers(first) && integers(left.of)))
@@ -567,58 +369,6 @@ impl<'a> Analyzer<'a> {
         }
     }
 
-    /// The type a cast names, when it is built in and has no modifier.
-    fn cast_target(&self, node: &Node) -> Result<Type, Misread> {
-        let Some(name) = node.node("type_name")? else { return Ok(Type::Opaque) };
-        let names = name.names("names")?;
-        if !name.list("typmods")?.is_empty() || !matches!(names.as_slice(), [_] | ["pg_catalog", _]) {
-            return Ok(Type::Opaque);
-        }
-        let base = names.last().copied().unwrap_or_default();
-        let wanted = if name.list("array_bounds")?.is_empty() { base.to_owned() } else { format!("_{base}") };
-        let found = self.catalog.types.iter().find(|(_, known)| known.schema == "pg_catalog" && known.name == wanted);
-        Ok(found.map_or(Type::Opaque, |(oid, _)| Type::Known(*oid)))
-    }
-
-    /// The type of an expression over no governed column.
-    fn constant_type(&self, tree: &Tree) -> Result<Type, Misread> {
-        let Some(node) = tree.as_node() else { return Ok(Type::Opaque) };
-        Ok(match node.kind {
-            "AConst" => constant_type(node)?,
-            "ParamRef" => self.parameter_type(node.int("number")?),
-            "TypeCast" => self.cast_target(node)?,
-            "SqlValueFunction" => shapes::clock(node.int("op")?),
-            "FuncCall" => match (node.names("funcname")?.last().copied(), node.list("args")?) {
-                (Some("now" | "transaction_timestamp" | "statement_timestamp" | "clock_timestamp"), []) => Type::Known(shapes::TIMESTAMPTZ),
-                (Some("date_trunc"), [_, second]) => self.constant_type(second)?,
-                _ => Type::Opaque,
-            },
-            "AExpr" if node.int("kind")? == i64::from(AExprKind::AexprOp as i32) => {
-                let (left, right) = (self.constant_type(node.field("lexpr")?)?, self.constant_type(node.field("rexpr")?)?);
-                shapes::arithmetic(node.names("name")?.last().copied().unwrap_or_default(), left, right)
-            }
-            "AArrayExpr" => {
-                let elements = node.list("elements")?.iter().map(|item| self.constant_type(item)).collect::<Result<Vec<_>, _>>()?;
-                let of = shapes::common(elements);
-                let element = if of == Type::Unknown { Type::Known(TEXT) } else { of };
-                let array = self.catalog.types.iter().find(|(_, known)| known.array && Type::Known(known.base) == element);
-                array.map_or(Type::Opaque, |(oid, _)| Type::Known(*oid))
-            }
-            _ => Type::Opaque,
-        })
-    }
-
-    /// A parameter used twice without a declared type takes its type from its first use: not known here.
-    fn parameter_type(&self, number: i64) -> Type {
-        let declared =
-            usize::try_from(number - 1).ok().and_then(|place| self.declared.get(place)).copied().filter(|oid| *oid != 0 && *oid != 705);
-        match declared {
-            Some(oid) => Type::Known(oid),
-            None if self.uses.get(&number) == Some(&1) => Type::Unknown,
-            None => Type::Opaque,
-        }
-    }
-
     /// Whether a second copy leaves the types of its parameters as they were.
     pub(super) fn copyable(&self, tree: &Tree) -> bool {
         let mut copyable = true;
@@ -633,35 +383,10 @@ impl<'a> Analyzer<'a> {
 }
 
 /// Whether a call is an aggregate: by its syntax, or by name.
-fn is_aggregate(node: &Node) -> Result<bool, Misread> {
+pub(super) fn is_aggregate(node: &Node) -> Result<bool, Misread> {
     let names = node.names("funcname")?;
     let name = names.last().copied().unwrap_or_default();
     let arguments = node.list("args")?.len();
     let by_name = matches!(allow::function(name, arguments), allow::FunctionRule::Allowed(_, allow::Kind::Aggregate));
     Ok(node.flag("agg_star")? || by_name)
-}
-
-fn constant_type(node: &Node) -> Result<Type, Misread> {
-    if node.flag("isnull")? {
-        return Ok(Type::Unknown);
-    }
-    let Some(value) = node.node("val")? else { return Ok(Type::Opaque) };
-    Ok(match value.kind {
-        "Integer" => Type::Known(INT4),
-        "Float" if value.text("fval")?.parse::<i64>().is_ok() => Type::Known(INT8),
-        "Float" if value.text("fval")?.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => Type::Known(NUMERIC),
-        "Boolean" => Type::Known(BOOL),
-        "String" => Type::Unknown,
-        _ => Type::Opaque,
-    })
-}
-
-/// The name PostgreSQL gives an output column, where it is simple (parse_target.c, `FigureColname`).
-pub(super) fn output_name(tree: &Tree) -> Box<str> {
-    let name = match tree.as_node() {
-        Some(node) if node.kind == "ColumnRef" => node.list("fields").ok().and_then(|fields| fields.last()).and_then(Tree::string),
-        Some(node) if node.kind == "FuncCall" => node.list("funcname").ok().and_then(|names| names.last()).and_then(Tree::string),
-        Some(_) | None => None,
-    };
-    name.unwrap_or("?column?").into()
 }

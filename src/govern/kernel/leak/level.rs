@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use pg_query::protobuf::{CteMaterialize, JoinType, SetOperation};
 
 use super::{
-    expression::{Analyzer, Column, Refs, Rte, View, output_name},
+    expression::Analyzer,
     printer,
+    resolve::{Column, Refs, Rte, View, output_name},
     shapes::{TEXT, Type, Value, leakproof},
 };
 use crate::{

@@ -8,6 +8,8 @@
 mod expression;
 mod level;
 mod printer;
+mod resolve;
 mod shapes;
+mod typing;
 
 pub(in crate::govern) use level::analyze;

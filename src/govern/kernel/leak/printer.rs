@@ -1,6 +1,6 @@
 //! Prints a leakproof conjunct over a relation's real columns, and proves the print by parsing it again.
 
-use super::expression::Rte;
+use super::resolve::Rte;
 use crate::{
     govern::kernel::derived::{identifier, literal},
     sql::{Node, Tree, parse_select},

@@ -1,0 +1,186 @@
+//! How columns resolve: what an expression can see, by PostgreSQL's rules.
+
+use super::shapes::{Type, Value};
+use crate::sql::{Misread, Node, Tree};
+
+/// A column as a level sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Column {
+    pub(super) name: Box<str>,
+    pub(super) value: Value,
+    /// Its name in the source, when it is a relation's own unmasked column.
+    pub(super) real: Option<Box<str>>,
+    /// Masked: reading it runs the mask, which is not leakproof.
+    pub(super) leaky: bool,
+    pub(super) deterministic: bool,
+}
+
+/// An entry of a level's range table.
+#[derive(Debug)]
+pub(super) struct Rte {
+    pub(super) name: Option<Box<str>>,
+    /// `None`: not known by name.
+    pub(super) columns: Option<Vec<Column>>,
+    /// Whether columns not known by name are computed from hidden rows' neighbours.
+    pub(super) governed: bool,
+    /// The number of the governed occurrence, when quals on it may be copied inside its fence.
+    pub(super) occurrence: Option<usize>,
+    /// On the nullable side of an outer join of this level.
+    pub(super) nullable: bool,
+}
+
+impl Rte {
+    /// A subquery or CTE.
+    pub(super) fn query(name: Option<Box<str>>, columns: Option<Vec<Column>>) -> Self {
+        Self { name, governed: columns.is_none(), columns, occurrence: None, nullable: false }
+    }
+
+    /// A function, or rows of pgwicket itself.
+    pub(super) fn function(name: Option<Box<str>>) -> Self {
+        Self { name, columns: None, governed: false, occurrence: None, nullable: false }
+    }
+
+    /// Out of sight behind a join's alias.
+    pub(super) fn hide(&mut self) {
+        self.name = None;
+        self.columns = Some(Vec::new());
+    }
+}
+
+/// What an expression can see.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View<'a> {
+    pub(super) rtes: &'a [Rte],
+    /// Columns merged by USING.
+    pub(super) merged: &'a [Box<str>],
+    pub(super) outer: Option<&'a View<'a>>,
+}
+
+/// Which relations an expression reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refs {
+    None,
+    /// Only this entry of the level's own range table.
+    One(usize),
+    Many,
+}
+
+impl Refs {
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::None, refs) | (refs, Self::None) => refs,
+            (Self::One(a), Self::One(b)) if a == b => self,
+            (Self::One(_) | Self::Many, Self::One(_) | Self::Many) => Self::Many,
+        }
+    }
+}
+
+/// A column reference, resolved.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    pub(super) value: Value,
+    pub(super) refs: Refs,
+    pub(super) leaky: bool,
+    pub(super) deterministic: bool,
+    /// Of an outer level.
+    pub(super) outer: bool,
+}
+
+const UNRESOLVED: Found =
+    Found { value: Value { of: Type::Opaque, governed: true }, refs: Refs::Many, leaky: false, deterministic: false, outer: false };
+
+impl View<'_> {
+    pub(super) fn resolve(&self, node: &Node) -> Result<Found, Misread> {
+        let fields = node.list("fields")?;
+        Ok(match fields {
+            [only] => only.string().map_or(UNRESOLVED, |name| self.column(name)),
+            [relation, column] => match (relation.string(), column.string()) {
+                (Some(relation), Some(column)) => self.qualified(relation, column),
+                _ => UNRESOLVED,
+            },
+            _ => UNRESOLVED,
+        })
+    }
+
+    fn column(&self, name: &str) -> Found {
+        let mut matches = self.rtes.iter().enumerate().flat_map(|(place, rte)| {
+            rte.columns.iter().flatten().filter(|column| *column.name == *name).map(move |column| (place, column))
+        });
+        match (matches.next(), matches.next()) {
+            (Some((place, column)), None) => Found::of(place, column),
+            (Some((_, first)), Some((_, second))) => self.merged_column(name, first, second, matches.next().is_none()),
+            (None, _) => {
+                let unknown = self.rtes.iter().any(|rte| rte.columns.is_none() || rte.name.as_deref() == Some(name));
+                match self.outer {
+                    Some(outer) if !unknown => Found { refs: Refs::Many, outer: true, ..outer.column(name) },
+                    None if unknown => {
+                        let governed = self.rtes.iter().any(|rte| rte.governed);
+                        Found { value: Value { of: Type::Opaque, governed }, ..UNRESOLVED }
+                    }
+                    Some(_) | None => UNRESOLVED,
+                }
+            }
+        }
+    }
+
+    fn merged_column(&self, name: &str, first: &Column, second: &Column, only_two: bool) -> Found {
+        let merged = only_two && self.merged.iter().any(|known| **known == *name) && first.value.of == second.value.of;
+        if !merged {
+            return UNRESOLVED;
+        }
+        Found {
+            value: Value { of: first.value.of, governed: first.value.governed || second.value.governed },
+            refs: Refs::Many,
+            leaky: first.leaky || second.leaky,
+            deterministic: first.deterministic && second.deterministic,
+            outer: false,
+        }
+    }
+
+    fn qualified(&self, relation: &str, name: &str) -> Found {
+        let Some((place, rte)) = self.rtes.iter().enumerate().find(|(_, rte)| rte.name.as_deref() == Some(relation)) else {
+            return self.outer.map_or(UNRESOLVED, |outer| Found { refs: Refs::Many, outer: true, ..outer.qualified(relation, name) });
+        };
+        match &rte.columns {
+            None => Found { value: Value { of: Type::Opaque, governed: rte.governed }, ..UNRESOLVED },
+            Some(columns) => columns.iter().find(|column| *column.name == *name).map_or(UNRESOLVED, |column| Found::of(place, column)),
+        }
+    }
+
+    /// The columns of `*` or `t.*`; `None` when not known.
+    pub(super) fn star(&self, node: &Node) -> Result<Option<Vec<Column>>, Misread> {
+        let fields = node.list("fields")?;
+        let wanted = match fields {
+            [_] => None,
+            [relation, _] => relation.string(),
+            _ => return Ok(None),
+        };
+        if wanted.is_none() && !self.merged.is_empty() {
+            return Ok(None);
+        }
+        let mut columns = Vec::new();
+        for rte in self.rtes.iter().filter(|rte| wanted.is_none() || rte.name.as_deref() == wanted) {
+            match &rte.columns {
+                Some(known) => columns.extend(known.iter().cloned().map(|column| Column { real: None, ..column })),
+                None => return Ok(None),
+            }
+        }
+        Ok((wanted.is_none() || !columns.is_empty()).then_some(columns))
+    }
+}
+
+impl Found {
+    fn of(place: usize, column: &Column) -> Self {
+        Self { value: column.value, refs: Refs::One(place), leaky: column.leaky, deterministic: column.deterministic, outer: false }
+    }
+}
+
+/// The name PostgreSQL gives an output column, where it is simple (parse_target.c, `FigureColname`).
+pub(super) fn output_name(tree: &Tree) -> Box<str> {
+    let name = match tree.as_node() {
+        Some(node) if node.kind == "ColumnRef" => node.list("fields").ok().and_then(|fields| fields.last()).and_then(Tree::string),
+        Some(node) if node.kind == "FuncCall" => node.list("funcname").ok().and_then(|names| names.last()).and_then(Tree::string),
+        Some(_) | None => None,
+    };
+    name.unwrap_or("?column?").into()
+}
