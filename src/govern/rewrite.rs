@@ -95,13 +95,14 @@ fn end_of(code: &[Span], first: usize, form: Form) -> Option<usize> {
                 place = name_end(code, place + 2);
             }
             let mut depth = 0_usize;
-            for (place, token) in code.iter().enumerate().skip(place + 1) {
-                match token.kind {
-                    Token::Ascii40 => depth += 1,
-                    Token::Ascii41 if depth == 1 => return code.get(place).map(|token| token.end),
-                    Token::Ascii41 => depth = depth.checked_sub(1)?,
-                    _ if depth == 0 => return None,
-                    _ => {}
+            for token in code.iter().skip(place + 1) {
+                if token.kind == Token::Ascii40 {
+                    depth += 1;
+                } else if token.kind == Token::Ascii41 {
+                    depth = depth.checked_sub(1)?;
+                }
+                if depth == 0 {
+                    return (token.kind == Token::Ascii41).then_some(token.end);
                 }
             }
             None

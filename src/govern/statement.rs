@@ -169,6 +169,8 @@ impl GovernedStatement {
             epoch: PolicyEpoch(0),
             policy_digest: Digest([0; 32]),
             rules: Vec::new(),
+            kept: Vec::new(),
+            looked_at_values: false,
         })
     }
 }

@@ -79,34 +79,26 @@ impl Node {
 
     /// A field that is a list.
     pub fn list(&self, field: &'static str) -> Result<&[Tree], Misread> {
-        match self.field(field)? {
-            Tree::List(items) => Ok(items),
-            _ => Err(Misread { kind: self.kind, field }),
-        }
+        let Tree::List(items) = self.field(field)? else { return Err(Misread { kind: self.kind, field }) };
+        Ok(items)
     }
 
     /// A field that is text.
     pub fn text(&self, field: &'static str) -> Result<&str, Misread> {
-        match self.field(field)? {
-            Tree::Text(text) => Ok(text),
-            _ => Err(Misread { kind: self.kind, field }),
-        }
+        let Tree::Text(text) = self.field(field)? else { return Err(Misread { kind: self.kind, field }) };
+        Ok(text)
     }
 
     /// A field that is a number.
     pub fn int(&self, field: &'static str) -> Result<i64, Misread> {
-        match self.field(field)? {
-            Tree::Int(value) => Ok(*value),
-            _ => Err(Misread { kind: self.kind, field }),
-        }
+        let Tree::Int(value) = self.field(field)? else { return Err(Misread { kind: self.kind, field }) };
+        Ok(*value)
     }
 
     /// A field that is a flag.
     pub fn flag(&self, field: &'static str) -> Result<bool, Misread> {
-        match self.field(field)? {
-            Tree::Bool(value) => Ok(*value),
-            _ => Err(Misread { kind: self.kind, field }),
-        }
+        let Tree::Bool(value) = self.field(field)? else { return Err(Misread { kind: self.kind, field }) };
+        Ok(*value)
     }
 
     /// Where the node stands, as a byte offset into the text.
@@ -239,10 +231,10 @@ impl SerializeStruct for NodeBuilder {
     type Error = BuildError;
 
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), BuildError> {
-        let tree = match value.serialize(Builder)? {
-            Tree::Int(value) if POSITIONS.contains(&key) => Tree::Position(Position(value)),
-            tree => tree,
-        };
+        let mut tree = value.serialize(Builder)?;
+        if let (Tree::Int(value), true) = (&tree, POSITIONS.contains(&key)) {
+            tree = Tree::Position(Position(*value));
+        }
         self.0.fields.push((key, tree));
         Ok(())
     }
@@ -264,7 +256,6 @@ macro_rules! integers {
     };
 }
 
-#[expect(clippy::map_err_ignore, reason = "a number out of range is the whole story")]
 impl ser::Serializer for Builder {
     type Ok = Tree;
     type Error = BuildError;

@@ -10,7 +10,7 @@ use crate::{
     sql::catalog::{CatalogSnapshot, Oid},
 };
 
-/// `text` in pg_type.
+/// `text` in `pg_type`.
 pub(in crate::govern) const TEXT: Oid = 25;
 
 /// The parameters that follow the client's own.
@@ -33,11 +33,6 @@ impl Parameters {
             self.appended.len() - 1
         });
         self.client + place + 1
-    }
-
-    /// How many are the client's.
-    pub(in crate::govern) fn client(&self) -> usize {
-        self.client
     }
 
     /// What was appended, in order.

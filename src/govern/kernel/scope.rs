@@ -1,9 +1,9 @@
 //! Which names are CTEs where: PostgreSQL's rules, and the one walk that follows them.
 //!
-//! `WITH` (parse_cte.c, `transformWithClause`): without RECURSIVE a CTE sees the ones before it; with
+//! `WITH` (`parse_cte.c`, `transformWithClause`): without RECURSIVE a CTE sees the ones before it; with
 //! RECURSIVE every CTE of the clause sees every other and itself. The body sees all. A nested SELECT
 //! sees what encloses it. A CTE hides a relation only where the name is written unqualified
-//! (parse_relation.c, `parserOpenTable` after `scanNameSpaceForCTE`).
+//! (`parse_relation.c`, `parserOpenTable` after `scanNameSpaceForCTE`).
 
 use crate::sql::{Misread, Node, Tree};
 

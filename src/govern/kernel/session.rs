@@ -11,7 +11,7 @@ use crate::{
     sql::{Node, catalog::Oid},
 };
 
-/// `name`, `int4` in pg_type.
+/// `name`, `int4` in `pg_type`.
 const NAME: Oid = 19;
 const INT4: Oid = 23;
 
@@ -84,9 +84,20 @@ fn call(node: &Node, parameters: &mut Parameters) -> Result<Option<(Form, String
 pub(in crate::govern) fn answers(name: &str, arguments: usize) -> bool {
     matches!(
         (name, arguments),
-        ("current_database" | "current_schema" | "current_user" | "session_user" | "getpgusername" | "version" | "pg_backend_pid", 0)
-            | ("inet_client_addr" | "inet_server_addr" | "inet_client_port" | "inet_server_port", 0)
-            | ("current_setting", 1 | 2)
+        (
+            "current_database"
+                | "current_schema"
+                | "current_user"
+                | "session_user"
+                | "getpgusername"
+                | "version"
+                | "pg_backend_pid"
+                | "inet_client_addr"
+                | "inet_server_addr"
+                | "inet_client_port"
+                | "inet_server_port",
+            0
+        ) | ("current_setting", 1 | 2)
     )
 }
 

@@ -78,52 +78,6 @@ impl<'a> Analyzer<'a> {
         }
     }
 
-    /// Whether an expression holds an aggregate of this level or a window function: no qual over it goes below them.
-    pub(super) fn is_over_groups(&self, tree: &Tree, view: &View<'_>) -> Result<bool, Misread> {
-        let Some(node) = tree.as_node() else {
-            return tree.items().iter().try_fold(false, |found, item| {
-                Ok(found || (!matches!(tree, Tree::List(l) if l.is_empty()) && self.is_over_groups(item, view)?))
-            });
-        };
-        if node.kind == "SubLink" {
-            return Ok(false);
-        }
-        if node.kind == "FuncCall" && (is_aggregate(node)? || node.node("over")?.is_some()) {
-            // An aggregate whose arguments are all of an outer level belongs to that level.
-            let (mut own, mut outer) = (true, false);
-            let mut misread = None;
-            node.each(&mut |inner| {
-                if inner.kind == "ColumnRef" {
-                    match view.resolve(inner) {
-                        Ok(found) => outer |= found.outer,
-                        Err(error) => misread = Some(error),
-                    }
-                }
-                own &= inner.kind != "SubLink";
-            });
-            return misread.map_or(Ok(own && !outer), Err);
-        }
-        node.fields
-            .iter()
-            .map(|(_, field)| field)
-            .filter(|field| matches!(field, Tree::Node(_) | Tree::List(_)))
-            .try_fold(false, |found, field| Ok(found || self.is_over_groups(field, view)?))
-    }
-
-    /// Whether an expression reads a governed column, here or further out, or a subquery.
-    pub(super) fn is_governed(&self, tree: &Tree, view: &View<'_>) -> Result<bool, Misread> {
-        let (mut governed, mut misread) = (false, None);
-        tree.each(&mut |node| match node.kind {
-            "SubLink" => governed = true,
-            "ColumnRef" => match view.resolve(node) {
-                Ok(found) => governed |= found.value.governed || found.leaky,
-                Err(error) => misread = Some(error),
-            },
-            _ => {}
-        });
-        misread.map_or(Ok(governed), Err)
-    }
-
     /// An expression in a qual position.
     pub(super) fn qual(&mut self, tree: &Tree, view: &View<'_>, ctes: &Ctes) -> Result<Value, Misread> {
         self.expression(tree, view, ctes).map(|(value, _)| value)
@@ -143,7 +97,7 @@ impl<'a> Analyzer<'a> {
             }
             return Ok((found.value, found.refs));
         }
-        if !self.is_governed(tree, view)? {
+        if !is_governed(tree, view)? {
             return Ok((Value { of: self.constant_type(tree)?, governed: false }, Refs::None));
         }
         let boolean = Value { of: Type::Known(BOOL), governed: true };
@@ -190,7 +144,7 @@ impl<'a> Analyzer<'a> {
         let mut results = Vec::new();
         let subject = match node.field("arg")? {
             Tree::Null => None,
-            tree => {
+            tree @ (Tree::Node(_) | Tree::List(_) | Tree::Bool(_) | Tree::Int(_) | Tree::Text(_) | Tree::Position(_)) => {
                 let (value, read) = self.expression(tree, view, ctes)?;
                 refs = refs.and(read);
                 Some(value)
@@ -229,18 +183,20 @@ impl<'a> Analyzer<'a> {
         let is = |wanted: AExprKind| kind == i64::from(wanted as i32);
         let (left, mut refs) = match node.field("lexpr")? {
             Tree::Null => (Value { of: Type::Opaque, governed: false }, Refs::None),
-            tree => self.expression(tree, view, ctes)?,
+            tree @ (Tree::Node(_) | Tree::List(_) | Tree::Bool(_) | Tree::Int(_) | Tree::Text(_) | Tree::Position(_)) => {
+                self.expression(tree, view, ctes)?
+            }
         };
         let right = node.field("rexpr")?;
         let (rights, read) = self.all(right.items(), view, ctes)?;
         refs = refs.and(read);
         let each = |operator: &str| rights.iter().all(|right| self.compares(operator, left, *right));
         let leakproof = if is(AExprKind::AexprOp) || is(AExprKind::AexprLike) || is(AExprKind::AexprIlike) {
-            each(name) || self.pattern(name, left, node, view)? || self.json(name, left, &rights)
+            each(name) || self.pattern(name, left, node, view)? || json(name, left, &rights)
         } else if is(AExprKind::AexprDistinct) || is(AExprKind::AexprNotDistinct) || is(AExprKind::AexprNullif) {
             each("=")
         } else if is(AExprKind::AexprIn) {
-            each(name) && self.one_array(left, &rights)
+            each(name) && one_array(left, &rights)
         } else if is(AExprKind::AexprOpAny) || is(AExprKind::AexprOpAll) {
             rights.first().is_some_and(|right| self.elements(name, left, *right))
         } else if is(AExprKind::AexprBetween)
@@ -263,16 +219,6 @@ impl<'a> Analyzer<'a> {
             _ => Type::Opaque,
         };
         Ok((Value { of, governed: true }, refs))
-    }
-
-    /// The constants of an IN list become one array when they share a type with each other; then that type decides.
-    fn one_array(&self, left: Value, rights: &[Value]) -> bool {
-        let constants = rights.iter().filter(|right| !right.governed).map(|right| right.of);
-        let integers = |of: Type| matches!(of, Type::Known(shapes::INT2 | INT4 | shapes::INT8));
-        let mut constants = constants.filter(|of| *of != Type::Unknown);
-        let Some(first) = constants.next() else { return true };
-        constants.all(|of| of == first || (integers(of) && integers(first) && integers(left.of)))
-            && (rights.iter().all(|right| right.of != Type::Unknown) || first == left.of)
     }
 
     /// `x op ANY (array)`: the element comparison decides.
@@ -299,15 +245,6 @@ impl<'a> Analyzer<'a> {
         };
         self.found.looked_at_values = true;
         Ok(deterministic && allow::leakproof_pattern(name, of, TEXT) && allow::well_formed_pattern(pattern))
-    }
-
-    /// `jsonb -> 'key'` and its kin: PostgreSQL prefers text for an untyped literal there.
-    fn json(&self, name: &str, left: Value, rights: &[Value]) -> bool {
-        let key = if matches!(name, "#>" | "#>>" | "?|" | "?&") { shapes::TEXT_ARRAY } else { TEXT };
-        left.of == Type::Known(shapes::JSONB)
-            && matches!(rights, [Value { of: Type::Unknown, governed: false }])
-            && matches!(name, "->" | "->>" | "#>" | "#>>" | "?" | "?|" | "?&")
-            && allow::leakproof_operator(name, shapes::JSONB, key)
     }
 
     fn sublink(&mut self, node: &Node, view: &View<'_>, ctes: &Ctes) -> Result<(Value, Refs), Misread> {
@@ -389,4 +326,73 @@ pub(super) fn is_aggregate(node: &Node) -> Result<bool, Misread> {
     let arguments = node.list("args")?.len();
     let by_name = matches!(allow::function(name, arguments), allow::FunctionRule::Allowed(_, allow::Kind::Aggregate));
     Ok(node.flag("agg_star")? || by_name)
+}
+
+/// Whether an expression holds an aggregate of this level or a window function: no qual over it goes below them.
+pub(super) fn is_over_groups(tree: &Tree, view: &View<'_>) -> Result<bool, Misread> {
+    let node = match tree {
+        Tree::Node(node) => node,
+        Tree::List(items) => return any(items.iter(), |item| is_over_groups(item, view)),
+        Tree::Null | Tree::Bool(_) | Tree::Int(_) | Tree::Text(_) | Tree::Position(_) => return Ok(false),
+    };
+    if node.kind == "SubLink" {
+        return Ok(false);
+    }
+    if node.kind == "FuncCall" && (is_aggregate(node)? || node.node("over")?.is_some()) {
+        // An aggregate whose arguments are all of an outer level belongs to that level.
+        let (mut own, mut misread) = (true, None);
+        node.each(&mut |inner| match inner.kind {
+            "SubLink" => own = false,
+            "ColumnRef" => match view.resolve(inner) {
+                Ok(found) => own &= !found.outer,
+                Err(error) => misread = Some(error),
+            },
+            // Only what reads a row says whose aggregate it is.
+            _ => {}
+        });
+        return misread.map_or(Ok(own), Err);
+    }
+    any(node.fields.iter().map(|(_, field)| field), |field| is_over_groups(field, view))
+}
+
+fn any<'t>(trees: impl Iterator<Item = &'t Tree>, mut holds: impl FnMut(&'t Tree) -> Result<bool, Misread>) -> Result<bool, Misread> {
+    for tree in trees {
+        if holds(tree)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether an expression reads a governed column, here or further out, or a subquery.
+pub(super) fn is_governed(tree: &Tree, view: &View<'_>) -> Result<bool, Misread> {
+    let (mut governed, mut misread) = (false, None);
+    tree.each(&mut |node| match node.kind {
+        "SubLink" => governed = true,
+        "ColumnRef" => match view.resolve(node) {
+            Ok(found) => governed |= found.value.governed || found.leaky,
+            Err(error) => misread = Some(error),
+        },
+        _ => {}
+    });
+    misread.map_or(Ok(governed), Err)
+}
+
+/// The constants of an IN list become one array when they share a type with each other; then that type decides.
+fn one_array(left: Value, rights: &[Value]) -> bool {
+    let constants = rights.iter().filter(|right| !right.governed).map(|right| right.of);
+    let integers = |of: Type| matches!(of, Type::Known(shapes::INT2 | INT4 | shapes::INT8));
+    let mut constants = constants.filter(|of| *of != Type::Unknown);
+    let Some(first) = constants.next() else { return true };
+    constants.all(|of| of == first || (integers(of) && integers(first) && integers(left.of)))
+        && (rights.iter().all(|right| right.of != Type::Unknown) || first == left.of)
+}
+
+/// `jsonb -> 'key'` and its kin: PostgreSQL prefers text for an untyped literal there.
+fn json(name: &str, left: Value, rights: &[Value]) -> bool {
+    let key = if matches!(name, "#>" | "#>>" | "?|" | "?&") { shapes::TEXT_ARRAY } else { TEXT };
+    left.of == Type::Known(shapes::JSONB)
+        && matches!(rights, [Value { of: Type::Unknown, governed: false }])
+        && matches!(name, "->" | "->>" | "#>" | "#>>" | "?" | "?|" | "?&")
+        && allow::leakproof_operator(name, shapes::JSONB, key)
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use pg_query::protobuf::{CteMaterialize, JoinType, SetOperation};
 
 use super::{
-    expression::Analyzer,
+    expression::{Analyzer, is_over_groups},
     printer,
     resolve::{Column, Refs, Rte, View, output_name},
     shapes::{TEXT, Type, Value, leakproof},
@@ -48,8 +48,9 @@ pub(in crate::govern) fn analyze(
 pub(super) struct Ctes(Vec<(Box<str>, Option<Vec<Column>>)>);
 
 impl Ctes {
-    fn columns(&self, name: &str) -> Option<Option<Vec<Column>>> {
-        self.0.iter().rev().find(|(known, _)| **known == *name).map(|(_, columns)| columns.clone())
+    /// The columns of the innermost CTE of that name; `None` when they are not known.
+    fn columns(&self, name: &str) -> Option<Vec<Column>> {
+        self.0.iter().rev().find(|(known, _)| **known == *name).and_then(|(_, columns)| columns.clone())
     }
 }
 
@@ -75,7 +76,7 @@ impl Analyzer<'_> {
         }
         let mut from = From::default();
         for item in select.list("from_clause")? {
-            self.from_item(item, &mut from, outer, &ctes)?;
+            self.item(item, &mut from, outer, &ctes)?;
         }
         let view = View { rtes: &from.rtes, merged: &from.merged, outer };
         let all: Vec<usize> = (0..from.rtes.len()).collect();
@@ -171,7 +172,7 @@ impl Analyzer<'_> {
             }
             let explicit = target.text("name")?;
             let name = if explicit.is_empty() { output_name(expression) } else { explicit.into() };
-            let over_groups = self.is_over_groups(expression, view)?;
+            let over_groups = is_over_groups(expression, view)?;
             let value = if safe || over_groups {
                 self.sweep(expression, view, ctes)?;
                 self.type_only(expression, view)?
@@ -215,17 +216,18 @@ impl Analyzer<'_> {
         Ok(())
     }
 
-    /// HAVING: a conjunct without an aggregate becomes a WHERE (subquery_planner), one with an aggregate never does.
+    /// HAVING: a conjunct without an aggregate becomes a WHERE (`subquery_planner`), one with an aggregate never does.
     fn having(&mut self, tree: &Tree, view: &View<'_>, ctes: &Ctes) -> Result<(), Misread> {
         match tree {
             Tree::Null => Ok(()),
             Tree::Node(node) if node.kind == "BoolExpr" => node.list("args")?.iter().try_for_each(|part| self.having(part, view, ctes)),
-            tree if self.is_over_groups(tree, view)? => self.sweep(tree, view, ctes),
-            tree => self.qual(tree, view, ctes).map(|_| ()),
+            Tree::Node(_) | Tree::List(_) | Tree::Bool(_) | Tree::Int(_) | Tree::Text(_) | Tree::Position(_) => {
+                if is_over_groups(tree, view)? { self.sweep(tree, view, ctes) } else { self.qual(tree, view, ctes).map(|_| ()) }
+            }
         }
     }
 
-    fn from_item(&mut self, item: &Tree, from: &mut From, outer: Option<&View<'_>>, ctes: &Ctes) -> Result<(), Misread> {
+    fn item(&mut self, item: &Tree, from: &mut From, outer: Option<&View<'_>>, ctes: &Ctes) -> Result<(), Misread> {
         let unread = Misread { kind: "SelectStmt", field: "from_clause" };
         let node = item.as_node().ok_or_else(|| unread.clone())?;
         match node.kind {
@@ -273,7 +275,7 @@ impl Analyzer<'_> {
             }
             Some((_, None)) => Ok(Rte::function(Some(name))),
             None => {
-                let outputs = ctes.columns(node.text("relname")?).flatten();
+                let outputs = ctes.columns(node.text("relname")?);
                 Ok(Rte::query(Some(name), rename(outputs, &columns)))
             }
         }
@@ -282,9 +284,9 @@ impl Analyzer<'_> {
     fn join(&mut self, node: &Node, from: &mut From, outer: Option<&View<'_>>, ctes: &Ctes) -> Result<(), Misread> {
         let start = from.rtes.len();
         let merged_start = from.merged.len();
-        self.from_item(node.field("larg")?, from, outer, ctes)?;
+        self.item(node.field("larg")?, from, outer, ctes)?;
         let middle = from.rtes.len();
-        self.from_item(node.field("rarg")?, from, outer, ctes)?;
+        self.item(node.field("rarg")?, from, outer, ctes)?;
         let end = from.rtes.len();
 
         let kind = node.int("jointype")?;
@@ -358,8 +360,11 @@ fn shown_type(column: &ExposedColumn) -> Type {
     }
 }
 
+/// A name for a range table entry, and names for its columns.
+type Alias = (Option<Box<str>>, Vec<Box<str>>);
+
 /// An alias node's name and column names.
-fn alias(node: &Node) -> Result<(Option<Box<str>>, Vec<Box<str>>), Misread> {
+fn alias(node: &Node) -> Result<Alias, Misread> {
     match node.node("alias")? {
         Some(alias) => Ok((Some(alias.text("aliasname")?.into()), aliases(alias.list("colnames")?))),
         None => Ok((None, Vec::new())),

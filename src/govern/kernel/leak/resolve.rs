@@ -175,7 +175,7 @@ impl Found {
     }
 }
 
-/// The name PostgreSQL gives an output column, where it is simple (parse_target.c, `FigureColname`).
+/// The name PostgreSQL gives an output column, where it is simple (`parse_target.c`, `FigureColname`).
 pub(super) fn output_name(tree: &Tree) -> Box<str> {
     let name = match tree.as_node() {
         Some(node) if node.kind == "ColumnRef" => node.list("fields").ok().and_then(|fields| fields.last()).and_then(Tree::string),

@@ -5,7 +5,7 @@ use crate::sql::{
     catalog::{CatalogSnapshot, Oid, Operator},
 };
 
-/// `bool`, `int8`, `int2`, `int4`, `text`, … in pg_type.
+/// `bool`, `int8`, `int2`, `int4`, `text`, … in `pg_type`.
 pub(super) const BOOL: Oid = 16;
 pub(super) const INT8: Oid = 20;
 pub(super) const INT2: Oid = 21;

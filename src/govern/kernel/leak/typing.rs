@@ -3,7 +3,7 @@
 use pg_query::protobuf::AExprKind;
 
 use super::{
-    expression::{Analyzer, is_aggregate},
+    expression::{Analyzer, is_aggregate, is_governed},
     resolve::View,
     shapes::{self, BOOL, INT4, INT8, NUMERIC, TEXT, Type, Value},
 };
@@ -12,7 +12,7 @@ use crate::sql::{Misread, Node, Tree};
 impl Analyzer<'_> {
     /// The type of an expression in a safe position, where it is easily known.
     pub(super) fn type_only(&self, tree: &Tree, view: &View<'_>) -> Result<Value, Misread> {
-        let governed = self.is_governed(tree, view)?;
+        let governed = is_governed(tree, view)?;
         let of = match tree.as_node() {
             Some(node) if node.kind == "ColumnRef" => view.resolve(node)?.value.of,
             Some(node) if node.kind == "FuncCall" && is_aggregate(node)? && node.node("over")?.is_none() => {
@@ -30,9 +30,8 @@ impl Analyzer<'_> {
             _ => Type::Opaque,
         };
         Ok(match (node.names("funcname")?.last().copied(), argument) {
-            (Some("count"), _) => Type::Known(INT8),
+            (Some("count"), _) | (Some("sum"), Type::Known(INT4 | shapes::INT2)) => Type::Known(INT8),
             (Some("min" | "max"), known) => known,
-            (Some("sum"), Type::Known(INT4 | shapes::INT2)) => Type::Known(INT8),
             (Some("sum" | "avg"), Type::Known(INT8 | NUMERIC)) | (Some("avg"), Type::Known(INT4 | shapes::INT2)) => Type::Known(NUMERIC),
             _ => Type::Opaque,
         })
