@@ -2,6 +2,7 @@
 //! May use: everything. Never: rules of its own; a command reads its arguments, calls a room and prints.
 //! Invariant: exit code 0 is success, 1 a failure that the command reports, 2 a wrong command line.
 
+mod evidence;
 mod scram_verifier;
 
 use std::{
@@ -21,6 +22,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Read and verify the evidence of statements
+    Evidence(evidence::Evidence),
     /// Print a stored SCRAM-SHA-256 verifier for an agent's `auth.scram_verifier`
     ScramVerifier(scram_verifier::ScramVerifier),
 }
@@ -28,6 +31,7 @@ enum Command {
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Evidence(command) => command.run(),
         Command::ScramVerifier(command) => command.run(),
     };
     outcome.unwrap_or_else(|error| {
