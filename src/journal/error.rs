@@ -10,14 +10,14 @@ use std::{
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum JournalError {
     /// The operating system refused: no space, a failing disk, missing rights.
-    #[error("cannot {action} {path}: {source}", path = .path.display())]
+    #[error("cannot {action} {path}: {reason}", path = .path.display())]
     Io {
         /// What was tried, as a verb.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
         /// The operating system's reason.
-        source: Arc<io::Error>,
+        reason: Arc<io::Error>,
     },
     /// Another process holds the lane.
     #[error("journal lane {path} is in use by another process", path = .path.display())]
@@ -62,6 +62,6 @@ pub enum JournalError {
 impl JournalError {
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_path_buf();
-        move |source| Self::Io { action, path, source: Arc::new(source) }
+        move |reason| Self::Io { action, path, reason: Arc::new(reason) }
     }
 }

@@ -110,7 +110,7 @@ impl Lane {
     /// Opens a lane, creating it when missing; repairs a torn tail, refuses a broken chain.
     pub fn open(config: &JournalConfig, number: u16, clock: Clock) -> Result<Self, JournalError> {
         let directory = segment::lane_directory(&config.directory, number);
-        fs::create_dir_all(&directory).map_err(JournalError::io("create", &directory))?;
+        segment::create_directory(&directory).map_err(JournalError::io("create", &directory))?;
         let lock = recover::lock(&directory)?;
         let mut batch = Batch::new();
         let Recovered { tail, chain, newest } = recover::recover(&directory, number, &clock, &mut batch)?;
@@ -322,7 +322,7 @@ pub(super) fn create_segment(
     batch: &mut Batch,
 ) -> Result<(Arc<File>, u64), JournalError> {
     let path = segment::segment_path(directory, segment);
-    let file = File::options().create_new(true).read(true).write(true).open(&path).map_err(JournalError::io("create", &path))?;
+    let file = segment::writing().create_new(true).read(true).open(&path).map_err(JournalError::io("create", &path))?;
     batch.raw(segment::MAGIC);
     let out = batch.begin(Kind::Segment);
     put_integer(out, Tag::Time, time);

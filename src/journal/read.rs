@@ -1,6 +1,11 @@
 //! Reading evidence back: the newest statements, one statement with its rows. Never writes, never waits for a writer.
 
-use std::{collections::HashMap, io, ops::ControlFlow, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
 
 use super::{
     entry::{Entry, Kind},
@@ -93,22 +98,38 @@ pub fn statements(journal: &Path, filter: &Filter) -> Result<Listing, JournalErr
 
 /// Reads a lane's segments from the newest back, until enough is found.
 fn list_lane(lane: u16, directory: &Path, filter: &Filter, listing: &mut Listing) -> Result<(), JournalError> {
+    // Outcomes whose decision is in an older segment.
     let mut outcomes: HashMap<EvidenceId, Box<OutcomeRecord>> = HashMap::new();
     let mut open_end = if is_being_written(directory) { End::Running } else { End::Interrupted };
     let mut taken = 0;
     for (_, path) in segment::segments(directory).map_err(JournalError::io("list", directory))?.into_iter().rev() {
-        let mut found: Vec<Statement> = Vec::new();
-        let (mut began, mut opened) = (u64::MAX, 0);
+        // Ids grow within a lane, so this is in the order of the file, too.
+        let mut found: BTreeMap<EvidenceId, Statement> = BTreeMap::new();
+        let (mut began, mut opened, mut first) = (u64::MAX, 0, None);
         let visited = visit(&path, |entry, shared| {
             match (entry.kind, record::evidence_id(entry.payload)) {
                 (Kind::Segment, _) => began = record::time(entry.payload),
                 (Kind::Open, _) => opened = entry.sequence,
-                (Kind::Outcome, Some(id)) => drop(outcomes.insert(id, Box::new(OutcomeRecord::decode(entry.payload, shared)))),
+                (Kind::Outcome, Some(id)) => {
+                    if let Some(statement) = found.get_mut(&id) {
+                        statement.end = End::Outcome(Box::new(OutcomeRecord::decode(entry.payload, shared)));
+                    } else if first.is_none_or(|first| id < first) {
+                        outcomes.insert(id, Box::new(OutcomeRecord::decode(entry.payload, shared)));
+                    }
+                }
                 (Kind::Decision, Some(id)) => {
+                    first.get_or_insert(id);
                     let decision = DecisionRecord::decode(entry.payload, shared);
-                    let end = if matches!(decision.verdict, Verdict::Refused { .. }) { End::Refused } else { End::Interrupted };
+                    let end = match (&decision.verdict, outcomes.remove(&id)) {
+                        (_, Some(outcome)) => End::Outcome(outcome),
+                        (Verdict::Refused { .. }, None) => End::Refused,
+                        (Verdict::Forwarded | Verdict::Local | Verdict::Unknown, None) => End::Interrupted,
+                    };
                     if filter.takes(&decision) {
-                        found.push(Statement { id, lane, sequence: entry.sequence, decision, end });
+                        found.insert(id, Statement { id, lane, sequence: entry.sequence, decision, end });
+                        if filter.limit > 0 && found.len() > filter.limit {
+                            found.pop_first();
+                        }
                     }
                 }
                 (Kind::Shared | Kind::Rows | Kind::Outcome | Kind::Decision | Kind::Repair | Kind::Close, _) => {}
@@ -116,14 +137,12 @@ fn list_lane(lane: u16, directory: &Path, filter: &Filter, listing: &mut Listing
             ControlFlow::Continue(())
         });
         listing.damaged |= visited.map_err(JournalError::io("read", &path))?;
-        for mut statement in found.into_iter().rev() {
-            if let Some(outcome) = outcomes.remove(&statement.id) {
-                statement.end = End::Outcome(outcome);
-            } else if matches!(statement.end, End::Interrupted) && statement.sequence > opened {
+        taken += found.len();
+        for mut statement in found.into_values() {
+            if matches!(statement.end, End::Interrupted) && statement.sequence > opened {
                 statement.end = open_end.clone();
             }
             listing.statements.push(statement);
-            taken += 1;
         }
         if opened > 0 {
             open_end = End::Interrupted;
@@ -160,7 +179,7 @@ pub fn statement(journal: &Path, id: EvidenceId) -> Result<Option<(Statement, Ve
 }
 
 /// Reads on from a decision to its outcome.
-fn follow(statement: &mut Statement, directory: &Path, segments: &[(u64, std::path::PathBuf)]) -> Result<Vec<u8>, JournalError> {
+fn follow(statement: &mut Statement, directory: &Path, segments: &[(u64, PathBuf)]) -> Result<Vec<u8>, JournalError> {
     let mut rows = Vec::new();
     if matches!(statement.decision.verdict, Verdict::Refused { .. }) {
         statement.end = End::Refused;

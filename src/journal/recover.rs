@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{Read as _, Seek as _, SeekFrom},
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -37,7 +37,7 @@ pub(super) const LOCK: &str = "lock";
 /// Takes the lane's advisory lock. `evidence verify` may hold it for an instant, hence the patience.
 pub(super) fn lock(directory: &Path) -> Result<File, JournalError> {
     let path = directory.join(LOCK);
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(JournalError::io("open", &path))?;
+    let file = segment::writing().create(true).truncate(false).open(&path).map_err(JournalError::io("open", &path))?;
     for _ in 0..10 {
         match file.try_lock() {
             Ok(()) => return Ok(file),
@@ -84,7 +84,7 @@ pub(super) fn recover(directory: &Path, lane: u16, clock: &Clock, batch: &mut Ba
     let chain: [u8; 16] = rand::random();
     let (file, offset) = create_segment(directory, lane, 1, chain, clock.microseconds(), batch)?;
     let mut tail = Tail { segment: 1, file, offset, sequence: batch.sequence(), hash: batch.hash() };
-    repair(&mut tail, &torn, clock, batch).map_err(JournalError::io("write", directory))??;
+    repair(&mut tail, directory, &torn, clock, batch)?;
     sync_all(directory, &[&tail.file])?;
     Ok(Recovered { tail, chain, newest: 0 })
 }
@@ -219,7 +219,7 @@ impl Scan {
     ) -> Result<Recovered, JournalError> {
         let file = File::options().read(true).write(true).open(&self.path).map_err(JournalError::io("open", &self.path))?;
         let mut tail = Tail { segment: self.number, file: Arc::new(file), offset: self.end, sequence: self.sequence, hash: self.hash };
-        repair(&mut tail, torn, clock, batch).map_err(JournalError::io("repair", &self.path))??;
+        repair(&mut tail, &self.path, torn, clock, batch)?;
         let previous = before.last().map(|(_, path)| File::open(path).map_err(JournalError::io("open", path))).transpose()?;
         let files: Vec<&File> = previous.iter().chain([&*tail.file]).collect();
         sync_all(directory, &files)?;
@@ -243,7 +243,8 @@ fn set_aside(path: &Path, from: u64, clock: &Clock) -> Result<Torn, JournalError
     let segment = path.file_name().unwrap_or_default().to_string_lossy();
     let name = format!("{segment}.torn-{}", clock.microseconds());
     let aside = path.with_file_name(&name);
-    fs::write(&aside, &bytes).and_then(|()| File::open(&aside)?.sync_all()).map_err(JournalError::io("write", &aside))?;
+    let write = |mut file: File| file.write_all(&bytes).and_then(|()| file.sync_all());
+    segment::writing().create_new(true).open(&aside).and_then(write).map_err(JournalError::io("write", &aside))?;
     let torn = Torn { name, bytes: bytes.len() as u64, digest: Digest(Sha256::digest(&bytes).into()) };
     tracing::warn!(
         segment = %path.display(), offset = from, bytes = torn.bytes, digest = %torn.digest, moved_to = %aside.display(),
@@ -253,7 +254,7 @@ fn set_aside(path: &Path, from: u64, clock: &Clock) -> Result<Torn, JournalError
 }
 
 /// Writes a Repair entry for each torn tail over its first bytes, then cuts the rest: the repair is never lost.
-fn repair(tail: &mut Tail, torn: &[Torn], clock: &Clock, batch: &mut Batch) -> std::io::Result<Result<(), JournalError>> {
+fn repair(tail: &mut Tail, path: &Path, torn: &[Torn], clock: &Clock, batch: &mut Batch) -> Result<(), JournalError> {
     batch.restart(tail.sequence, tail.hash);
     for torn in torn {
         let out = batch.begin(Kind::Repair);
@@ -261,15 +262,13 @@ fn repair(tail: &mut Tail, torn: &[Torn], clock: &Clock, batch: &mut Batch) -> s
         put_integer(out, Tag::DroppedBytes, torn.bytes);
         put(out, Tag::DroppedDigest, &torn.digest.0);
         put(out, Tag::DroppedFile, torn.name.as_bytes());
-        if let Err(error) = batch.finish() {
-            return Ok(Err(error));
-        }
+        batch.finish()?;
     }
-    tail.file.write_all_at(batch.bytes(), tail.offset)?;
+    let io = |action| JournalError::io(action, path);
+    tail.file.write_all_at(batch.bytes(), tail.offset).map_err(io("repair"))?;
     tail.offset += batch.bytes().len() as u64;
     (tail.sequence, tail.hash) = (batch.sequence(), batch.hash());
-    tail.file.set_len(tail.offset)?;
-    Ok(Ok(()))
+    tail.file.set_len(tail.offset).map_err(io("cut"))
 }
 
 fn sync_all(directory: &Path, files: &[&File]) -> Result<(), JournalError> {

@@ -1,8 +1,9 @@
 //! Lane directories and segment files: names, listing, and reading entry by entry.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, BufReader, Read, Seek, SeekFrom},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -19,6 +20,18 @@ pub(super) fn lane_directory(journal: &Path, lane: u16) -> PathBuf {
 /// The file of a segment.
 pub(super) fn segment_path(lane_directory: &Path, segment: u64) -> PathBuf {
     lane_directory.join(format!("{segment:08}.seg"))
+}
+
+/// Creates a lane's directory. Evidence holds rows, so it is its owner's alone.
+pub(super) fn create_directory(lane_directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(lane_directory)
+}
+
+/// Options to open a file for writing, its owner's alone if it is new.
+pub(super) fn writing() -> OpenOptions {
+    let mut options = File::options();
+    options.write(true).mode(0o600);
+    options
 }
 
 /// The lanes of a journal, by number.

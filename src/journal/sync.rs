@@ -16,7 +16,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::error::JournalError;
+use super::{error::JournalError, segment};
 
 /// Figures of a lane since its process opened it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,8 +101,7 @@ impl Syncer {
         figures: Arc<Figures>,
     ) -> Result<Self, JournalError> {
         let head_path = directory.join(HEAD);
-        let head =
-            File::options().create(true).truncate(false).write(true).open(&head_path).map_err(JournalError::io("open", &head_path))?;
+        let head = segment::writing().create(true).truncate(false).open(&head_path).map_err(JournalError::io("open", &head_path))?;
         let (wake, woken) = mpsc::channel();
         let (publish, synced) = watch::channel(Synced { sequence, failed: None });
         let directory = directory.to_path_buf();

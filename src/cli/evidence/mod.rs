@@ -120,13 +120,21 @@ impl Evidence {
 
     fn verify(&self, anchor: Option<&PathBuf>) -> anyhow::Result<ExitCode> {
         let anchors = anchor.map(|path| read_anchors(path)).transpose()?.unwrap_or_default();
-        let report = journal::verify(&self.journal, &anchors)?;
+        let report = self.report(&anchors)?;
         super::print(&if self.json { print::report_json(&report) } else { print::report(&report) });
         Ok(exit_code(&report))
     }
 
+    fn report(&self, anchors: &[Anchor]) -> anyhow::Result<Report> {
+        let report = journal::verify(&self.journal, anchors)?;
+        if report.lanes == 0 && anchors.is_empty() {
+            bail!("there is no journal in {}", self.journal.display());
+        }
+        Ok(report)
+    }
+
     fn anchor(&self) -> anyhow::Result<ExitCode> {
-        let report = journal::verify(&self.journal, &[])?;
+        let report = self.report(&[])?;
         if !report.findings.is_empty() {
             super::print(&print::report(&report));
         } else if self.json {
