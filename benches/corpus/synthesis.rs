@@ -6,8 +6,9 @@ use std::{
     time::Duration,
 };
 
+use crate::tally::Outcome;
 use pgwicket::{
-    govern::{Request, govern},
+    govern::{RefusalCode, Request, govern, structure},
     policy::{
         Agent, AgentAuth, Durability, EvidenceRows, ExposedColumn, ExposedRelation, ExposedSchema, OnLimit, PolicySet, Source, SourceTls,
         TenantRule,
@@ -113,10 +114,13 @@ impl Synthesis {
     }
 
     /// Governs the statement, with the allow-lists or with them aside; a refusal as the class of its message.
-    pub(crate) fn govern(&self, text: &str, lists: bool) -> Result<(), String> {
+    pub(crate) fn govern(&self, text: &str, lists: bool) -> Outcome {
         let search_path = [HOME.into()];
         let request = Request { text, declared_types: &[], agent: &self.agent, policy: &self.policy, search_path: &search_path };
-        govern(&request).map(|_| ()).map_err(|refusal| format!("{} {}", refusal.code.sqlstate(), general(&refusal.message, lists)))
+        let outcome = if lists { govern(&request).map(|_| ()) } else { structure(&request).map(|_| ()) };
+        let Err(refusal) = outcome else { return Outcome::Accepted };
+        let reason = format!("{} {}", refusal.code.sqlstate(), general(&refusal.message, lists));
+        if refusal.code == RefusalCode::UndefinedFunction { Outcome::Undefined(reason) } else { Outcome::Refused(reason) }
     }
 }
 

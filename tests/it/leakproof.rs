@@ -39,12 +39,13 @@ fn no_edge_value_raises_an_error() {
     for line in lines {
         let [kind, name, types, _] = line.split('\t').collect::<Vec<_>>().try_into().unwrap();
         let types: Vec<_> = types.split(',').collect();
-        script += &match (kind, types.as_slice()) {
+        let statement = match (kind, types.as_slice()) {
             ("operator", [left, right]) => over(name, &edges(left), &edges(right)),
             ("pattern", [left, _]) => over(name, &edges(left), &values(PATTERNS, "text")),
             ("function", [only]) => format!("select count({name}(l)) from ({}) v(l);\n", edges(only)),
             _ => panic!("{line}"),
         };
+        script.push_str(&statement);
     }
     run(Cluster::desk().psql().args(["-q", "-v", "ON_ERROR_STOP=1", "-c", &script])).ok();
 }
