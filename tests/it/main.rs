@@ -16,6 +16,7 @@
 mod crash;
 mod dataset;
 mod drivers;
+mod indexes;
 mod leakproof;
 mod oracle;
 mod support;

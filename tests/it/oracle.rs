@@ -85,7 +85,7 @@ struct Statement {
 
 fn statements(path: &str) -> Vec<Statement> {
     let text = fs::read_to_string(repository(path)).unwrap();
-    let cases = text.split("-- name:").skip(1).map(|case| case.split_once('\n').unwrap());
+    let cases = text.split("\n-- name: ").skip(1).map(|case| case.split_once('\n').unwrap());
     cases.map(|(name, text)| Statement { name: name.trim().to_owned(), text: text.trim().trim_end_matches(';').to_owned() }).collect()
 }
 

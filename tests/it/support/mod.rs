@@ -1,6 +1,7 @@
 //! What the tests stand on: servers of their own on free ports, programs, files that outlive a failure.
 
 mod cluster;
+pub(crate) mod governed;
 mod guardian;
 mod login;
 mod pgwicket;

@@ -1,6 +1,7 @@
 //! The built `pgwicket`, served from a directory of its own.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     net::TcpStream,
     path::{Path, PathBuf},
@@ -113,12 +114,15 @@ impl Drop for Pgwicket {
     }
 }
 
+/// What `policies/support.yaml` refers to.
+pub(super) fn environment(source: &Database) -> BTreeMap<String, String> {
+    let passwords = ["SUPPORT_AGENT_PASSWORD", "GLOBEX_AGENT_PASSWORD", "MASK_KEY"].map(|name| (name.to_owned(), PASSWORD.to_owned()));
+    passwords.into_iter().chain([("APP_POSTGRES_URL".to_owned(), source.source_url())]).collect()
+}
+
 fn command(source: &Database) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pgwicket"));
-    command.env("APP_POSTGRES_URL", source.source_url());
-    for password in ["SUPPORT_AGENT_PASSWORD", "GLOBEX_AGENT_PASSWORD", "MASK_KEY"] {
-        command.env(password, PASSWORD);
-    }
+    command.envs(environment(source));
     command
 }
 

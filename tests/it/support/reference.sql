@@ -42,7 +42,7 @@ create :relation external_support.tickets :options as
   from public.tickets :live_rows;
 create :relation external_support.customers :options as
   select id, name,
-         encode(sha256(convert_to(:'password' || email::text, 'UTF8')), 'hex') as email,
+         encode(sha256(convert_to(:'password' || encode(sha256(convert_to(:'password' || email::text, 'UTF8')), 'hex'), 'UTF8')), 'hex') as email,
          case when length(phone::text) > 4 then '***' || right(phone::text, 4) when phone is not null then '***' end as phone,
          company, country, plan, null::integer as credit_score, lifetime_value, created_at
   from public.customers :rows;

@@ -1,0 +1,70 @@
+//! Governing without a server: the policy compiled against a test's database, and what becomes of a statement.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use pgwicket::{
+    app::load_policy,
+    config::{Environment, Process},
+    govern::{GovernedStatement, Refusal, Request, govern},
+    policy::{Inputs, PolicySet, compile, sources},
+    source::{SourceAddress, introspect},
+    types::PolicyEpoch,
+};
+
+use super::{Database, pgwicket::environment, repository};
+
+/// The environment that a served pgwicket gets.
+struct Given(BTreeMap<String, String>);
+
+impl Environment for Given {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        Process.read(path)
+    }
+
+    fn files(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        Process.files(directory)
+    }
+
+    fn directories(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        Process.directories(directory)
+    }
+
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        Process.write(path, content)
+    }
+}
+
+/// `policies/support.yaml`, compiled against this database.
+pub(crate) fn policy(source: &Database) -> PolicySet {
+    let loaded = load_policy(&Given(environment(source)), &repository("policies/support.yaml")).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let catalogs = sources(&loaded.bundle, &loaded.resolved).unwrap().into_iter().map(|source| {
+        let address = SourceAddress {
+            url: &source.url,
+            tls: source.tls,
+            root_certificates: None,
+            statement_timeout: source.statement_timeout,
+            lock_timeout: source.lock_timeout,
+            idle_in_transaction_timeout: source.idle_in_transaction_timeout,
+        };
+        (source.name.clone(), Arc::new(runtime.block_on(introspect(&address)).unwrap().catalog))
+    });
+    let catalogs = catalogs.collect();
+    compile(&loaded.bundle, Inputs { resolved: &loaded.resolved, catalogs: &catalogs }, PolicyEpoch(1)).unwrap().policy
+}
+
+/// What this agent's statement becomes.
+pub(crate) fn governed(policy: &PolicySet, agent: &str, text: &str) -> Result<Arc<GovernedStatement>, Refusal> {
+    let agent = &policy.agents[&agent.parse().unwrap()];
+    let search_path: Vec<Box<str>> = agent.schemas.iter().map(|schema| schema.name.clone()).collect();
+    govern(&Request { text, declared_types: &[], agent, policy, search_path: &search_path })
+}
