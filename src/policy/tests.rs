@@ -156,6 +156,70 @@ fn a_policy_becomes_what_it_says() {
     assert_eq!(agent.statement_timeout, std::time::Duration::from_secs(30));
 }
 
+#[test]
+fn a_filter_is_one_expression_over_the_relations_columns() {
+    for expression in [
+        "deleted_at is null",
+        "deleted_at is null -- only the living",
+        "deleted_at is null /* a */ and id > 5",
+        "id = 7 and not (size in (1, 2, 3))",
+        "id = 9223372036854775807",
+        "tenant_id <> 'x' and subject = 'y'",
+        "level between 1 and 5",
+        "nick = 'x'",
+        "amount > 5",
+        "status = 'open'",
+        "subject like 'a%'",
+        "subject like 'a\\\\'",
+        "lower(subject) = 'x'",
+        "deleted_at > now() - interval '7 days'",
+        "deleted_at > '2020-01-01'::timestamptz",
+        "id::text = '5'",
+        "meta->>'kind' = 'x'",
+        "id = size",
+        "coalesce(size, 0) > 1",
+        "true",
+        // refused from here on
+        "1",
+        "size + 1",
+        "true) or (true",
+        "true; drop table x",
+        "id, size",
+        "id as x",
+        "*",
+        "all id",
+        "distinct id",
+        "id = 1 from pg_class",
+        "id = 1 union select 2",
+        "id in (select 1)",
+        "exists (select 1)",
+        "id = $1",
+        "tickets.id = 1",
+        "ctid is null",
+        "tickets is null",
+        "idd = 1",
+        "pg_sleep(1) is null",
+        "random() > 0.5",
+        "clock_timestamp() > deleted_at",
+        "current_user = 'x'",
+        "count(*) > 1",
+        "row_number() over () = 1",
+        "public.f(id)",
+        "id operator(public.=) 5",
+        "subject::regclass is null",
+        "subject similar to 'x'",
+        "id = 0x1F",
+        "id = 1_000",
+        "hidden = 'x'",
+        "",
+        "-- nothing",
+        "id = 1 /* open",
+        "id =",
+    ] {
+        println!("{expression}\n    {}", filter(expression));
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_breaks_the_loader(text in "\\PC{0,200}") {

@@ -9,7 +9,7 @@ use crate::{
         problem::{Place, shown, suggest},
     },
     sql::{
-        self, Node, ParseError, Tree,
+        self, Node, ParseError, Tree, allow,
         catalog::{CatalogSnapshot, Column, Oid, Operator, Relation},
     },
 };
@@ -113,8 +113,25 @@ pub(super) fn resolve(
 ) -> Option<RowFilter> {
     let before = compiler.problems.errors();
     let mut walk = Walk { compiler, at: &written.at, relation, catalog };
+    if never_boolean(&parsed.expression) {
+        walk.refuse("a value that is not true or false");
+    }
     let leakproof = walk.condition(&parsed.expression);
     (compiler.problems.errors() == before).then(|| RowFilter { text: parsed.text.as_str().into(), leakproof })
+}
+
+/// Whether the expression surely gives something else than true or false, so that every statement would fail.
+fn never_boolean(expression: &Tree) -> bool {
+    let Some(node) = expression.as_node() else { return true };
+    match node.kind {
+        "AConst" => !matches!(constant(node), Operand::Typed(BOOL)),
+        "AArrayExpr" => true,
+        "AExpr" => {
+            let name = node.names("name").unwrap_or_default().last().map(|name| (*name).to_owned()).unwrap_or_default();
+            node.int("kind") == Ok(1) && matches!(name.as_str(), "+" | "-" | "*" | "/" | "%" | "^" | "||" | "->" | "->>" | "#>" | "#>>")
+        }
+        _ => false,
+    }
 }
 
 struct Walk<'a, 'b> {
@@ -148,7 +165,7 @@ impl Walk<'_, '_> {
         self.compiler
             .problems
             .error(self.at, format!("`where` must not use {what}"))
-            .hint("use columns of this relation, constants, comparisons, in, between, like, is null, and, or, not, case, coalesce");
+            .hint("use columns of this relation, constants, comparisons, in, between, like, is null, and, or, not, and reviewed functions");
     }
 
     /// A boolean expression: every part is checked; true when every part is leakproof.
@@ -202,11 +219,7 @@ impl Walk<'_, '_> {
             "CaseExpr" => self.parts(node, &["arg", "args", "defresult"]),
             "CaseWhen" => self.parts(node, &["expr", "result"]),
             "SqlvalueFunction" | "SqlValueFunction" => self.value_function(node),
-            "FuncCall" => {
-                let name = node.names("funcname").unwrap_or_default().join(".");
-                self.refuse(&format!("the function `{name}`"));
-                Operand::Other
-            }
+            "FuncCall" => self.call(node),
             "SubLink" => self.other("a subquery"),
             "ParamRef" => self.other("a parameter"),
             kind => self.other(&format!("this form ({kind})")),
@@ -248,8 +261,45 @@ impl Walk<'_, '_> {
 
     /// A column whose type's own comparisons are known to be exact; anything unusual is `Other`.
     fn plain(&self, column: &Column) -> Operand {
+        if !column.deterministic_collation {
+            return Operand::Other;
+        }
         let base = self.catalog.base_type(column.type_oid);
-        if column.deterministic_collation { Operand::Column(if base == VARCHAR { TEXT } else { base }) } else { Operand::Other }
+        let is_enum = self.catalog.types.get(&base).is_some_and(|found| found.kind == 'e');
+        Operand::Column(if is_enum {
+            allow::ANY_ENUM
+        } else if base == VARCHAR {
+            TEXT
+        } else {
+            base
+        })
+    }
+
+    /// A call of a reviewed function that answers the same for the whole statement.
+    fn call(&mut self, node: &Node) -> Operand {
+        let names = node.names("funcname").unwrap_or_default();
+        let shown = names.join(".");
+        let arguments = node.list("args").unwrap_or_default();
+        let plain = ["agg_within_group", "agg_star", "agg_distinct", "func_variadic"].iter().all(|flag| node.flag(flag) == Ok(false))
+            && node.list("agg_order").is_ok_and(<[Tree]>::is_empty)
+            && ["agg_filter", "over"].iter().all(|field| matches!(node.node(field), Ok(None)));
+        let ([name] | ["pg_catalog", name], true) = (names.as_slice(), plain) else {
+            return self.other(&format!("the function `{shown}` like this"));
+        };
+        match allow::function(name, arguments.len()) {
+            allow::FunctionRule::Allowed(class, allow::Kind::Normal) if class.name != "random" && *name != "clock_timestamp" => {
+                for argument in arguments {
+                    self.operand(argument);
+                }
+                Operand::Other
+            }
+            allow::FunctionRule::Allowed(..) => {
+                self.other(&format!("the function `{shown}`: it is volatile, an aggregate or returns rows"))
+            }
+            allow::FunctionRule::Virtual(_) => self.other(&format!("the function `{shown}`: a filter is the same for every session")),
+            allow::FunctionRule::Denied(class) => self.other(&format!("the function `{shown}`: {}", class.reason)),
+            allow::FunctionRule::Unknown => self.other(&format!("the function `{shown}`, which is not on the reviewed list")),
+        }
     }
 
     fn cast(&mut self, node: &Node) -> Operand {
@@ -260,9 +310,10 @@ impl Walk<'_, '_> {
             [name] | ["pg_catalog", name] => *name,
             _ => return self.other("a type outside pg_catalog"),
         };
-        let Some(oid) = TYPES.iter().find(|(known, _)| *known == name).map(|(_, oid)| *oid) else {
-            return self.other(&format!("a cast to {}", shown(name)));
-        };
+        if let Err(class) = allow::cast_type(name) {
+            return self.other(&format!("a cast to {}: {}", shown(name), class.reason));
+        }
+        let Some(oid) = TYPES.iter().find(|(known, _)| *known == name).map(|(_, oid)| *oid) else { return Operand::Other };
         let plain = type_name.list("typmods").is_ok_and(<[Tree]>::is_empty) && type_name.list("array_bounds").is_ok_and(<[Tree]>::is_empty);
         // A cast of a constant is done once, before any row is seen.
         if plain && matches!(value, Operand::Untyped | Operand::Typed(_)) { Operand::Typed(oid) } else { Operand::Other }
@@ -291,7 +342,7 @@ impl Walk<'_, '_> {
             self.refuse("`similar to`");
             return false;
         }
-        if kind == 1 && !OPERATORS.contains(&name) {
+        if !allow::operator(name) && !matches!(kind, 11..=14) {
             self.refuse(&format!("the operator {}", shown(name)));
             return false;
         }
@@ -302,6 +353,7 @@ impl Walk<'_, '_> {
         };
         match kind {
             1 | 7 => right.iter().all(|right| self.leakproof(name, left, *right)),
+            8 | 9 => self.leakproof_pattern(name, left, node),
             11 | 12 => right.iter().all(|right| ["<=", ">=", "<", ">"].iter().all(|name| self.leakproof(name, left, *right))),
             _ => false,
         }
@@ -315,7 +367,18 @@ impl Walk<'_, '_> {
             (Operand::Column(left), Operand::Typed(right)) | (Operand::Typed(left), Operand::Column(right)) => (left, right),
             (Operand::Column(_) | Operand::Typed(_) | Operand::Untyped | Operand::Other, _) => return false,
         };
-        self.catalog.leakproof_operators.contains(&Operator { name: name.to_owned(), left, right })
+        let marked = self.catalog.leakproof_operators.contains(&Operator { name: name.to_owned(), left, right });
+        marked || allow::leakproof_operator(name, left, right)
+    }
+
+    /// LIKE with a constant pattern that cannot fail on a row.
+    fn leakproof_pattern(&self, name: &str, left: Operand, node: &Node) -> bool {
+        let constant = node.node("rexpr").ok().flatten().filter(|node| node.kind == "AConst");
+        let pattern = constant.and_then(|constant| constant.node("val").ok().flatten()).and_then(|value| value.text("sval").ok());
+        match (left, pattern) {
+            (Operand::Column(left), Some(pattern)) => allow::well_formed_pattern(pattern) && allow::leakproof_pattern(name, left, TEXT),
+            (Operand::Column(_) | Operand::Untyped | Operand::Typed(_) | Operand::Other, _) => false,
+        }
     }
 }
 
@@ -330,10 +393,7 @@ fn constant(node: &Node) -> Operand {
     }
 }
 
-/// Operators of pg_catalog that compare, compute or take apart values; none reaches outside its operands.
-const OPERATORS: &[&str] = &["=", "<>", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "||", "->", "->>", "@>", "<@", "&&", "?"];
-
-/// Types a filter may cast to, by the names the grammar gives them.
+/// Types whose constants keep a comparison leakproof, by the names the grammar gives them.
 const TYPES: &[(&str, Oid)] = &[
     ("bool", BOOL),
     ("int2", 21),
