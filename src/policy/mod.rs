@@ -3,6 +3,7 @@
 //! Invariant: a [`PolicySet`] names only relations and columns that the introspected catalog has.
 
 mod bundle;
+mod cases;
 mod compile;
 mod decode;
 mod document;
@@ -15,6 +16,7 @@ mod tests;
 mod yaml;
 
 pub use bundle::{Bundle, PolicyFile};
+pub use cases::{Expected, PolicyCase, cases};
 pub use compile::{Compiled, Inputs, check, clean, compile, sources};
 pub use model::{
     Agent, AgentAuth, Durability, EvidenceRows, ExposedColumn, ExposedFunction, ExposedRelation, ExposedSchema, Mask, OnLimit, PolicySet,

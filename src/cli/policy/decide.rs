@@ -1,0 +1,71 @@
+//! What pgwicket would do with a statement of an agent, without a database.
+
+use std::sync::Arc;
+
+use anyhow::bail;
+
+use crate::{
+    error::{Error, Report},
+    govern::{GovernedStatement, Request, govern},
+    policy::{Agent, PolicySet},
+    sql::{Statement, classify},
+};
+
+/// What happens to a statement.
+pub(super) enum Decision {
+    /// It is forwarded as this.
+    Governed(Arc<GovernedStatement>),
+    /// It is answered without the source.
+    Local(&'static str),
+    /// It is refused.
+    Refused(Box<Report>),
+}
+
+/// Decides as a session that has just begun would.
+pub(super) fn decide(policy: &PolicySet, agent: &Agent, text: &str) -> Decision {
+    let refused = |error: Error| Decision::Refused(Box::new(error.report()));
+    match classify(text) {
+        Err(error) => refused(Error::Parse(error)),
+        Ok(Statement::Refused(kind)) => refused(Error::Kind(kind)),
+        Ok(Statement::Read) => {
+            let search_path: Vec<Box<str>> = agent.schemas.iter().map(|schema| schema.name.clone()).collect();
+            let request = Request { text, declared_types: &[], agent, policy, search_path: &search_path };
+            match govern(&request) {
+                Ok(statement) => Decision::Governed(statement),
+                Err(refusal) => refused(Error::Refused(refusal)),
+            }
+        }
+        Ok(
+            Statement::Begin(_)
+            | Statement::Commit { .. }
+            | Statement::Rollback { .. }
+            | Statement::Savepoint(_)
+            | Statement::Release(_)
+            | Statement::RollbackTo(_)
+            | Statement::SetTransaction(_)
+            | Statement::SetSessionCharacteristics(_),
+        ) => Decision::Local("transaction control: the session runs its own read-only transaction on the source"),
+        Ok(Statement::Empty) => Decision::Local("nothing to run"),
+        Ok(
+            Statement::Set { .. }
+            | Statement::Reset(_)
+            | Statement::ResetAll
+            | Statement::Show(_)
+            | Statement::ShowAll
+            | Statement::DiscardAll
+            | Statement::DiscardPart(_)
+            | Statement::Deallocate(_),
+        ) => Decision::Local("a session setting: answered by pgwicket's virtual session"),
+    }
+}
+
+/// The agent of that name, or an error that lists those there are.
+pub(super) fn agent<'a>(policy: &'a PolicySet, name: &str) -> anyhow::Result<&'a Agent> {
+    match policy.agents.values().find(|agent| agent.name.as_str() == name) {
+        Some(agent) => Ok(agent),
+        None => {
+            let known: Vec<&str> = policy.agents.keys().map(|name| name.as_str()).collect();
+            bail!("the policy has no agent {name}; it has {}", known.join(", "))
+        }
+    }
+}
