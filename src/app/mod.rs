@@ -4,4 +4,4 @@
 
 mod policy;
 
-pub use policy::{LoadError, LoadedPolicy, catalog_path, load_policy, saved_catalogs};
+pub use policy::{LoadError, LoadedPolicy, catalog_path, load_policy, saved_catalogs, saved_form};

@@ -81,3 +81,21 @@ pub fn saved_catalogs(
     }
     Ok(catalogs)
 }
+
+/// A catalog as it is saved: JSON with one relation, type or operator a line, so that a change reads well in a diff.
+pub fn saved_form(catalog: &CatalogSnapshot) -> Result<String, serde_json::Error> {
+    let serde_json::Value::Object(fields) = serde_json::to_value(catalog)? else { return serde_json::to_string(catalog) };
+    let items = |value: &serde_json::Value| match value {
+        serde_json::Value::Array(items) => Some(("[", items.iter().map(ToString::to_string).collect::<Vec<_>>(), "]")),
+        serde_json::Value::Object(fields) => {
+            let field = |(name, value): (&String, &serde_json::Value)| format!("{}:{value}", serde_json::Value::from(name.as_str()));
+            Some(("{", fields.iter().map(field).collect(), "}"))
+        }
+        _ => None,
+    };
+    let field = |(name, value): (&String, &serde_json::Value)| match items(value) {
+        Some((open, items, close)) => format!("\"{name}\":{open}\n{}\n{close}", items.join(",\n")),
+        None => format!("\"{name}\":{value}"),
+    };
+    Ok(format!("{{\n{}\n}}\n", fields.iter().map(field).collect::<Vec<_>>().join(",\n")))
+}

@@ -3,6 +3,7 @@
 //! Invariant: exit code 0 is success, 1 a failure that the command reports, 2 a wrong command line.
 
 mod evidence;
+mod policy;
 mod scram_verifier;
 
 use std::{
@@ -24,6 +25,8 @@ struct Cli {
 enum Command {
     /// Read and verify the evidence of statements
     Evidence(evidence::Evidence),
+    /// Check policies, explain what they do to a statement, run their tests
+    Policy(policy::Policy),
     /// Print a stored SCRAM-SHA-256 verifier for an agent's `auth.scram_verifier`
     ScramVerifier(scram_verifier::ScramVerifier),
 }
@@ -32,6 +35,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Evidence(command) => command.run(),
+        Command::Policy(command) => command.run(),
         Command::ScramVerifier(command) => command.run(),
     };
     outcome.unwrap_or_else(|error| {

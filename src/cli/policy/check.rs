@@ -51,7 +51,9 @@ impl Check {
                 .iter()
                 .map(|report| json!({ "name": report.name, "against": report.against, "errors": report.errors, "warnings": report.warnings }))
                 .collect();
-            print_json(&json!({ "ok": fine, "problems": json_problems(&problems), "sources": sources, "digest": set.map(|set| set.digest.to_string()) }))?;
+            print_json(
+                &json!({ "ok": fine, "problems": json_problems(&problems), "sources": sources, "digest": set.map(|set| set.digest.to_string()) }),
+            )?;
         } else {
             crate::cli::print(&as_text(&problems, &reports, set.as_ref(), fine));
         }
@@ -89,8 +91,8 @@ impl Check {
             let Some(catalog) = catalog else { continue };
             if self.save_catalog {
                 let path = app::catalog_path(&loaded.directory, source.name.as_str());
-                let text = serde_json::to_string_pretty(&catalog).context("cannot write the catalog as JSON")?;
-                config::save(&Process, &path, &format!("{text}\n"))?;
+                let text = app::saved_form(&catalog).context("cannot write the catalog as JSON")?;
+                config::save(&Process, &path, &text)?;
             }
             catalogs.insert(source.name.clone(), Arc::new(catalog));
         }
@@ -99,7 +101,8 @@ impl Check {
 }
 
 async fn look_at(source: &Source) -> (SourceReport, Option<CatalogSnapshot>) {
-    let mut report = SourceReport { name: source.name.as_str().to_owned(), against: String::new(), errors: Vec::new(), warnings: Vec::new() };
+    let mut report =
+        SourceReport { name: source.name.as_str().to_owned(), against: String::new(), errors: Vec::new(), warnings: Vec::new() };
     match source::introspect(&SourceAddress::from(source)).await {
         Err(error) => {
             report.against = "not reached".to_owned();
@@ -110,7 +113,9 @@ async fn look_at(source: &Source) -> (SourceReport, Option<CatalogSnapshot>) {
             let version = found.catalog.server_version;
             report.against = format!("live PostgreSQL {}.{} as {}", version / 10_000, version % 10_000, found.credential.role);
             match found.credential.check(source.allow_writable_credential) {
-                Ok(warnings) => report.warnings = warnings.iter().map(|warning| format!("the credential could do more than read: {warning}")).collect(),
+                Ok(warnings) => {
+                    report.warnings = warnings.iter().map(|warning| format!("the credential could do more than read: {warning}")).collect()
+                }
                 Err(error) => report.errors.push(error.to_string()),
             }
             (report, Some(found.catalog))

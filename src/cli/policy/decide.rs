@@ -5,10 +5,9 @@ use std::sync::Arc;
 use anyhow::bail;
 
 use crate::{
-    error::{Error, Report},
-    govern::{GovernedStatement, Request, govern},
+    govern::{GovernedStatement, Refusal, RefusalCode, Request, govern},
     policy::{Agent, PolicySet},
-    sql::{Statement, classify},
+    sql::{ParseError, RefusedKind, Statement, classify},
 };
 
 /// What happens to a statement.
@@ -18,21 +17,28 @@ pub(super) enum Decision {
     /// It is answered without the source.
     Local(&'static str),
     /// It is refused.
-    Refused(Box<Report>),
+    Refused(Box<Refusal>),
 }
 
 /// Decides as a session that has just begun would.
 pub(super) fn decide(policy: &PolicySet, agent: &Agent, text: &str) -> Decision {
-    let refused = |error: Error| Decision::Refused(Box::new(error.report()));
+    let refused = |refusal: Refusal| Decision::Refused(Box::new(refusal));
     match classify(text) {
-        Err(error) => refused(Error::Parse(error)),
-        Ok(Statement::Refused(kind)) => refused(Error::Kind(kind)),
+        Err(error) => refused(not_one_statement(error)),
+        Ok(Statement::Refused(kind)) => {
+            let code = match kind.kind {
+                RefusedKind::Write => RefusalCode::ReadOnly,
+                RefusedKind::Administration => RefusalCode::Denied,
+                RefusedKind::Unsupported => RefusalCode::Unsupported,
+            };
+            refused(Refusal::new(code, format!("{} is not allowed", kind.verb)))
+        }
         Ok(Statement::Read) => {
             let search_path: Vec<Box<str>> = agent.schemas.iter().map(|schema| schema.name.clone()).collect();
             let request = Request { text, declared_types: &[], agent, policy, search_path: &search_path };
             match govern(&request) {
                 Ok(statement) => Decision::Governed(statement),
-                Err(refusal) => refused(Error::Refused(refusal)),
+                Err(refusal) => refused(refusal),
             }
         }
         Ok(
@@ -56,6 +62,15 @@ pub(super) fn decide(policy: &PolicySet, agent: &Agent, text: &str) -> Decision 
             | Statement::DiscardPart(_)
             | Statement::Deallocate(_),
         ) => Decision::Local("a session setting: answered by pgwicket's virtual session"),
+    }
+}
+
+fn not_one_statement(error: ParseError) -> Refusal {
+    let message = error.to_string();
+    match error {
+        ParseError::Syntax { position, .. } => Refusal { position, ..Refusal::new(RefusalCode::Syntax, message) },
+        ParseError::TooComplex => Refusal::new(RefusalCode::TooComplex, message),
+        ParseError::Multiple { .. } => Refusal::new(RefusalCode::Unsupported, message),
     }
 }
 

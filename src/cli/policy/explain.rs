@@ -12,8 +12,7 @@ use super::{
     print_json,
 };
 use crate::{
-    error::Report,
-    govern::{Appended, AppendedValue, GovernedStatement, SessionValue},
+    govern::{Appended, AppendedValue, GovernedStatement, Refusal, SessionValue},
     policy::{Agent, EvidenceRows, OnLimit},
 };
 
@@ -46,7 +45,7 @@ impl Explain {
 fn as_json(agent: &Agent, decision: &Decision) -> serde_json::Value {
     match decision {
         Decision::Local(why) => json!({ "decision": "local", "agent": agent.name.as_str(), "why": why }),
-        Decision::Refused(report) => json!({ "decision": "refused", "agent": agent.name.as_str(), "sqlstate": report.sqlstate,
+        Decision::Refused(report) => json!({ "decision": "refused", "agent": agent.name.as_str(), "sqlstate": report.code.sqlstate(),
             "message": report.message, "detail": report.detail, "hint": report.hint, "position": report.position }),
         Decision::Governed(statement) => json!({ "decision": "forwarded", "agent": agent.name.as_str(),
             "source": statement.source().as_str(), "sql": statement.text(), "fenced": statement.fenced(),
@@ -67,8 +66,8 @@ fn as_text(agent: &Agent, sql: &str, decision: &Decision) -> String {
     }
 }
 
-fn refusal(report: &Report, sql: &str) -> String {
-    let mut out = format!("    ERROR {}: {}\n", report.sqlstate, report.message);
+fn refusal(report: &Refusal, sql: &str) -> String {
+    let mut out = format!("    ERROR {}: {}\n", report.code.sqlstate(), report.message);
     if let Some((line, column, text)) = report.position.and_then(|position| locate(sql, position)) {
         let prefix = format!("LINE {line}: ");
         out.push_str(&format!("    {prefix}{text}\n    {}^\n", " ".repeat(prefix.chars().count() + column)));
@@ -95,9 +94,9 @@ fn forwarded(agent: &Agent, statement: &GovernedStatement) -> String {
         out.push_str(&format!("\n    ${} = {}", statement.client_parameters() + index + 1, value(appended, agent)));
     }
     let fence = if statement.fenced() {
-        "fenced: a condition could raise an error on, or time, other tenants' rows, so the relations are cut off by OFFSET 0"
+        "fenced: other tenants' rows are cut off (OFFSET 0) before any condition of the statement runs"
     } else {
-        "not fenced: every condition is leakproof, so the planner may use every index and join order"
+        "not fenced: the planner may use every index and join order"
     };
     out.push_str(&format!("\n\n{fence}\n\nwhy\n"));
     for rule in statement.rules() {
@@ -109,7 +108,9 @@ fn forwarded(agent: &Agent, statement: &GovernedStatement) -> String {
 
 fn value(appended: &Appended, agent: &Agent) -> String {
     match &appended.value {
-        AppendedValue::Tenant => agent.tenant.as_ref().map_or("NULL (no tenant)".to_owned(), |tenant| format!("'{tenant}' (the agent's tenant)")),
+        AppendedValue::Tenant => {
+            agent.tenant.as_ref().map_or("NULL (no tenant)".to_owned(), |tenant| format!("'{tenant}' (the agent's tenant)"))
+        }
         AppendedValue::MaskKey(_) => "**** (the mask key)".to_owned(),
         AppendedValue::Session(value) => match value {
             SessionValue::User => format!("'{}' (current_user)", agent.name),

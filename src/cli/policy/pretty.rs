@@ -4,8 +4,29 @@ use pg_query::protobuf::ScanToken;
 
 /// Clauses that begin a line of their own.
 const CLAUSES: &[&str] = &[
-    "select", "from", "where", "group", "having", "window", "order", "limit", "offset", "fetch", "union", "intersect", "except", "join",
-    "left", "right", "full", "inner", "cross", "natural", "values", "and", "or",
+    "select",
+    "from",
+    "where",
+    "group",
+    "having",
+    "window",
+    "order",
+    "limit",
+    "offset",
+    "fetch",
+    "union",
+    "intersect",
+    "except",
+    "join",
+    "left",
+    "right",
+    "full",
+    "inner",
+    "cross",
+    "natural",
+    "values",
+    "and",
+    "or",
 ];
 /// A join's words after its first.
 const JOIN_TAIL: &[&str] = &["left", "right", "full", "inner", "cross", "natural", "outer"];
