@@ -130,7 +130,7 @@ fn spawn(directory: &Path, port: u16, source: &Database) -> Child {
     let log = File::options().create(true).append(true).open(directory.join("pgwicket.log")).unwrap();
     let mut serve = command(source);
     serve.arg("serve").arg("--policies").arg(directory.join("policies")).arg("--journal").arg(directory.join("journal"));
-    serve.args(["--listen", &format!("127.0.0.1:{port}"), "--http", &format!("127.0.0.1:{}", free_port())]);
+    serve.args(["--listen", &format!("127.0.0.1:{port}"), "--control-listen", &format!("127.0.0.1:{}", free_port())]);
     let child = serve.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     guardian::kill_at_end(child.id());
     child
