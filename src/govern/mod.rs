@@ -9,9 +9,11 @@ mod names;
 mod refusal;
 mod rewrite;
 mod statement;
+mod template;
 
 pub use refusal::{Refusal, RefusalCode};
 pub use statement::{Appended, AppendedValue, GovernedStatement, SessionValue};
+pub use template::Template;
 
 use std::sync::Arc;
 
@@ -96,6 +98,7 @@ fn decide(request: &Request<'_>, lists: bool) -> Result<GovernedStatement, Refus
         rules,
         kept: rewritten.kept,
         looked_at_values: expected.looked_at_values,
+        copies: expected.copies.len(),
     })
 }
 

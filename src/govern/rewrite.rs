@@ -24,9 +24,16 @@ pub(super) fn rewrite(text: &str, replacements: &[Replacement]) -> Option<Rewrit
     for replacement in replacements {
         let first = code.iter().position(|token| token.start == replacement.at)?;
         let end = end_of(&code, first, replacement.form)?;
+        // `TABLE t` is the grammar's `SELECT * FROM t`.
+        let before = first.checked_sub(1).and_then(|before| code.get(before));
+        let table = before.filter(|token| replacement.form == Form::Relation && token.kind == Token::Table);
+        let start = table.map_or(replacement.at, |token| token.start);
         // Comments inside a replaced stretch go with it.
-        cuts.retain(|(start, _, _)| !(replacement.at..end).contains(start));
-        cuts.push((replacement.at, end, &replacement.sql));
+        cuts.retain(|(comment, _, _)| !(start..end).contains(comment));
+        if table.is_some() {
+            cuts.push((start, start, "SELECT * FROM "));
+        }
+        cuts.push((start, end, &replacement.sql));
     }
     let last = code.iter().rposition(|token| token.kind != Token::Ascii59).and_then(|last| code.get(last))?.end;
     cuts.retain(|(start, _, _)| *start < last);

@@ -1,6 +1,6 @@
 //! The permit: SQL that policy has decided on.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use crate::{
     policy::{EvidenceRows, RowLimit},
@@ -26,6 +26,7 @@ pub struct GovernedStatement {
     pub(super) rules: Vec<String>,
     pub(super) kept: Vec<(usize, usize, usize)>,
     pub(super) looked_at_values: bool,
+    pub(super) copies: usize,
 }
 
 impl GovernedStatement {
@@ -97,9 +98,32 @@ impl GovernedStatement {
         Some(character(client_text, client + (byte - start)))
     }
 
-    /// Whether the decision looked at a constant's value, so that the same shape with other values is another decision.
-    pub fn looked_at_values(&self) -> bool {
-        self.looked_at_values
+    /// Where a stretch of the client's text stands in the governed text.
+    pub(super) fn governed_offset(&self, client: &Range<usize>) -> Option<usize> {
+        let (start, from, _) = self.kept.iter().find(|(_, from, length)| *from <= client.start && client.end <= from + length)?;
+        Some(start + (client.start - from))
+    }
+
+    /// The same decision over a text of the same shape. Positions are not mapped back: the stretches moved.
+    pub(super) fn with_text(&self, text: Box<str>) -> Self {
+        Self {
+            text,
+            source: self.source.clone(),
+            client_parameters: self.client_parameters,
+            parameter_types: self.parameter_types.clone(),
+            appended: self.appended.clone(),
+            relations: self.relations.clone(),
+            limit: self.limit,
+            evidence: self.evidence,
+            fenced: self.fenced,
+            fingerprint: self.fingerprint.clone(),
+            epoch: self.epoch,
+            policy_digest: self.policy_digest,
+            rules: self.rules.clone(),
+            kept: Vec::new(),
+            looked_at_values: self.looked_at_values,
+            copies: self.copies,
+        }
     }
 
     /// Each rule that applied, in words, for `policy explain`.
@@ -171,6 +195,7 @@ impl GovernedStatement {
             rules: Vec::new(),
             kept: Vec::new(),
             looked_at_values: false,
+            copies: 0,
         })
     }
 }

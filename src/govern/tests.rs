@@ -217,6 +217,54 @@ fn a_relation_becomes_a_derived_table_of_the_tenants_rows() {
 }
 
 #[test]
+fn table_is_select_star() {
+    assert_eq!(governed("table g"), governed("SELECT * FROM g"));
+    assert_eq!(
+        governed("(table /* x */ g) union table g order by 1"),
+        r#"(SELECT * FROM (SELECT "id", "x" FROM "public"."real_g") AS "g") union SELECT * FROM (SELECT "id", "x" FROM "public"."real_g") AS "g" order by 1"#
+    );
+}
+
+#[test]
+fn a_template_fills_in_what_governing_would_have_said() {
+    let decide = |text: &str| with(text, &[], |request| govern(request).unwrap());
+    let template = |text: &str| {
+        let mut shape = crate::sql::Shape::default();
+        assert!(shape.read(text));
+        Template::of(&decide(text), text, &shape)
+    };
+    for (first, second) in [
+        ("select subject from t where id = 42", "select subject from t where id = 7"),
+        (
+            "select 'a', t.id from t /* one */ where id in (1,2) limit 3",
+            "select 'b c', t.id from t /* two, longer */ where id in (100,2) limit 30",
+        ),
+        ("select 1 from t where 'x' ~ subject and 1/amount > 0", "select 5 from t where 'yy' ~ subject and 2/amount > 10"),
+        ("select subject, count(*) from t group by 1 order by 2 limit 5", "select subject, count(*) from t group by 1 order by 2 limit 6"),
+        (
+            "with x as (select * from t where id = 1) select * from x, c where x.id = 5",
+            "with x as (select * from t where id = 9) select * from x, c where x.id = 6",
+        ),
+    ] {
+        let filled = {
+            let mut shape = crate::sql::Shape::default();
+            assert!(shape.read(second));
+            template(first).unwrap_or_else(|| panic!("{first}")).fill(second, &shape.slots).unwrap()
+        };
+        assert_eq!(filled.text(), decide(second).text());
+    }
+    for text in ["select * from t where subject like 'a%'", "select current_setting('x')", "select * from t where id = 5 and 'x' ~ subject"]
+    {
+        assert!(template(text).is_none(), "{text}");
+    }
+    let mut shape = crate::sql::Shape::default();
+    let other = "select subject, id from t group by 2 order by 2 limit 5";
+    assert!(shape.read(other));
+    let first = "select subject, id from t group by 1 order by 2 limit 5";
+    assert!(template(first).unwrap().fill(other, &shape.slots).is_none(), "an ordinal is no value");
+}
+
+#[test]
 fn a_leaky_condition_is_fenced_with_its_leakproof_neighbours_inside() {
     assert_eq!(
         governed("select count(*) from t where amount = 7777 and 'x' ~ subject"),
@@ -311,7 +359,6 @@ fn what_is_not_allowed_is_refused_by_name() {
         ("select * from real_t", "REFUSED 42P01 relation \"real_t\" does not exist"),
         ("select * from T, \"T\"", "REFUSED 42P01 relation \"T\" does not exist"),
         ("select * from pg_class", "REFUSED 42P01 relation \"pg_class\" does not exist"),
-        ("table t", "REFUSED XX000"),
         ("select * from only t", "REFUSED 0A000"),
         ("select * from t tablesample system (10)", "REFUSED 0A000 TABLESAMPLE is not supported"),
         ("select pg_sleep(1)", "REFUSED 42501"),

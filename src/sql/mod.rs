@@ -6,8 +6,10 @@ pub mod allow;
 pub mod catalog;
 mod classify;
 mod parse;
+mod shape;
 mod tree;
 
 pub use classify::{Isolation, Refused, RefusedKind, Statement, TransactionModes, classify, classify_tree};
 pub use parse::{ParseError, character, parse, parse_select};
+pub use shape::Shape;
 pub use tree::{Misread, Node, Tree};

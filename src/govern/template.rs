@@ -1,0 +1,91 @@
+//! A decision for every text of a shape: the governed text with the literals' places open.
+//!
+//! Sound because texts of one shape have trees that differ in those constants only (`sql::shape`), the
+//! decision looked at none of their values, and the governed text holds each of them once, where the client
+//! wrote it. Constants that the grammar or the planner reads as more than a value (ordinals of GROUP BY and
+//! ORDER BY, type modifiers) must be the same as when the template was made.
+
+use std::{ops::Range, sync::Arc};
+
+use super::GovernedStatement;
+use crate::sql::{Node, Shape, Tree, parse};
+
+/// A governed text with open places.
+#[derive(Debug)]
+pub struct Template {
+    statement: Arc<GovernedStatement>,
+    /// Stretches of the governed text, each followed by the slot of that number.
+    pieces: Vec<(Box<str>, usize)>,
+    tail: Box<str>,
+    /// Slots that must hold this text.
+    pinned: Vec<(usize, Box<str>)>,
+}
+
+impl Template {
+    /// A template of the decision on `text`; `None` when another value might be decided otherwise.
+    pub fn of(statement: &Arc<GovernedStatement>, text: &str, shape: &Shape) -> Option<Self> {
+        let copied_constants = statement.fenced && statement.copies > 0;
+        if statement.looked_at_values || copied_constants || shape.slots.is_empty() {
+            return None;
+        }
+        let free = free_constants(text)?;
+        let mut pinned = Vec::new();
+        for (number, slot) in shape.slots.iter().enumerate() {
+            if !free.contains(&slot.start) {
+                pinned.push((number, text.get(slot.clone())?.into()));
+            }
+        }
+        let mut pieces = Vec::new();
+        let mut written = 0;
+        for (number, slot) in shape.slots.iter().enumerate() {
+            let at = statement.governed_offset(slot)?;
+            pieces.push((statement.text.get(written..at)?.into(), number));
+            written = at + slot.len();
+        }
+        let tail = statement.text.get(written..)?.into();
+        Some(Self { statement: Arc::clone(statement), pieces, tail, pinned })
+    }
+
+    /// The governed statement for another text of the shape; `None` when a pinned constant differs.
+    pub fn fill(&self, text: &str, slots: &[Range<usize>]) -> Option<Arc<GovernedStatement>> {
+        let slot = |number: usize| slots.get(number).and_then(|slot| text.get(slot.clone()));
+        if slots.len() != self.pieces.len() || self.pinned.iter().any(|(number, wanted)| slot(*number) != Some(&**wanted)) {
+            return None;
+        }
+        let mut governed = String::with_capacity(self.statement.text.len() + 32);
+        for (piece, number) in &self.pieces {
+            governed.push_str(piece);
+            governed.push_str(slot(*number)?);
+        }
+        governed.push_str(&self.tail);
+        Some(Arc::new(self.statement.with_text(governed.into())))
+    }
+}
+
+/// Byte offsets of the constants that are values and nothing more.
+fn free_constants(text: &str) -> Option<Vec<usize>> {
+    let tree = parse(text).ok()??;
+    let mut free = Vec::new();
+    collect(&tree, false, &mut free);
+    Some(free)
+}
+
+fn collect(tree: &Tree, pinned: bool, free: &mut Vec<usize>) {
+    match tree {
+        Tree::List(items) => items.iter().for_each(|item| collect(item, pinned, free)),
+        Tree::Node(node) if node.kind == "AConst" => {
+            if let (false, Some(at)) = (pinned, node.location()) {
+                free.push(at);
+            }
+        }
+        Tree::Node(node) => node.fields.iter().for_each(|(name, field)| collect(field, pins(node, name), free)),
+        Tree::Null | Tree::Bool(_) | Tree::Int(_) | Tree::Text(_) | Tree::Position(_) => {}
+    }
+}
+
+/// Whether a constant directly in this field is an ordinal or a modifier, not a value.
+fn pins(node: &Node, field: &str) -> bool {
+    matches!((node.kind, field), ("SortBy", "node") | ("SelectStmt", "group_clause" | "distinct_clause") | ("GroupingSet", "content"))
+        || node.kind == "TypeName"
+        || node.kind == "CollateClause"
+}
