@@ -270,3 +270,6 @@ fn unverified(what: &str) -> Refusal {
     Refusal::new(RefusalCode::Unverified, format!("the statement was not verified: {what}"))
         .hint("write it in another way, and report this statement")
 }
+
+#[cfg(test)]
+mod tests;
