@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use super::field::{Tag, put, put_integer, put_option, put_parts};
-use crate::types::{Digest, PolicyEpoch, Principal, SourceName};
+use crate::types::{Digest, PolicyEpoch, Principal, RunId, SourceName, TenantId};
 
 /// What is known of a statement when it has been decided on. Everything is borrowed.
 #[derive(Debug, Clone, Copy)]
@@ -76,8 +76,8 @@ impl Decision<'_> {
     /// Fields that stay the same for a session.
     pub(super) fn put_session(&self, out: &mut Vec<u8>) {
         put(out, Tag::Agent, self.principal.agent.as_str().as_bytes());
-        put_option(out, Tag::Tenant, self.principal.tenant.as_ref().map(|tenant| tenant.as_str()));
-        put_option(out, Tag::Run, self.principal.run.as_ref().map(|run| run.as_str()));
+        put_option(out, Tag::Tenant, self.principal.tenant.as_ref().map(TenantId::as_str));
+        put_option(out, Tag::Run, self.principal.run.as_ref().map(RunId::as_str));
         put(out, Tag::Session, self.session.as_bytes());
         put(out, Tag::ApplicationName, self.application_name.as_bytes());
     }
@@ -121,16 +121,13 @@ impl BoundParameters<'_> {
             let index = count as usize;
             let type_oid = self.types.get(index).copied().unwrap_or(0).to_be_bytes();
             let format = self.format(index).to_be_bytes();
-            rest = match usize::try_from(i32::from_be_bytes(*length)) {
-                Ok(length) => {
-                    let (value, after) = after.split_at_checked(length).unwrap_or((after, &[]));
-                    put_parts(out, Tag::Parameter, &[&type_oid, &format, &[0], value]);
-                    after
-                }
-                Err(_) => {
-                    put_parts(out, Tag::Parameter, &[&type_oid, &format, &[1]]);
-                    after
-                }
+            rest = if let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) {
+                let (value, after) = after.split_at_checked(length).unwrap_or((after, &[]));
+                put_parts(out, Tag::Parameter, &[&type_oid, &format, &[0], value]);
+                after
+            } else {
+                put_parts(out, Tag::Parameter, &[&type_oid, &format, &[1]]);
+                after
             };
             count += 1;
         }

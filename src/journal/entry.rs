@@ -97,7 +97,7 @@ impl Batch {
     /// Closes the entry that [`Self::begin`] opened.
     pub(super) fn finish(&mut self) -> Result<(), JournalError> {
         let bytes = self.bytes.len() - self.start + HASH;
-        let length = u32::try_from(bytes).map_err(|_| JournalError::TooLarge { bytes })?;
+        let Ok(length) = u32::try_from(bytes) else { return Err(JournalError::TooLarge { bytes }) };
         if let Some(place) = self.bytes.get_mut(self.start..self.start + 4) {
             place.copy_from_slice(&length.to_be_bytes());
         }

@@ -161,8 +161,10 @@ impl Lane {
     }
 
     /// Records how a statement ended. A lane never mixes two statements: the recorder must be the ticket's.
+    #[expect(clippy::needless_pass_by_value, reason = "a ticket is used up: one outcome a decision")]
     pub fn outcome(&mut self, ticket: Ticket, mut recorder: Recorder, outcome: &Outcome<'_>) -> Result<Position, JournalError> {
-        debug_assert_eq!(ticket.id, recorder.id, "the recorder belongs to another statement");
+        let id = ticket.id;
+        debug_assert_eq!(id, recorder.id, "the recorder belongs to another statement");
         if recorder.buffer.len() > INLINE {
             self.rows(&recorder)?;
             recorder.chunks += 1;
@@ -174,7 +176,7 @@ impl Lane {
         outcome.columns.put(columns.fields());
         self.dictionary.place(columns, &mut self.batch)?;
         let out = self.batch.begin(Kind::Outcome);
-        put(out, Tag::EvidenceId, &ticket.id.to_bytes());
+        put(out, Tag::EvidenceId, &id.to_bytes());
         put_integer(out, Tag::Time, time);
         outcome.put(&recorder, out);
         columns.put(out);
@@ -232,7 +234,9 @@ impl Lane {
     fn prepare(&mut self) -> Result<(), JournalError> {
         self.dictionary.forget();
         if let Some(reason) = &self.broken {
-            self.tail.cut().map_err(|_| JournalError::Broken { lane: self.number, reason: reason.clone() })?;
+            if let Err(error) = self.tail.cut() {
+                return Err(JournalError::Broken { lane: self.number, reason: format!("{reason}; {error}").into() });
+            }
             self.broken = None;
         }
         if let Some(error) = self.syncer.failed() {

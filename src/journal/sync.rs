@@ -126,7 +126,7 @@ impl Syncer {
         if !self.figures.failed.load(Ordering::Acquire) {
             return None;
         }
-        let reason = self.synced.borrow().failed.clone().unwrap_or_else(|| "unknown".into());
+        let reason = self.synced.borrow().failed.clone().unwrap_or_else(|| "the last sync failed, see the log".into());
         Some(JournalError::Sync { reason })
     }
 
@@ -205,25 +205,30 @@ impl Worker {
         while !stop {
             let mut next = self.woken.recv_timeout(self.interval);
             // Read before the channel is drained: the file of every entry counted here is known below.
-            let (written, bytes) = (self.figures.written.load(Ordering::Acquire), self.figures.bytes.load(Ordering::Relaxed));
-            loop {
+            let mut reached = self.reached();
+            while !matches!(next, Err(mpsc::RecvTimeoutError::Timeout)) && !stop {
                 match next {
-                    Ok(Wake::Now) => {}
                     Ok(Wake::File(file)) => self.files.push(file),
                     Ok(Wake::Healed) => self.publish.send_modify(|state| state.failed = None),
-                    Ok(Wake::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => stop = true,
-                    Err(mpsc::RecvTimeoutError::Timeout) => break,
+                    Ok(Wake::Stop) | Err(_) => stop = true,
+                    Ok(Wake::Now) => {}
                 }
-                if stop {
-                    break;
-                }
-                next = self.woken.try_recv().map_err(|_| mpsc::RecvTimeoutError::Timeout);
+                next = self.woken.recv_timeout(Duration::ZERO);
+            }
+            if stop {
+                // The lane writes no more and no message is left.
+                reached = self.reached();
             }
             let failed = self.publish.borrow().failed.is_some();
-            if written > self.sequence && !failed {
-                self.sync(written, bytes);
+            if reached.0 > self.sequence && !failed {
+                self.sync(reached.0, reached.1);
             }
         }
+    }
+
+    /// Sequence of the last entry written, and bytes written until it at least.
+    fn reached(&self) -> (u64, u64) {
+        (self.figures.written.load(Ordering::Acquire), self.figures.bytes.load(Ordering::Relaxed))
     }
 
     fn sync(&mut self, written: u64, bytes: u64) {
@@ -239,9 +244,10 @@ impl Worker {
             Err(error) => {
                 tracing::error!(%error, directory = %self.directory.display(), "the journal cannot be synced");
                 self.figures.errors.fetch_add(1, Ordering::Relaxed);
+                // The lane must know before anyone who waits does.
+                self.figures.failed.store(true, Ordering::Release);
                 let reason: Arc<str> = error.to_string().into();
                 self.publish.send_modify(|state| state.failed = Some(reason));
-                self.figures.failed.store(true, Ordering::Release);
             }
         }
     }

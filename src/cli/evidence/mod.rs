@@ -3,7 +3,11 @@
 mod print;
 mod values;
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -84,7 +88,7 @@ impl Evidence {
         match &self.action {
             Action::List(list) => self.list(list),
             Action::Show { id, rows } => self.show(*id, *rows),
-            Action::Verify { anchor } => self.verify(anchor.as_ref()),
+            Action::Verify { anchor } => self.verify(anchor.as_deref()),
             Action::Anchor => self.anchor(),
         }
     }
@@ -118,8 +122,8 @@ impl Evidence {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn verify(&self, anchor: Option<&PathBuf>) -> anyhow::Result<ExitCode> {
-        let anchors = anchor.map(|path| read_anchors(path)).transpose()?.unwrap_or_default();
+    fn verify(&self, anchor: Option<&Path>) -> anyhow::Result<ExitCode> {
+        let anchors = anchor.map(read_anchors).transpose()?.unwrap_or_default();
         let report = self.report(&anchors)?;
         super::print(&if self.json { print::report_json(&report) } else { print::report(&report) });
         Ok(exit_code(&report))
@@ -140,7 +144,7 @@ impl Evidence {
         } else if self.json {
             super::print(&print::report_json(&report));
         } else {
-            super::print(&report.heads.iter().map(|head| format!("{head}\n")).collect::<String>());
+            super::print(&print::heads(&report));
         }
         Ok(exit_code(&report))
     }
@@ -151,7 +155,7 @@ fn exit_code(report: &Report) -> ExitCode {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the command's own input, named on its command line, not configuration")]
-fn read_anchors(path: &PathBuf) -> anyhow::Result<Vec<Anchor>> {
+fn read_anchors(path: &Path) -> anyhow::Result<Vec<Anchor>> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     lines.map(|line| line.parse().with_context(|| format!("in {}", path.display()))).collect()

@@ -1,5 +1,7 @@
 //! Evidence as tables for people and JSON for programs.
 
+use std::fmt;
+
 use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -66,22 +68,44 @@ pub(super) fn statement_json(statement: &Statement, rows: Option<&[u8]>) -> Stri
 pub(super) fn report(report: &Report) -> String {
     let mut out = String::new();
     for finding in &report.findings {
-        out += &format!("DAMAGED {finding}\n");
+        line(&mut out, format_args!("DAMAGED {finding}"));
     }
     for note in &report.notes {
-        out += &format!("note: {note}\n");
+        line(&mut out, format_args!("note: {note}"));
     }
-    for head in &report.heads {
-        out += &format!("{head}\n");
-    }
-    out += &format!(
-        "{} entries in {} segments of {} lanes; {} statements ({} refused, {} interrupted, {} without outcome yet); {} rows match their digest\n",
-        report.entries, report.segments, report.lanes, report.statements, report.refused, report.interrupted, report.running, report.rows
+    out.push_str(&heads(report));
+    line(
+        &mut out,
+        format_args!(
+            "{} entries in {} segments of {} lanes; {} statements ({} refused, {} interrupted, {} running); {} rows match their digest",
+            report.entries,
+            report.segments,
+            report.lanes,
+            report.statements,
+            report.refused,
+            report.interrupted,
+            report.running,
+            report.rows
+        ),
     );
-    out += &match report.findings.len() {
-        0 => "the journal holds\n".to_owned(),
-        count => format!("the journal does NOT hold: {count} finding{}\n", if count == 1 { "" } else { "s" }),
-    };
+    match report.findings.len() {
+        0 => line(&mut out, format_args!("the journal holds")),
+        count => line(&mut out, format_args!("the journal does NOT hold: {count} finding{}", if count == 1 { "" } else { "s" })),
+    }
+    out
+}
+
+fn line(out: &mut String, text: fmt::Arguments<'_>) {
+    out.push_str(&text.to_string());
+    out.push('\n');
+}
+
+/// The end of each lane, a line each, as [`crate::journal::Anchor`] reads it.
+pub(super) fn heads(report: &Report) -> String {
+    let mut out = String::new();
+    for head in &report.heads {
+        line(&mut out, format_args!("{head}"));
+    }
     out
 }
 

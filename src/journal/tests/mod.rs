@@ -117,8 +117,11 @@ fn ticket_row(id: usize) -> Vec<u8> {
     data_row(&[Some(&id.to_string()), Some("printer on fire")])
 }
 
+/// Sequence and extent of each entry of a file.
+type Extents = Vec<(u64, std::ops::Range<u64>)>;
+
 /// Segment files in order, with the sequence and extent of each entry.
-fn layout(directory: &Path) -> Vec<(PathBuf, Vec<(u64, std::ops::Range<u64>)>)> {
+fn layout(directory: &Path) -> Vec<(PathBuf, Extents)> {
     let lane = segment::lane_directory(directory, 0);
     let read = |path: PathBuf| {
         let mut reader = SegmentReader::open(&path).unwrap().unwrap();
