@@ -48,9 +48,11 @@ pub(super) enum Expect {
     /// CommandComplete of a transaction command.
     Control,
     /// The row and CommandComplete of a setting.
-    Setting,
+    Setting(Setting),
     /// ReadyForQuery.
     Sync,
+    /// ReadyForQuery after settings that have a segment to themselves; nobody is told.
+    OwnSync,
 }
 
 /// A connection to the source, reached only through a [`super::Lease`].
@@ -76,6 +78,8 @@ pub struct Connection {
     pub(super) undiscarded: Vec<Number>,
     /// Syncs queued so far.
     pub(super) segment: u64,
+    /// Syncs answered so far.
+    pub(super) answered: u64,
     /// The settings in force; `None` when a rollback may have taken some back.
     pub(super) settings: Option<Rc<Settings>>,
     /// Settings were applied in the transaction, or the segment, that is not over.
@@ -102,6 +106,7 @@ impl Connection {
             unnamed: None,
             undiscarded: Vec::new(),
             segment: 0,
+            answered: 0,
             settings: Some(settings),
             settings_revocable: false,
             cancel,
@@ -184,10 +189,7 @@ impl Connection {
 
     /// Queues Sync: answered by ReadyForQuery.
     pub fn sync(&mut self) {
-        MessageWriter::new(self.channel.outgoing(), b'S').finish();
-        self.expected.push_back(Expect::Sync);
-        self.skipping = false;
-        self.segment += 1;
+        self.queue_sync(Expect::Sync);
     }
 
     /// Queues Flush: the source sends what it has so far. Not answered itself.
@@ -202,19 +204,28 @@ impl Connection {
         self.run_own(&command.text(), &[], &[], Expect::Control);
     }
 
-    /// Makes these settings hold for what is queued from here on. Nothing is queued when they hold already, and
-    /// nobody is told when they took; a value the source refuses is an error of the segment.
+    /// Makes these settings hold for what is queued from here on. When they hold already, this is a comparison; a
+    /// caller does it before each statement, since a rollback may have taken settings back. Nobody is told when they
+    /// took.
+    ///
+    /// On an idle connection they get a segment to themselves, so that no error of a statement undoes them, and
+    /// [`Self::next`] fails with [`SourceError::Setting`] when the source refuses a value. In a transaction such a
+    /// refusal is an error of the segment.
     pub fn apply_settings(&mut self, settings: &Rc<Settings>) {
         if self.skipping || self.settings.as_ref().is_some_and(|held| Rc::ptr_eq(held, settings)) {
             return;
         }
+        let alone = self.status == TransactionStatus::Idle && self.expected.is_empty();
         let held = self.settings.replace(Rc::clone(settings));
         for setting in Setting::ALL {
             let value = settings.value(setting);
             if held.as_ref().is_none_or(|held| held.value(setting) != value) {
-                self.settings_revocable = true;
-                self.run_own(SET_CONFIG, &[TEXT, TEXT], &[setting.name(), value], Expect::Setting);
+                self.settings_revocable = !alone;
+                self.run_own(SET_CONFIG, &[TEXT, TEXT], &[setting.name(), value], Expect::Setting(setting));
             }
+        }
+        if alone && !self.expected.is_empty() {
+            self.queue_sync(Expect::OwnSync);
         }
     }
 
@@ -271,6 +282,13 @@ impl Connection {
             && self.rest_of_row == 0
             && self.channel.outgoing().is_empty()
             && self.channel.incoming().is_empty()
+    }
+
+    fn queue_sync(&mut self, answer: Expect) {
+        MessageWriter::new(self.channel.outgoing(), b'S').finish();
+        self.expected.push_back(answer);
+        self.skipping = false;
+        self.segment += 1;
     }
 
     fn run_own(&mut self, text: &str, types: &[Oid], values: &[&str], answer: Expect) {

@@ -90,7 +90,7 @@ pub enum SourceError {
     /// Bind parameters that do not fit the statement.
     #[error("bind parameters: {0}")]
     Bind(&'static str),
-    /// A session setting's value outside the allow-list.
+    /// A session setting's value that is outside the allow-list, or that the source refuses.
     #[error("invalid value for parameter \"{0}\"")]
     Setting(&'static str),
 }

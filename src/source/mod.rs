@@ -18,6 +18,8 @@ mod settings;
 mod simple;
 mod startup;
 mod statements;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod transaction;
 

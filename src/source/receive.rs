@@ -5,7 +5,7 @@ use bytes::Buf as _;
 
 use crate::wire::{Header, header};
 
-use super::{Connection, ServerError, SourceError, TransactionStatus, connection::Expect};
+use super::{Connection, ServerError, Setting, SourceError, TransactionStatus, connection::Expect};
 
 /// A DataRow up to this size is passed on whole.
 const WHOLE_ROW: usize = 64 * 1024;
@@ -71,8 +71,8 @@ impl Connection {
     /// The next answer, waiting for it and sending what is queued meanwhile. Cancel safe.
     ///
     /// # Errors
-    /// [`SourceError::Lost`], [`SourceError::Terminated`], [`SourceError::Protocol`] or [`SourceError::Unpinned`]:
-    /// the connection is of no more use then.
+    /// [`SourceError::Lost`], [`SourceError::Terminated`], [`SourceError::Protocol`], [`SourceError::Unpinned`] or
+    /// [`SourceError::Setting`]: the connection is of no more use then.
     pub async fn next(&mut self) -> Result<Event<'_>, SourceError> {
         self.return_lent();
         loop {
@@ -135,7 +135,7 @@ impl Connection {
         let Some(head) = header(incoming, ROW_LIMIT).map_err(|_error| SourceError::Protocol("a message length that cannot be"))? else {
             return Ok(Step::Read);
         };
-        if head.tag == b'D' && self.expected.front() != Some(&Expect::Setting) {
+        if head.tag == b'D' && !matches!(self.expected.front(), Some(Expect::Setting(_))) {
             return self.rows(head);
         }
         if head.body > MESSAGE_LIMIT {
@@ -191,7 +191,7 @@ impl Connection {
             b'N' | b'A' => None,
             b'S' => self.parameter_status(head)?,
             b'E' => Some(Kind::Error(self.error(head)?)),
-            b'Z' => Some(Kind::Ready(self.ready(head)?)),
+            b'Z' => self.ready(head)?.map(Kind::Ready),
             tag => self.answer(tag, head)?,
         };
         let size = head.total();
@@ -216,8 +216,8 @@ impl Connection {
                 (true, told.then_some(Kind::Prepared))
             }
             (Expect::Step(expected), tag) if tag == expected => (true, None),
-            (Expect::Discard(_), b'3') | (Expect::Setting, b'C') => (true, None),
-            (Expect::Setting, b'D') => (false, None),
+            (Expect::Discard(_), b'3') | (Expect::Setting(_), b'C') => (true, None),
+            (Expect::Setting(_), b'D') => (false, None),
             (Expect::DescribeStatement, b't') => {
                 if let Some(front) = self.expected.front_mut() {
                     *front = Expect::RowDescription;
@@ -249,12 +249,18 @@ impl Connection {
             return Err(SourceError::Terminated(error));
         }
         self.revoke_settings();
+        let mut refused = None;
         loop {
             match self.expected.front() {
                 Some(Expect::Sync) => break,
+                // What is queued behind would run without the settings it was queued with.
+                Some(Expect::OwnSync) => return Err(SourceError::Setting(refused.map_or("", Setting::name))),
                 Some(Expect::Parse { number: Some(number), .. }) => self.statements.forget(*number),
-                Some(Expect::Parse { number: None, .. }) => self.unnamed = None,
+                Some(Expect::Parse { number: None, .. }) => {
+                    self.unnamed.take_if(|(_, segment)| *segment == self.answered);
+                }
                 Some(Expect::Discard(number)) => self.undiscarded.push(*number),
+                Some(Expect::Setting(setting)) => refused = refused.or(Some(*setting)),
                 Some(_) => {}
                 None => {
                     self.skipping = true;
@@ -266,16 +272,19 @@ impl Connection {
         Ok(error)
     }
 
-    fn ready(&mut self, head: Header) -> Result<TransactionStatus, SourceError> {
-        if self.expected.pop_front() != Some(Expect::Sync) {
-            return Err(SourceError::Protocol("ReadyForQuery before the answers"));
-        }
+    fn ready(&mut self, head: Header) -> Result<Option<TransactionStatus>, SourceError> {
+        let told = match self.expected.pop_front() {
+            Some(Expect::Sync) => true,
+            Some(Expect::OwnSync) => false,
+            Some(_) | None => return Err(SourceError::Protocol("ReadyForQuery before the answers")),
+        };
+        self.answered += 1;
         let status = self.body(head).first().copied().and_then(TransactionStatus::from_byte);
         self.status = status.ok_or(SourceError::Protocol("an unknown transaction status"))?;
         if self.status == TransactionStatus::Idle && self.expected.is_empty() {
             self.settings_revocable = false;
         }
-        Ok(self.status)
+        Ok(told.then_some(self.status))
     }
 
     /// A setting that was made in what is now undone may be back at its former value.

@@ -1,0 +1,88 @@
+//! Introspection: the catalog, and a credential that could do more than read.
+
+use super::{
+    super::{Introspection, SourceError, introspect},
+    lane,
+    server::{Server, address, source},
+};
+
+async fn read(url: &str) -> Introspection {
+    introspect(&address(&source(url))).await.unwrap()
+}
+
+#[test]
+fn the_catalog_is_read_as_the_reader_sees_it() {
+    let server = Server::start();
+    server.sql(
+        "create schema app; grant usage on schema app to reader;
+         create type app.mood as enum ('sad', 'ok'); create domain app.amount as numeric(10,2) check (value > 0);
+         create type app.pair as (a int, b app.mood);
+         create collation app.loose (provider = icu, locale = 'und', deterministic = false);
+         create table app.notes (b int, a text collate app.loose not null, m app.mood[], x app.amount, p app.pair, secret text, primary key (a, b));
+         alter table app.notes add gone int; alter table app.notes drop gone;
+         create view app.seen as select b from app.notes; create table app.hidden (i int);
+         create function app.half(int) returns int language sql immutable as 'select $1 / 2';
+         create function app.no(int) returns int language sql as 'select 1'; revoke execute on function app.no from public;
+         grant select (a, b, m, x, p) on app.notes to reader; grant select on app.seen to reader",
+    );
+    lane(async move {
+        let Introspection { catalog, credential } = read(&server.url()).await;
+        assert!(catalog.server_version >= 150_000);
+        let names: Vec<_> = catalog.relations.iter().map(|r| (r.schema.as_str(), r.name.as_str(), r.kind, r.readable)).collect();
+        assert_eq!(names.len(), 3);
+        let notes = catalog.relation("app", "notes").unwrap();
+        assert_eq!((notes.kind, notes.readable), ('r', false), "a column grant is not a table grant");
+        assert_eq!(notes.primary_key, ["a", "b"]);
+        let columns: Vec<_> = notes.columns.iter().map(|c| (c.name.as_str(), c.not_null, c.readable, c.deterministic_collation)).collect();
+        let expected = [
+            ("b", true, true, true),
+            ("a", true, true, false),
+            ("m", false, true, true),
+            ("x", false, true, true),
+            ("p", false, true, true),
+        ];
+        assert_eq!(columns[..5], expected);
+        assert_eq!(columns[5], ("secret", false, false, true));
+        assert!(catalog.relation("app", "seen").is_some_and(|seen| seen.readable && seen.kind == 'v'));
+        let amount = notes.columns[3].type_oid;
+        assert_eq!((notes.columns[3].type_name.as_str(), catalog.base_type(amount)), ("app.amount", 1700));
+        let moods = &catalog.types[&notes.columns[2].type_oid];
+        assert!(moods.array && catalog.types[&moods.base].kind == 'e', "{moods:?}");
+        assert!(catalog.types.contains_key(&25) && catalog.types[&1009].base == 25);
+        let leakproof = |name: &str, oid| catalog.leakproof_operators.iter().any(|o| o.name == name && o.left == oid && o.right == oid);
+        assert!(leakproof("=", 23) && leakproof("<", 25) && !leakproof("=", 1700));
+        assert_eq!(catalog.functions.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(), ["half"]);
+        assert_eq!((credential.role.as_str(), &credential.problems), ("reader", &Vec::new()));
+        assert_eq!(credential.check(false), Ok(&[][..]));
+        let saved = serde_json::to_string(&catalog).unwrap();
+        assert_eq!(serde_json::from_str::<crate::sql::catalog::CatalogSnapshot>(&saved).unwrap(), catalog);
+    });
+}
+
+#[test]
+fn a_credential_that_may_write_is_found_out() {
+    let server = Server::start();
+    server.sql(
+        "create role wide bypassrls login password 'secret'; grant pg_write_all_data, pg_read_server_files to wide;
+         create table one (i int); create table two (i int, j int);
+         create role narrow login password 'secret'; grant update (j) on two to narrow; grant create on schema public to narrow;
+         create role owner login password 'secret'; alter table one owner to owner; revoke all on one from owner;
+         create role boss superuser login password 'secret'",
+    );
+    lane(async move {
+        let problems = |role: &'static str| {
+            let url = server.url().replace("reader", role);
+            async move { read(&url).await.credential }
+        };
+        assert_eq!(problems("narrow").await.problems, ["may create in schema public", "may write or owns public.two"]);
+        assert_eq!(problems("owner").await.problems, ["may write or owns public.one"]);
+        let wide = problems("wide").await;
+        assert_eq!(
+            wide.problems,
+            ["has BYPASSRLS", "is a member of pg_read_server_files, pg_write_all_data", "may write or owns public.one, public.two"]
+        );
+        assert!(matches!(wide.check(false), Err(SourceError::Unfit(why)) if why.contains("BYPASSRLS")));
+        assert_eq!(wide.check(true).unwrap().len(), 3);
+        assert!(problems("boss").await.problems.contains(&"is a superuser".to_owned()));
+    });
+}
