@@ -85,15 +85,23 @@ pub struct Connection {
     /// Settings were applied in the transaction, or the segment, that is not over.
     pub(super) settings_revocable: bool,
     pub(super) cancel: Arc<CancelTarget>,
+    pub(super) server: Server,
+}
+
+/// What the server said of itself at startup.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Server {
     /// `server_version_num`.
-    pub(super) server_version: u32,
-    /// `is_superuser` as the server reported it.
+    pub(super) version: u32,
+    /// `is_superuser`: whether the credential is one.
     pub(super) superuser: bool,
+    /// `in_hot_standby`
+    pub(super) standby: bool,
 }
 
 impl Connection {
     /// A connection that has been through startup and is idle.
-    pub(super) fn new(channel: Channel, cancel: Arc<CancelTarget>, settings: Rc<Settings>) -> Self {
+    pub(super) fn new(channel: Channel, cancel: Arc<CancelTarget>, server: Server) -> Self {
         Self {
             channel,
             lent: 0,
@@ -107,11 +115,10 @@ impl Connection {
             undiscarded: Vec::new(),
             segment: 0,
             answered: 0,
-            settings: Some(settings),
+            settings: Some(Rc::new(Settings::default())),
             settings_revocable: false,
             cancel,
-            server_version: 0,
-            superuser: false,
+            server,
         }
     }
 
@@ -230,16 +237,12 @@ impl Connection {
     }
 
     /// Sends what is queued. When the source sends much meanwhile, this returns before all has gone out, and
-    /// [`Self::next`] sends the rest.
-    ///
-    /// # Errors
-    /// None of its own: a lost connection is told by [`Self::next`], which has the source's last words.
-    pub async fn send(&mut self) -> Result<(), SourceError> {
+    /// [`Self::next`] sends the rest. A lost connection is told by [`Self::next`], which has the source's last words.
+    pub async fn send(&mut self) {
         self.return_lent();
         if self.channel.send(UNREAD).await.is_err() {
             self.channel.outgoing().clear();
         }
-        Ok(())
     }
 
     /// Bytes queued and not yet sent: a caller that queues without end sends, and reads answers, in between.
@@ -259,7 +262,7 @@ impl Connection {
 
     /// `server_version_num` of the source.
     pub fn server_version(&self) -> u32 {
-        self.server_version
+        self.server.version
     }
 
     /// How many prepared statements this connection holds.

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// How long reading the catalog may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Findings of one kind listed at most.
 const LISTED: usize = 10;
@@ -71,7 +71,7 @@ async fn read(connection: &mut Connection) -> Result<Introspection, SourceError>
     let mut relations = relations(connection.query(RELATIONS).await?)?;
     add_columns(&mut relations, connection.query(COLUMNS).await?)?;
     let catalog = CatalogSnapshot {
-        server_version: connection.server_version,
+        server_version: connection.server.version,
         relations: relations.into_values().collect(),
         types: types(connection.query(TYPES).await?)?,
         leakproof_operators: rows(connection.query(LEAKPROOF_OPERATORS).await?, |cells| {

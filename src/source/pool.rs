@@ -1,6 +1,13 @@
 //! The pool of one lane: connections lent to one client session at a time, first come first served.
 
-use std::{cell::RefCell, collections::VecDeque, mem, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    mem,
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::{Notify, oneshot},
@@ -77,10 +84,11 @@ enum Turn {
     Wait(oneshot::Receiver<Grant>, Duration),
 }
 
-/// One of the pool's `max` places; dropping it lets the next session in.
+/// One of the pool's `max` places; dropping it lets the next session in. Idle connections have one too, so it must
+/// not keep the pool alive.
 #[derive(Debug)]
 pub(super) struct Slot {
-    shared: Rc<Shared>,
+    shared: Weak<Shared>,
     generation: u64,
 }
 
@@ -229,7 +237,7 @@ impl Shared {
             (connector, state.source.allow_writable_credential)
         };
         let connection = connector.connect().await?;
-        if connection.superuser && !writable {
+        if connection.server.superuser && !writable {
             return Err(SourceError::Unfit("its credential is a superuser".into()));
         }
         Ok(connection)
@@ -250,7 +258,7 @@ impl Shared {
 impl State {
     fn open_slot(&mut self, shared: &Rc<Shared>) -> Slot {
         self.open += 1;
-        Slot { shared: Rc::clone(shared), generation: self.generation }
+        Slot { shared: Rc::downgrade(shared), generation: self.generation }
     }
 
     fn check_backoff(&self) -> Result<(), SourceError> {
@@ -279,7 +287,7 @@ impl State {
 impl Slot {
     /// Hands an idle connection to the next session, or keeps it for later.
     pub(super) fn give_back(self, mut connection: Box<Connection>) {
-        let shared = Rc::clone(&self.shared);
+        let Some(shared) = self.shared.upgrade() else { return };
         {
             let state = shared.state.borrow();
             if state.draining || self.generation != state.generation || state.open > state.max {
@@ -291,9 +299,8 @@ impl Slot {
         let mut slot = self;
         while let Some(waiter) = shared.next_waiter() {
             match waiter.send(Grant::Connection(connection, slot)) {
-                Ok(()) => return,
+                Ok(()) | Err(Grant::Slot(_)) => return,
                 Err(Grant::Connection(refused, its_slot)) => (connection, slot) = (refused, its_slot),
-                Err(Grant::Slot(_)) => return,
             }
         }
         shared.state.borrow_mut().idle.push((connection, slot));
@@ -302,14 +309,15 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.shared.state.borrow_mut().open -= 1;
-        self.shared.freed.notify_waiters();
+        let Some(shared) = self.shared.upgrade() else { return };
+        shared.state.borrow_mut().open -= 1;
+        shared.freed.notify_waiters();
         let has_room = {
-            let state = self.shared.state.borrow();
+            let state = shared.state.borrow();
             state.open < state.max && !state.draining
         };
-        if has_room && let Some(waiter) = self.shared.next_waiter() {
-            let slot = self.shared.state.borrow_mut().open_slot(&self.shared);
+        if has_room && let Some(waiter) = shared.next_waiter() {
+            let slot = shared.state.borrow_mut().open_slot(&shared);
             // A session that gave up between the two lines hands the slot on as it is dropped.
             drop(waiter.send(Grant::Slot(slot)));
         }

@@ -68,7 +68,8 @@ enum Step {
 }
 
 impl Connection {
-    /// The next answer, waiting for it and sending what is queued meanwhile. Cancel safe.
+    /// The next answer, waiting for it and sending what is queued meanwhile. Cancel safe. When nothing is outstanding it
+    /// waits until the source ends the connection.
     ///
     /// # Errors
     /// [`SourceError::Lost`], [`SourceError::Terminated`], [`SourceError::Protocol`], [`SourceError::Unpinned`] or
@@ -195,13 +196,11 @@ impl Connection {
             tag => self.answer(tag, head)?,
         };
         let size = head.total();
-        Ok(match kind {
-            Some(kind) => Step::Event(Found { size, kind }),
-            None => {
-                self.channel.incoming().advance(size);
-                Step::Again
-            }
-        })
+        if let Some(kind) = kind {
+            return Ok(Step::Event(Found { size, kind }));
+        }
+        self.channel.incoming().advance(size);
+        Ok(Step::Again)
     }
 
     /// A message that must be the answer to what is first in the queue.

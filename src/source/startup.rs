@@ -1,6 +1,6 @@
 //! From a socket to an idle session: startup, authentication, and the check that what pgwicket pins holds.
 
-use std::{rc::Rc, sync::Arc};
+use std::sync::Arc;
 
 use bytes::{BufMut as _, BytesMut};
 use postgres_protocol::authentication::{
@@ -12,9 +12,10 @@ use tokio_postgres::config::{ChannelBinding, Config, TargetSessionAttrs};
 use crate::wire::{Channel, Header, MessageWriter, Socket};
 
 use super::{
-    Connection, ServerError, Setting, Settings, SourceAddress, SourceError,
+    Connection, ServerError, Setting, SourceAddress, SourceError,
     cancel::CancelTarget,
     connect::{Connector, Endpoint, configuration, within},
+    connection::Server,
     error::Step,
     tls,
 };
@@ -25,12 +26,20 @@ const OLDEST: u32 = 150_000;
 const MESSAGE_LIMIT: usize = 64 * 1024;
 
 /// What is pinned in every session, whatever the role's or the database's own settings say; checked at connect.
-const PINNED: [(&str, &str); 5] = [
+/// The first group is SECURITY.md's; the second are the other settings by which the server reads a text, or starts a
+/// transaction, otherwise than governed.
+const PINNED: [(&str, &str); 11] = [
     ("default_transaction_read_only", "on"),
     ("search_path", "pg_catalog"),
     ("standard_conforming_strings", "on"),
     ("row_security", "on"),
     ("client_encoding", "UTF8"),
+    ("transform_null_equals", "off"),
+    ("backslash_quote", "safe_encoding"),
+    ("array_nulls", "on"),
+    ("xmloption", "content"),
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_deferrable", "off"),
 ];
 
 /// The parameters of the startup message.
@@ -58,9 +67,8 @@ pub(super) async fn start(connector: &Connector, endpoint: Endpoint) -> Result<C
     let socket = endpoint.open().await?;
     let greeting = within(connector.step, Step::Authenticate, greet(connector, socket)).await??;
     let cancel = CancelTarget::new(endpoint, greeting.process, greeting.key);
-    let mut connection = Connection::new(greeting.channel, Arc::new(cancel), Rc::new(Settings::default()));
-    connection.superuser = greeting.superuser;
-    check_target(&connector.config, greeting.standby)?;
+    let mut connection = Connection::new(greeting.channel, Arc::new(cancel), greeting.server);
+    check_target(&connector.config, greeting.server.standby)?;
     within(connector.step, Step::Check, check(&mut connection)).await??;
     Ok(connection)
 }
@@ -69,7 +77,8 @@ fn check_target(config: &Config, standby: bool) -> Result<(), SourceError> {
     let wanted = match config.get_target_session_attrs() {
         TargetSessionAttrs::ReadWrite => !standby,
         TargetSessionAttrs::ReadOnly => standby,
-        _ => true,
+        TargetSessionAttrs::Any => true,
+        _ => return Err(configuration("target_session_attrs is not one that is supported")),
     };
     if wanted { Ok(()) } else { Err(SourceError::Unfit("the server is not what target_session_attrs asks for".into())) }
 }
@@ -79,9 +88,9 @@ async fn check(connection: &mut Connection) -> Result<(), SourceError> {
     let names = PINNED.map(|(name, _)| format!(", pg_catalog.current_setting('{name}')")).concat();
     let rows = connection.query(&format!("SELECT pg_catalog.current_setting('server_version_num'){names}")).await?;
     let mut values = rows.into_iter().next().unwrap_or_default().into_iter().map(Option::unwrap_or_default);
-    connection.server_version = values.next().and_then(|version| version.parse().ok()).unwrap_or(0);
-    if connection.server_version < OLDEST {
-        let version = connection.server_version;
+    connection.server.version = values.next().and_then(|version| version.parse().ok()).unwrap_or(0);
+    if connection.server.version < OLDEST {
+        let version = connection.server.version;
         return Err(SourceError::Unfit(format!("PostgreSQL 15 or newer is needed, this is server_version_num {version}").into()));
     }
     for ((name, pinned), value) in PINNED.into_iter().zip(values) {
@@ -96,8 +105,7 @@ struct Greeting {
     channel: Channel,
     process: i32,
     key: i32,
-    superuser: bool,
-    standby: bool,
+    server: Server,
 }
 
 /// Sends the startup message, authenticates, and reads up to the first ReadyForQuery.
@@ -105,7 +113,7 @@ async fn greet(connector: &Connector, socket: Socket) -> Result<Greeting, Source
     let end_point = tls::server_end_point(&socket);
     let encrypted = socket.client_tls().is_some();
     let mut login = Login { config: &connector.config, encrypted, end_point, scram: Scram::None, bound: false };
-    let mut greeting = Greeting { channel: Channel::new(socket), process: 0, key: 0, superuser: false, standby: false };
+    let mut greeting = Greeting { channel: Channel::new(socket), process: 0, key: 0, server: Server::default() };
     startup_message(greeting.channel.outgoing(), &connector.startup);
     let mut authenticated = false;
     loop {
@@ -133,9 +141,9 @@ async fn greet(connector: &Connector, socket: Socket) -> Result<Greeting, Source
 impl Greeting {
     fn parameter_status(&mut self, body: &[u8]) {
         if body == b"is_superuser\0on\0" {
-            self.superuser = true;
+            self.server.superuser = true;
         } else if body == b"in_hot_standby\0on\0" {
-            self.standby = true;
+            self.server.standby = true;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Which prepared statements a connection holds, by their text and parameter types: shared by every client
-//! session that uses the connection, bounded, least recently used out first.
+//! session that uses the connection, bounded, least recently used out first. What scans all of them happens only
+//! when a Parse is on its way anyway.
 
 use hashbrown::{Equivalent, HashMap};
 
@@ -7,6 +8,8 @@ use crate::sql::catalog::Oid;
 
 /// Statements a connection holds at most.
 const CAPACITY: usize = 512;
+/// Bytes of text they have together at most, unless one alone has more: the server keeps several times that.
+const TEXT_CAPACITY: usize = 4 * 1024 * 1024;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -42,6 +45,7 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Statements {
     held: HashMap<Key, Entry>,
+    text_bytes: usize,
     uses: u64,
     last: Number,
 }
@@ -55,8 +59,8 @@ pub(super) enum Preparation {
     Parse {
         /// The new statement.
         number: Number,
-        /// The statement to close first.
-        displaced: Option<Number>,
+        /// The statements to close first.
+        displaced: Vec<Number>,
     },
 }
 
@@ -69,7 +73,7 @@ impl Statements {
     /// Notes that the statement is needed in `segment`.
     pub(super) fn prepare(&mut self, text: &str, types: &[Oid], segment: u64) -> Preparation {
         self.uses += 1;
-        let mut displaced = None;
+        let mut displaced = Vec::new();
         if let Some(entry) = self.held.get_mut(&KeyRef { text, types }) {
             entry.used = self.uses;
             // The Parse of an earlier segment may yet be skipped by an error there, and this segment would run
@@ -77,11 +81,18 @@ impl Statements {
             if entry.parsed_in.is_none_or(|parsed_in| parsed_in == segment) {
                 return Preparation::Held;
             }
-            displaced = Some(entry.number);
-        } else if self.held.len() >= CAPACITY {
-            displaced = self.evict();
+            let unsure = entry.number;
+            displaced.push(unsure);
+            self.forget(unsure);
+        }
+        while (self.held.len() >= CAPACITY || self.text_bytes + text.len() > TEXT_CAPACITY)
+            && let Some(oldest) = self.held.values().min_by_key(|entry| entry.used).map(|entry| entry.number)
+        {
+            self.forget(oldest);
+            displaced.push(oldest);
         }
         self.last += 1;
+        self.text_bytes += text.len();
         let entry = Entry { number: self.last, name: name(self.last).into(), parsed_in: Some(segment), used: self.uses };
         self.held.insert(Key { text: text.into(), types: types.into() }, entry);
         Preparation::Parse { number: self.last, displaced }
@@ -101,19 +112,18 @@ impl Statements {
 
     /// The Parse of that number failed, or was skipped.
     pub(super) fn forget(&mut self, number: Number) {
-        self.held.retain(|_, entry| entry.number != number);
+        let mut forgotten = 0;
+        self.held.retain(|key, entry| {
+            let keep = entry.number != number;
+            forgotten += if keep { 0 } else { key.text.len() };
+            keep
+        });
+        self.text_bytes -= forgotten;
     }
 
     /// How many are held.
     pub(super) fn len(&self) -> usize {
         self.held.len()
-    }
-
-    /// A scan, but only when a connection meets its 513th statement, and a Parse is then on its way anyway.
-    fn evict(&mut self) -> Option<Number> {
-        let oldest = self.held.values().min_by_key(|entry| entry.used)?.number;
-        self.forget(oldest);
-        Some(oldest)
     }
 }
 
@@ -121,9 +131,9 @@ impl Statements {
 mod tests {
     use super::*;
 
-    fn number(preparation: Preparation) -> Number {
+    fn number(preparation: &Preparation) -> Number {
         match preparation {
-            Preparation::Parse { number, .. } => number,
+            Preparation::Parse { number, .. } => *number,
             Preparation::Held => panic!("held"),
         }
     }
@@ -131,9 +141,9 @@ mod tests {
     #[test]
     fn a_statement_is_parsed_once_and_known_by_text_and_types() {
         let mut statements = Statements::default();
-        let first = number(statements.prepare("select $1", &[23], 0));
+        let first = number(&statements.prepare("select $1", &[23], 0));
         assert_eq!(statements.prepare("select $1", &[23], 0), Preparation::Held);
-        assert_ne!(number(statements.prepare("select $1", &[25], 0)), first);
+        assert_ne!(number(&statements.prepare("select $1", &[25], 0)), first);
         statements.parsed(first);
         assert_eq!(statements.prepare("select $1", &[23], 9), Preparation::Held);
         assert_eq!(statements.name("select $1", &[23]), Some("p1"));
@@ -142,9 +152,9 @@ mod tests {
     #[test]
     fn a_parse_of_an_earlier_segment_that_may_yet_be_skipped_is_not_relied_on() {
         let mut statements = Statements::default();
-        let first = number(statements.prepare("select 1", &[], 0));
+        let first = number(&statements.prepare("select 1", &[], 0));
         let second = statements.prepare("select 1", &[], 1);
-        assert_eq!(second, Preparation::Parse { number: first + 1, displaced: Some(first) });
+        assert_eq!(second, Preparation::Parse { number: first + 1, displaced: vec![first] });
         statements.forget(first);
         assert_eq!(statements.name("select 1", &[]), Some("p2"), "the older Parse's failure is not the newer one's");
     }
@@ -153,12 +163,16 @@ mod tests {
     fn the_least_recently_used_goes_first() {
         let mut statements = Statements::default();
         for i in 0..CAPACITY {
-            let number = number(statements.prepare(&format!("select {i}"), &[], 0));
+            let number = number(&statements.prepare(&format!("select {i}"), &[], 0));
             statements.parsed(number);
         }
         assert_eq!(statements.prepare("select 0", &[], 1), Preparation::Held);
-        assert_eq!(statements.prepare("select 'new'", &[], 1), Preparation::Parse { number: CAPACITY as u64 + 1, displaced: Some(2) });
+        assert_eq!(statements.prepare("select 'new'", &[], 1), Preparation::Parse { number: CAPACITY as u64 + 1, displaced: vec![2] });
         assert_eq!(statements.name("select 1", &[]), None);
         assert_eq!(statements.len(), CAPACITY);
+        let long = "x".repeat(TEXT_CAPACITY);
+        let Preparation::Parse { displaced, .. } = statements.prepare(&long, &[], 1) else { panic!("held") };
+        assert_eq!((displaced.len(), statements.len()), (CAPACITY, 1), "long texts displace many");
+        assert_eq!(statements.prepare(&long, &[], 1), Preparation::Held);
     }
 }

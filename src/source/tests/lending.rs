@@ -91,7 +91,7 @@ async fn a_dropped_lease_stops_its_statement(server: &Server, pool: &Pool) {
     let mut lease = acquire(pool).await;
     queue(&mut lease, &statement("select pg_sleep(15)"));
     lease.sync();
-    lease.send().await.unwrap();
+    lease.send().await;
     sleep(Duration::from_millis(100)).await;
     drop(lease);
     let running = "select count(*) from pg_stat_activity where query like '%pg_sleep(15)%' and usename = 'reader' and state = 'active'";
@@ -108,7 +108,7 @@ async fn a_killed_session_says_why(server: &Server, pool: &Pool) {
     let mut lease = acquire(pool).await;
     queue(&mut lease, &statement("select pg_sleep(15)"));
     lease.sync();
-    lease.send().await.unwrap();
+    lease.send().await;
     sleep(Duration::from_millis(100)).await;
     server.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'reader'");
     match answers(&mut lease).await {
@@ -198,7 +198,7 @@ fn a_source_that_goes_away_is_reached_again() {
         acquire(&pool).await.release();
         queue(&mut lease, &statement("select pg_sleep(15)"));
         lease.sync();
-        lease.send().await.unwrap();
+        lease.send().await;
         server.stop("immediate");
         assert!(matches!(answers(&mut lease).await, Err(SourceError::Terminated(_) | SourceError::Lost(_))));
         lease.release();

@@ -42,7 +42,7 @@ fn queue(lease: &mut Lease, statement: &Arc<GovernedStatement>) {
 
 /// What came up to ReadyForQuery, in short: `rows` are the text values of each row, joined by commas.
 async fn answers(lease: &mut Lease) -> Result<Vec<String>, SourceError> {
-    lease.send().await?;
+    lease.send().await;
     let mut found = Vec::new();
     loop {
         let event = lease.next().await?;

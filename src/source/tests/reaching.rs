@@ -19,7 +19,7 @@ use crate::{
 use super::{
     super::{Pool, Settings, SourceError, Step},
     acquire, lane,
-    server::{Server, source},
+    server::{Server, own, source},
     value,
 };
 
@@ -118,7 +118,7 @@ fn tls_trusts_as_the_policy_says() {
         let path = server.data().join(name);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        server.own(&path);
+        own(&path);
     }
     let stranger = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap().cert.pem();
     lane(async move {

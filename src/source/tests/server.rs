@@ -36,7 +36,7 @@ impl Server {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let server = Self { directory, port };
         fs::set_permissions(server.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        server.own(server.path());
+        own(server.path());
         run(program("initdb")
             .arg("-D")
             .arg(server.data())
@@ -48,15 +48,6 @@ impl Server {
         server.boot();
         server.sql("create role reader login password 'secret'");
         server
-    }
-
-    /// Gives a file to the user the server runs as.
-    pub(super) fn own(&self, path: &Path) {
-        if running_as_root() {
-            let passwd = fs::File::open("/etc/passwd").map(std::io::read_to_string).unwrap().unwrap();
-            let line = passwd.lines().find(|line| line.starts_with("postgres:")).unwrap();
-            chown(path, line.split(':').nth(2).unwrap().parse().ok(), line.split(':').nth(3).unwrap().parse().ok()).unwrap();
-        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -74,7 +65,7 @@ impl Server {
         assert!(start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success());
     }
 
-    /// `mode` is pg_ctl's: `fast` says goodbye (57P01), `immediate` does not.
+    /// `mode` is `pg_ctl`'s: `fast` says goodbye (57P01), `immediate` does not.
     pub(super) fn stop(&self, mode: &str) {
         run(program("pg_ctl").arg("-D").arg(self.data()).args(["-w", "-s", "-m", mode, "stop"]));
     }
@@ -102,6 +93,15 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         program("pg_ctl").arg("-D").arg(self.data()).args(["-w", "-s", "-m", "immediate", "stop"]).output().unwrap();
+    }
+}
+
+/// Gives a file to the user the server runs as.
+pub(super) fn own(path: &Path) {
+    if running_as_root() {
+        let passwd = fs::File::open("/etc/passwd").map(std::io::read_to_string).unwrap().unwrap();
+        let line = passwd.lines().find(|line| line.starts_with("postgres:")).unwrap();
+        chown(path, line.split(':').nth(2).unwrap().parse().ok(), line.split(':').nth(3).unwrap().parse().ok()).unwrap();
     }
 }
 

@@ -111,7 +111,7 @@ async fn an_error_without_sync_waits_for_it(pool: &Pool) {
     let mut lease = acquire(pool).await;
     queue(&mut lease, &statement("select 1 / (select 0)"));
     lease.flush_request();
-    lease.send().await.unwrap();
+    lease.send().await;
     while !matches!(lease.next().await.unwrap(), Event::Error(_)) {}
     queue(&mut lease, &statement("select 'skipped'"));
     assert!(!lease.is_outstanding());
@@ -230,7 +230,7 @@ async fn a_message_limit_does_not_hold_rows_back(pool: &Pool) {
     let mut lease = acquire(pool).await;
     queue(&mut lease, &statement(&format!("select repeat('x', n) from (values (1), ({SIZE}), (2), (70000)) v(n)")));
     lease.sync();
-    lease.send().await.unwrap();
+    lease.send().await;
     let (mut total, mut count, mut largest) = (0, 0, 0);
     loop {
         match lease.next().await.unwrap() {
