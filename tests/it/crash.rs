@@ -55,7 +55,8 @@ fn a_torn_tail_is_reported_then_moved_aside_and_said_so() {
     let mut pgwicket = Pgwicket::start(&Cluster::desk());
     let acknowledged = load_until_killed(&mut pgwicket, 0);
     // A kill in the middle of a write leaves half an entry: here, the beginning of the file once more, cut short.
-    let segment = segments(&pgwicket.journal()).pop().unwrap();
+    let written = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "seg") && fs::metadata(path).unwrap().len() > 100;
+    let segment = pgwicket.journal_files().into_iter().rfind(written).unwrap();
     let half = fs::read(&segment).unwrap()[..40].to_vec();
     File::options().append(true).open(&segment).unwrap().write_all(&half).unwrap();
     assert!(has_torn_tail(&pgwicket.journal()), "a half entry at the end was not reported");
@@ -94,15 +95,6 @@ fn assert_all_recorded(journal: &Path, acknowledged: &[Acknowledged]) {
         let End::Outcome(outcome) = &found.end else { panic!("acknowledged, but {:?}: {}", found.end, statement.text) };
         assert_eq!((outcome.status_name(), outcome.rows), ("completed", statement.rows), "{}", statement.text);
     }
-}
-
-/// Every segment file of a journal, oldest first.
-fn segments(journal: &Path) -> Vec<PathBuf> {
-    let files = |directory: &Path| fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
-    let mut found: Vec<PathBuf> = files(journal).iter().filter(|path| path.is_dir()).flat_map(|lane| files(lane)).collect();
-    found.retain(|path| path.extension().is_some_and(|extension| extension == "seg") && fs::metadata(path).unwrap().len() > 100);
-    found.sort();
-    found
 }
 
 /// Clients read as fast as they can; after a random while, kill -9.

@@ -16,8 +16,11 @@
 mod crash;
 mod dataset;
 mod drivers;
+mod evidence;
 mod indexes;
 mod leakproof;
+mod noninterference;
+mod operations;
 mod oracle;
 mod support;
 mod tidy;

@@ -1,5 +1,6 @@
 //! What the tests stand on: servers of their own on free ports, programs, files that outlive a failure.
 
+mod cases;
 mod cluster;
 pub(crate) mod governed;
 mod guardian;
@@ -8,11 +9,12 @@ mod pgwicket;
 mod program;
 mod wire;
 
+pub(crate) use cases::{Statement, statements};
 pub(crate) use cluster::{Cluster, Database};
 pub(crate) use login::Login;
 pub(crate) use pgwicket::Pgwicket;
-pub(crate) use program::{Output, repository, run};
-pub(crate) use wire::Wire;
+pub(crate) use program::{repository, run};
+pub(crate) use wire::{Message, Wire};
 
 use std::{
     net::TcpListener,

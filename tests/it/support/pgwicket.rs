@@ -5,17 +5,18 @@ use std::{
     fs::{self, File},
     net::TcpStream,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
-use super::{AGENT, Database, Login, PASSWORD, failure_logs, free_port, guardian, repository};
+use super::{AGENT, Database, Login, PASSWORD, failure_logs, free_port, guardian, repository, run};
 
 /// A running `pgwicket serve`; killed when dropped, its log kept when the test fails.
 #[derive(Debug)]
 pub(crate) struct Pgwicket {
     directory: PathBuf,
     port: u16,
+    control_port: u16,
     source: Database,
     child: Child,
 }
@@ -28,13 +29,22 @@ impl Pgwicket {
 
     /// Serves a policy of the test's own over this source.
     pub(crate) fn start_with(source: &Database, policy: &str) -> Self {
+        Self::launch(source, policy, None)
+    }
+
+    /// Serves `policies/support.yaml`; no file it writes may grow past so many KiB.
+    pub(crate) fn start_with_files_limited_to(source: &Database, kibibytes: u32) -> Self {
+        Self::launch(source, &fs::read_to_string(repository("policies/support.yaml")).unwrap(), Some(kibibytes))
+    }
+
+    fn launch(source: &Database, policy: &str, file_limit: Option<u32>) -> Self {
         let directory = tempfile::Builder::new().prefix("pgwicket-it-").tempdir().unwrap().keep();
         guardian::remove_at_end(&directory);
         fs::create_dir(directory.join("policies")).unwrap();
         fs::write(directory.join("policies/policy.yaml"), policy).unwrap();
-        let port = free_port();
-        let child = spawn(&directory, port, source);
-        let mut served = Self { directory, port, source: source.clone(), child };
+        let (port, control_port) = (free_port(), free_port());
+        let child = spawn(&directory, port, control_port, source, file_limit);
+        let mut served = Self { directory, port, control_port, source: source.clone(), child };
         served.wait_until_ready();
         served
     }
@@ -49,8 +59,47 @@ impl Pgwicket {
 
     /// Starts it again over the same journal, on the same port.
     pub(crate) fn restart(&mut self) {
-        self.child = spawn(&self.directory, self.port, &self.source);
+        self.child = spawn(&self.directory, self.port, self.control_port, &self.source, None);
         self.wait_until_ready();
+    }
+
+    /// Asks it to end, as an operator does.
+    pub(crate) fn terminate(&self) {
+        run(Command::new("kill").args(["-TERM", &self.child.id().to_string()])).ok();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                guardian::forget(self.child.id());
+                return status;
+            }
+            assert!(Instant::now() < deadline, "pgwicket did not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Resident memory now, in MiB.
+    pub(crate) fn resident_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+
+    /// Where `/healthz`, `/readyz` and `/metrics` are.
+    pub(crate) fn control_port(&self) -> u16 {
+        self.control_port
+    }
+
+    /// Every file of the journal.
+    pub(crate) fn journal_files(&self) -> Vec<PathBuf> {
+        let files = |directory: PathBuf| fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+        let (directories, mut found): (Vec<_>, Vec<_>) = files(self.journal()).into_iter().partition(|path| path.is_dir());
+        found.extend(directories.into_iter().flat_map(files));
+        found.sort();
+        found
     }
 
     /// How the usual agent logs in.
@@ -75,7 +124,9 @@ impl Pgwicket {
 
     /// Another `pgwicket` command with the same environment.
     pub(crate) fn command(&self) -> Command {
-        command(&self.source)
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pgwicket"));
+        command.envs(environment(&self.source));
+        command
     }
 
     /// Its log so far.
@@ -120,17 +171,20 @@ pub(super) fn environment(source: &Database) -> BTreeMap<String, String> {
     passwords.into_iter().chain([("APP_POSTGRES_URL".to_owned(), source.source_url())]).collect()
 }
 
-fn command(source: &Database) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pgwicket"));
-    command.envs(environment(source));
-    command
-}
-
-fn spawn(directory: &Path, port: u16, source: &Database) -> Child {
+fn spawn(directory: &Path, port: u16, control_port: u16, source: &Database, file_limit: Option<u32>) -> Child {
     let log = File::options().create(true).append(true).open(directory.join("pgwicket.log")).unwrap();
-    let mut serve = command(source);
-    serve.arg("serve").arg("--policies").arg(directory.join("policies")).arg("--journal").arg(directory.join("journal"));
-    serve.args(["--listen", &format!("127.0.0.1:{port}"), "--control-listen", &format!("127.0.0.1:{}", free_port())]);
+    let mut serve = match file_limit {
+        None => Command::new(env!("CARGO_BIN_EXE_pgwicket")),
+        // With SIGXFSZ ignored, a write past the limit is an error that the program sees.
+        Some(kibibytes) => {
+            let mut shell = Command::new("bash");
+            shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {kibibytes}; exec \"$@\""), "bash", env!("CARGO_BIN_EXE_pgwicket")]);
+            shell
+        }
+    };
+    serve.envs(environment(source)).arg("serve").arg("--policies").arg(directory.join("policies"));
+    serve.arg("--journal").arg(directory.join("journal")).args(["--listen", &format!("127.0.0.1:{port}")]);
+    serve.args(["--control-listen", &format!("127.0.0.1:{control_port}")]);
     let child = serve.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     guardian::kill_at_end(child.id());
     child
