@@ -14,6 +14,7 @@ fn main() {
     let [port, user, database, statement] = arguments.as_slice() else { return };
     let password = std::env::var("PGPASSWORD").unwrap();
     let mut connection = wire::Wire::connect(port.parse().unwrap(), user, &password, database).unwrap();
+    connection.simple("select 1").unwrap();
     let start = Instant::now();
     connection.send(b'Q', format!("{statement}\0").as_bytes()).unwrap();
     let (mut rows, mut bytes) = (0_u64, 0_u64);
@@ -32,6 +33,6 @@ fn main() {
             _ => {}
         }
     }
-    let seconds = start.elapsed().as_secs_f64();
-    println!("{rows} rows {bytes} bytes {seconds:.3} seconds {:.0} rows/s", rows as f64 / seconds);
+    let milliseconds = u64::try_from(start.elapsed().as_millis()).unwrap().max(1);
+    println!("{rows} rows {bytes} bytes {milliseconds} ms {} rows/s", rows * 1000 / milliseconds);
 }

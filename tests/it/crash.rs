@@ -47,7 +47,7 @@ fn what_a_client_was_told_survives_kill_9() {
     pgwicket.kill();
     assert!(acknowledged.len() > rounds as usize, "the load was no load: {} statements in {rounds} rounds", acknowledged.len());
     assert_all_recorded(&pgwicket.journal(), &acknowledged);
-    println!("{rounds} rounds of kill -9, {} statements acknowledged, none lost, {torn} torn tails repaired", acknowledged.len());
+    eprintln!("{rounds} rounds of kill -9, {} statements acknowledged, none lost, {torn} torn tails repaired", acknowledged.len());
 }
 
 #[test]
@@ -122,8 +122,7 @@ fn read_until(login: &Login, stop: &AtomicBool, round: u32, client: u32) -> Vec<
             break;
         }
         let (mut complete, mut evidence, mut rows) = (false, None, 0);
-        loop {
-            let Ok(message) = wire.receive() else { break };
+        while let Ok(message) = wire.receive() {
             match message.tag {
                 b'D' => rows += 1,
                 b'C' => complete = true,

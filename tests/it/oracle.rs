@@ -170,10 +170,10 @@ async fn ask(client: &Client, statement: &str) -> Result<Answer, String> {
     let mut columns = Vec::new();
     let mut rows = Vec::new();
     for message in client.simple_query(statement).await.map_err(said)? {
-        match message {
-            SimpleQueryMessage::RowDescription(described) => columns = described.iter().map(|column| column.name().to_owned()).collect(),
-            SimpleQueryMessage::Row(row) => rows.push((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect()),
-            _ => {}
+        if let SimpleQueryMessage::RowDescription(described) = &message {
+            columns = described.iter().map(|column| column.name().to_owned()).collect();
+        } else if let SimpleQueryMessage::Row(row) = &message {
+            rows.push((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect());
         }
     }
     let prepared = client.prepare(statement).await.map_err(said)?;

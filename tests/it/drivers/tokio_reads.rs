@@ -256,13 +256,15 @@ fn said<T: std::fmt::Debug>(answer: Result<T, tokio_postgres::Error>) -> String 
 }
 
 fn raw(row: &Row) -> String {
-    let values: Vec<String> = (0..row.len())
-        .map(|column| {
-            row.get::<_, Option<Raw>>(column)
-                .map_or("null".to_owned(), |Raw(bytes)| bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-        })
-        .collect();
-    values.join(" ")
+    let value = |column| row.get::<_, Option<Raw>>(column).map_or_else(|| "null".to_owned(), |Raw(bytes)| hex(&bytes));
+    (0..row.len()).map(value).collect::<Vec<_>>().join(" ")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
 }
 
 fn message(message: &SimpleQueryMessage) -> String {

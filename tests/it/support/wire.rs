@@ -38,7 +38,7 @@ impl Wire {
     pub(crate) fn connect(port: u16, user: &str, password: &str, database: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_read_timeout(Some(Duration::from_mins(1)))?;
         let mut wire = Self { stream: BufReader::with_capacity(1 << 16, stream) };
         let parameters = format!("user\0{user}\0database\0{database}\0application_name\0wire\0\0");
         let mut startup = vec![0, 3, 0, 0];
