@@ -8,7 +8,9 @@ mod cancel;
 mod drain;
 mod handshake;
 mod listen;
+mod message;
 mod refused;
+pub mod session;
 mod startup;
 mod tls;
 

@@ -1,0 +1,143 @@
+//! A client session: reads one message after the other and hands each to the pipeline.
+
+use std::rc::Rc;
+
+use super::{
+    Accepted, CancelSlot, CancelTicket, Drain, DrainWatch,
+    message::{Message, body_limit, decode},
+};
+use crate::{
+    error::{Error, ProtocolError, Report, SessionError, Severity},
+    pipeline::{Ended, Interrupt, Interrupts, Lane, Session, Start},
+    wire::{FrameError, header},
+};
+
+/// Serves an accepted connection until it ends. Every end is orderly: what ran has its outcome recorded.
+pub async fn run(accepted: Accepted, lane: Rc<Lane>) {
+    let Accepted { channel, principal, parameters, database, process_id, secret_key, cancel, drain, .. } = accepted;
+    let ticket = cancel.ticket();
+    let session = format!("{process_id}.{:08x}", rand::random::<u32>());
+    let start = Start { channel, principal, parameters, database, process_id, secret_key, session };
+    let outside = Outside { cancel, ticket, drain };
+    let mut session = match Session::start(start, lane, outside) {
+        Ok(session) => session,
+        Err((mut channel, error)) => {
+            let report = Report { severity: Severity::Fatal, ..error.report() };
+            report.write(channel.outgoing());
+            // The client may be gone already.
+            drop(channel.flush().await);
+            return;
+        }
+    };
+    let ended = serve(&mut session).await;
+    session.end(ended).await;
+}
+
+/// Takes messages until the connection ends.
+async fn serve(session: &mut Session<Outside>) -> Ended {
+    let mut types = Vec::new();
+    loop {
+        let message = match next_message(session).await {
+            Ok(message) => message,
+            Err(ended) => return ended,
+        };
+        let (tag, body) = message;
+        let taken = match decode(tag, &body) {
+            Ok(Message::Terminate) => return Ended::Gone,
+            Ok(message) => take(session, message, &mut types).await,
+            Err(error) => session.refuse_message(error, matches!(tag, b'Q' | b'F')).await,
+        };
+        if let Err(ended) = taken {
+            return ended;
+        }
+    }
+}
+
+async fn take(session: &mut Session<Outside>, message: Message<'_>, types: &mut Vec<u32>) -> Result<(), Ended> {
+    match message {
+        Message::Query(text) => session.query(text).await,
+        Message::Parse { name, text, types: declared } => {
+            types.clear();
+            types.extend(declared.iter());
+            session.parse(name, text, types).await
+        }
+        Message::Bind(bind) => session.bind(&bind).await,
+        Message::Describe(target, name) => session.describe(target, name).await,
+        Message::Execute { portal, max_rows } => session.execute(portal, max_rows).await,
+        Message::Close(target, name) => session.close(target, name).await,
+        Message::Flush => {
+            session.flush().await?;
+            session.client().flush().await.map_err(|_gone| Ended::Gone)
+        }
+        Message::Sync => session.sync().await,
+        Message::Terminate | Message::CopyRemains => Ok(()),
+    }
+}
+
+/// Waits for a whole message. What is queued for the client is sent before waiting, not before each message.
+async fn next_message(session: &mut Session<Outside>) -> Result<(u8, bytes::Bytes), Ended> {
+    let idle = !session.is_in_transaction();
+    loop {
+        let (client, outside) = session.parts();
+        let tag = client.incoming().first().copied().unwrap_or_default();
+        match header(client.incoming(), body_limit(tag)) {
+            Ok(Some(head)) if client.incoming().len() >= head.total() => {
+                let mut message = client.incoming().split_to(head.total()).freeze();
+                let body = message.split_off(5);
+                return Ok((tag, body));
+            }
+            Ok(Some(head)) => {
+                let missing = head.total() - client.incoming().len();
+                client.incoming().reserve(missing);
+            }
+            Ok(None) => {}
+            Err(error) => return Err(fatal(&frame(error))),
+        }
+        client.flush().await.map_err(|_gone| Ended::Gone)?;
+        let stage = if idle { Drain::Draining } else { Drain::Closing };
+        tokio::select! {
+            biased;
+            read = client.fill() => match read {
+                Ok(0) | Err(_) => return Err(Ended::Gone),
+                Ok(_) => {}
+            },
+            () = outside.drain.reached(stage) => return Err(fatal(&SessionError::ShuttingDown.into())),
+        }
+    }
+}
+
+fn frame(error: FrameError) -> Error {
+    match error {
+        FrameError::TooShort => ProtocolError::Malformed("invalid message length").into(),
+        FrameError::TooLong { body, limit } => ProtocolError::TooLong { body, limit }.into(),
+    }
+}
+
+fn fatal(error: &Error) -> Ended {
+    Ended::Fatal(Box::new(error.report()))
+}
+
+/// What interrupts a session from outside its connection.
+#[derive(Debug)]
+struct Outside {
+    cancel: CancelSlot,
+    ticket: CancelTicket,
+    drain: DrainWatch,
+}
+
+impl Interrupts for Outside {
+    fn arm(&mut self) {
+        self.ticket = self.cancel.ticket();
+    }
+
+    async fn interrupted(&mut self) -> Interrupt {
+        tokio::select! {
+            biased;
+            () = self.cancel.requested(self.ticket) => {
+                self.ticket = self.cancel.ticket();
+                Interrupt::Cancel
+            }
+            () = self.drain.reached(Drain::Closing) => Interrupt::Close,
+        }
+    }
+}

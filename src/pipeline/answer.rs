@@ -1,0 +1,480 @@
+//! What the client is still owed, in order, and how the source's answers settle it.
+
+use std::{collections::VecDeque, rc::Rc};
+
+use tokio::task::spawn_local;
+
+use super::{
+    describe::Description,
+    open::{Open, Pass, Stopped},
+    plan::Plan,
+    prepared::{PortalNumber, Prepared},
+    reply,
+    session::{Ended, Interrupt, Interrupts, Session},
+};
+use crate::{
+    error::{Error, SessionError},
+    journal::{Lane, Status},
+    source::{Event, ServerError, SourceError, TransactionStatus},
+};
+
+/// Bytes read ahead from a client while the source works, at most.
+const READ_AHEAD: usize = 64 << 10;
+/// Bytes queued for a client above which they are sent before more is read from the source.
+const WRITE_BEHIND: usize = 64 << 10;
+
+/// What is owed, in the order of the client's messages.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    expected: VecDeque<Expected>,
+    /// Why a cancel was sent.
+    interrupted: Option<SessionError>,
+    /// A statement failed here while the source goes on: what it still answers is passed over.
+    passing_over: bool,
+}
+
+/// One thing that is owed.
+#[derive(Debug)]
+pub(super) enum Expected {
+    /// The source has nothing to say to it: it waits for its turn.
+    Reply(Reply),
+    /// A statement is prepared at the source.
+    Prepared(PortalNumber),
+    /// A transaction command is done.
+    Controlled,
+    /// ParameterDescription, then as [`Self::Row`].
+    Parameters(Rc<Plan>, Tell),
+    /// RowDescription or NoData.
+    Row(Rc<Plan>, Tell, Box<[u8]>),
+    /// BindComplete.
+    Bound(PortalNumber, Tell),
+    /// Rows and what ends them. `None` runs on with what an Execute before it left in the portal.
+    Executed(PortalNumber, Option<Box<Open>>),
+    /// CloseComplete of a portal; the client has been told.
+    Closed,
+    /// ReadyForQuery; the client is told by the batch.
+    Ready,
+}
+
+/// Whether the client hears of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tell {
+    /// It does.
+    Client,
+    /// It does not.
+    Nobody,
+}
+
+/// A reply of our own.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// ParseComplete; undone by forgetting the statement.
+    Parsed(Box<str>),
+    /// CloseComplete; undone by keeping the statement.
+    ClosedStatement(Box<str>, Option<Prepared>),
+    /// CloseComplete of a portal.
+    ClosedPortal,
+    /// BindComplete of a portal that is not at the source; undone by forgetting it.
+    Bound(PortalNumber),
+    /// What Describe of a statement answers.
+    Statement(Rc<Plan>),
+    /// What Describe of a portal answers.
+    Portal(Rc<Plan>, Option<Rc<[i16]>>),
+}
+
+/// An answer of the source, rows passed on.
+enum Answer {
+    Prepared,
+    Controlled,
+    Bound,
+    Closed,
+    Parameters(Box<[u8]>),
+    Row(Option<Box<[u8]>>),
+    Complete(Box<[u8]>),
+    Empty,
+    Suspended,
+    Error(Box<ServerError>),
+    Ready(TransactionStatus),
+    Unexpected,
+}
+
+/// Why no answer came.
+enum Broken {
+    Source(SourceError),
+    Gone,
+    Closing,
+}
+
+/// What happened first.
+enum Woken<'a> {
+    Event(Result<Event<'a>, SourceError>),
+    Interrupt(Interrupt),
+    TimedOut,
+    /// The client sent something, or is gone.
+    Client(bool),
+}
+
+/// What of a run of rows goes to the client.
+enum Passed<'a> {
+    Some(&'a [u8]),
+    None,
+    Broken,
+    Unexpected,
+}
+
+impl Queue {
+    /// Records a run of rows for the statement in front, and says what of it goes to the client.
+    fn pass<'a>(&mut self, journal: &mut Lane, bytes: &'a [u8], rows: u64) -> Passed<'a> {
+        let Some(Expected::Executed(_, Some(open))) = self.expected.front_mut() else { return Passed::Unexpected };
+        if self.passing_over || open.stopped.is_some() {
+            return Passed::None;
+        }
+        match open.pass(journal, bytes, rows) {
+            Pass::All => Passed::Some(bytes),
+            Pass::First(length) => Passed::Some(bytes.get(..length).unwrap_or_default()),
+            Pass::Broken => Passed::Broken,
+        }
+    }
+
+    /// Whether the source has to be stopped, now that a run of rows was passed on.
+    fn must_cancel(&self, in_block: bool) -> bool {
+        let Some(Expected::Executed(_, Some(open))) = self.expected.front() else { return false };
+        match &open.stopped {
+            None => false,
+            // A cancel would fail what follows, or the client's transaction: the rest is read and passed over instead.
+            Some(Stopped::Truncated(_)) => !in_block && matches!(self.expected.get(1), None | Some(Expected::Ready)),
+            Some(Stopped::Limit(_) | Stopped::Journal(_)) => true,
+        }
+    }
+
+    /// Adds what is owed next.
+    pub(super) fn push(&mut self, expected: Expected) {
+        self.expected.push_back(expected);
+    }
+
+    /// Whether nothing is owed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.expected.is_empty()
+    }
+}
+
+impl<I: Interrupts> Session<I> {
+    /// Sends what is queued and settles everything that is owed. Afterwards [`Session::skipping`] says whether
+    /// something failed.
+    pub(super) async fn settle(&mut self) -> Result<(), Ended> {
+        if let Some(upstream) = &mut self.upstream
+            && let Err(error) = upstream.lease.send().await
+        {
+            return self.lost(error).await;
+        }
+        while let Some(front) = self.queue.expected.front_mut() {
+            match front {
+                Expected::Reply(_) => {
+                    if let Some(Expected::Reply(reply)) = self.queue.expected.pop_front() {
+                        self.reply(&reply);
+                    }
+                    continue;
+                }
+                Expected::Executed(portal, open @ None) => {
+                    let resumed = self.names.portal_numbered(*portal).and_then(|portal| portal.open.take());
+                    *open = resumed.map(Box::new);
+                }
+                _ => {}
+            }
+            match self.answer().await {
+                Ok(answer) => self.take(answer).await?,
+                Err(Broken::Source(error)) => self.lost(error).await?,
+                Err(Broken::Gone) => return Err(self.gone()),
+                Err(Broken::Closing) => {
+                    let report = Error::from(SessionError::ShuttingDown).report();
+                    self.abandon(Status::Failed { sqlstate: &report.sqlstate, message: &report.message });
+                    return Err(Ended::Fatal(Box::new(report)));
+                }
+            }
+        }
+        self.queue.passing_over = false;
+        self.queue.interrupted = None;
+        Ok(())
+    }
+
+    /// Says at once what needs no answer of the source, or when its turn comes.
+    pub(super) fn reply_in_turn(&mut self, reply: Reply) {
+        if self.queue.is_empty() { self.reply(&reply) } else { self.queue.push(Expected::Reply(reply)) }
+    }
+
+    fn reply(&mut self, reply: &Reply) {
+        let out = self.client.outgoing();
+        match reply {
+            Reply::Parsed(_) => reply::bare(out, b'1'),
+            Reply::Bound(_) => reply::bare(out, b'2'),
+            Reply::ClosedStatement(..) | Reply::ClosedPortal => reply::bare(out, b'3'),
+            Reply::Statement(plan) => super::extended::describe_statement(plan, out),
+            Reply::Portal(plan, formats) => super::extended::describe_portal(plan, formats.as_deref().unwrap_or_default(), out),
+        }
+    }
+
+    /// The next answer that is not rows; rows go to the client and into evidence on the way.
+    async fn answer(&mut self) -> Result<Answer, Broken> {
+        loop {
+            let Self { client, lane, interrupts, upstream, queue, timer, derived, transaction, .. } = self;
+            let Some(upstream) = upstream else { return Err(Broken::Source(SourceError::Lost(std::io::ErrorKind::NotConnected))) };
+            let bounded = derived.statement_timeout > 0 && queue.interrupted.is_none();
+            let may_read = client.incoming().len() < READ_AHEAD;
+            let woken = tokio::select! {
+                biased;
+                event = upstream.lease.next() => Woken::Event(event),
+                interrupt = interrupts.interrupted() => Woken::Interrupt(interrupt),
+                () = timer.as_mut(), if bounded => Woken::TimedOut,
+                read = client.fill(), if may_read => Woken::Client(matches!(read, Ok(1..))),
+            };
+            let cancel = match woken {
+                Woken::Event(Ok(Event::Rows { bytes, rows })) => match queue.pass(&mut lane.journal(), bytes, rows) {
+                    Passed::Some(passed) => {
+                        client.write_through(passed).await.map_err(|_gone| Broken::Gone)?;
+                        if client.outgoing().len() > WRITE_BEHIND {
+                            client.flush().await.map_err(|_gone| Broken::Gone)?;
+                        }
+                        queue.must_cancel(transaction.block().is_some())
+                    }
+                    Passed::None => false,
+                    Passed::Broken => return Err(Broken::Gone),
+                    Passed::Unexpected => return Ok(Answer::Unexpected),
+                },
+                Woken::Event(Ok(event)) => return Ok(owned(event)),
+                Woken::Event(Err(error)) => return Err(Broken::Source(error)),
+                Woken::Interrupt(Interrupt::Cancel) => {
+                    queue.interrupted = Some(SessionError::Canceled);
+                    true
+                }
+                Woken::TimedOut => {
+                    queue.interrupted = Some(SessionError::TimedOut);
+                    true
+                }
+                Woken::Interrupt(Interrupt::Close) => return Err(Broken::Closing),
+                Woken::Client(true) => false,
+                Woken::Client(false) => return Err(Broken::Gone),
+            };
+            if cancel {
+                let token = upstream.lease.cancel_token();
+                // Beside the reading: what the source still sends has to be read while the request is on its way.
+                drop(spawn_local(async move { drop(token.cancel().await) }));
+            }
+        }
+    }
+
+    /// Settles the front of the queue with its answer.
+    async fn take(&mut self, answer: Answer) -> Result<(), Ended> {
+        if let Answer::Error(error) = answer {
+            return self.failed_upstream(&error).await;
+        }
+        let Some(front) = self.queue.expected.pop_front() else { return Ok(()) };
+        let silent = self.queue.passing_over;
+        match (front, answer) {
+            (Expected::Prepared(_), Answer::Prepared) | (Expected::Controlled, Answer::Controlled) | (Expected::Closed, Answer::Closed) => {
+            }
+            (Expected::Parameters(plan, tell), Answer::Parameters(body)) => self.queue.expected.push_front(Expected::Row(plan, tell, body)),
+            (Expected::Row(plan, tell, parameters), Answer::Row(row)) => {
+                let client_parameters = plan.governed().map_or(0, |governed| governed.client_parameters());
+                match Description::read(&parameters, row.as_deref(), client_parameters) {
+                    Ok(description) => plan.describe(description),
+                    Err(_) => return self.lost(SourceError::Protocol("a description that cannot be read")).await,
+                }
+                if let (Tell::Client, false, Some(description)) = (tell, silent, plan.description()) {
+                    description.write_row(&[], self.client.outgoing());
+                }
+            }
+            (Expected::Bound(_, tell), Answer::Bound) => {
+                if tell == Tell::Client && !silent {
+                    reply::bare(self.client.outgoing(), b'2');
+                }
+            }
+            (Expected::Executed(portal, open), Answer::Suspended) => self.suspended(portal, open),
+            (Expected::Executed(_, Some(open)), Answer::Complete(tag)) => self.completed(*open, Some(&tag)).await,
+            (Expected::Executed(_, Some(open)), Answer::Empty) => self.completed(*open, None).await,
+            // A portal that was complete already: no rows, nothing read, no new evidence.
+            (Expected::Executed(_, None), Answer::Complete(tag)) => {
+                if !silent {
+                    reply::with_body(self.client.outgoing(), b'C', &tag);
+                }
+            }
+            (Expected::Ready, Answer::Ready(status)) => self.upstream_ready(status),
+            (front, _) => {
+                self.queue.expected.push_front(front);
+                return self.lost(SourceError::Protocol("an answer out of turn")).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn suspended(&mut self, portal: PortalNumber, open: Option<Box<Open>>) {
+        if !self.queue.passing_over {
+            reply::bare(self.client.outgoing(), b's');
+        }
+        let Some(open) = open else { return };
+        match self.names.portal_numbered(portal) {
+            Some(portal) => portal.open = Some(*open),
+            None => self.close_early(*open),
+        }
+    }
+
+    async fn completed(&mut self, open: Open, tag: Option<&[u8]>) {
+        if self.queue.passing_over {
+            return self.close_early(open);
+        }
+        self.queue.interrupted = None;
+        if let Err(error) = self.complete(open, tag).await {
+            self.fail(&error);
+            self.queue.passing_over = true;
+        }
+    }
+
+    /// The source answered with an error: of what was asked up to the next Sync, nothing more comes.
+    async fn failed_upstream(&mut self, error: &ServerError) -> Result<(), Ended> {
+        let reason = if &*error.sqlstate == "57014" { self.queue.interrupted.take() } else { None };
+        let front = self.queue.expected.front();
+        let stopped = match front {
+            Some(Expected::Executed(_, Some(open))) => open.stopped.clone(),
+            _ => None,
+        };
+        let failure = match (&stopped, reason) {
+            (Some(Stopped::Truncated(_)), None) if &*error.sqlstate == "57014" => {
+                // Cut off by us on purpose: it ends well.
+                if let Some(Expected::Executed(_, Some(open))) = self.queue.expected.pop_front() {
+                    self.completed(*open, None).await;
+                }
+                self.undo(None, None);
+                return Ok(());
+            }
+            (Some(stopped), None) if stopped.error().is_some() => stopped.error(),
+            (_, Some(reason)) => Some(reason.into()),
+            (_, None) => None,
+        };
+        let failure = failure.unwrap_or_else(|| self.safe(error));
+        let portal = self.front_portal();
+        self.undo(portal, Some(&failure));
+        if !self.queue.passing_over {
+            self.fail(&failure);
+        }
+        Ok(())
+    }
+
+    /// The connection to the source is of no more use.
+    async fn lost(&mut self, error: SourceError) -> Result<(), Ended> {
+        let within_row = matches!(self.queue.expected.front(), Some(Expected::Executed(_, Some(open))) if open.is_within_row());
+        let error = Error::from(error);
+        tracing::warn!(source = self.upstream.as_ref().map(|upstream| upstream.source.as_str()), %error, "lost an upstream connection");
+        self.upstream = None;
+        if let Some(block) = self.transaction.block_mut() {
+            block.lose();
+        }
+        let portal = self.front_portal();
+        self.undo(portal, Some(&error));
+        self.queue.expected.clear();
+        if within_row {
+            return Err(Ended::Gone);
+        }
+        if !self.queue.passing_over {
+            self.fail(&error);
+        }
+        Ok(())
+    }
+
+    /// The client is gone: whatever runs for it ends, and the evidence says so.
+    pub(super) fn gone(&mut self) -> Ended {
+        self.abandon(Status::ClientGone);
+        Ended::Gone
+    }
+
+    /// Takes back what was owed up to the next ReadyForQuery; statements of `portal` failed with `failure`, the
+    /// others never ran.
+    fn undo(&mut self, portal: Option<PortalNumber>, failure: Option<&Error>) {
+        let keep = usize::from(matches!(self.queue.expected.back(), Some(Expected::Ready)));
+        while self.queue.expected.len() > keep {
+            let Some(last) = self.queue.expected.remove(self.queue.expected.len() - 1 - keep) else { return };
+            match last {
+                Expected::Reply(Reply::Parsed(name)) => drop(self.names.remove_statement(&name)),
+                Expected::Reply(Reply::ClosedStatement(name, Some(prepared))) => self.names.put_statement(&name, prepared),
+                Expected::Bound(number, _) | Expected::Reply(Reply::Bound(number)) => {
+                    if let Some(open) = self.names.remove_portal_numbered(number).and_then(|portal| portal.open) {
+                        self.close_failed(open, failure.filter(|_| portal == Some(number)));
+                    }
+                }
+                Expected::Executed(number, Some(open)) => self.close_failed(*open, failure.filter(|_| portal == Some(number))),
+                Expected::Reply(_)
+                | Expected::Prepared(_)
+                | Expected::Controlled
+                | Expected::Parameters(..)
+                | Expected::Row(..)
+                | Expected::Executed(_, None)
+                | Expected::Closed
+                | Expected::Ready => {}
+            }
+        }
+    }
+
+    /// The portal that the front of the queue works for.
+    fn front_portal(&self) -> Option<PortalNumber> {
+        self.queue.expected.iter().find_map(|expected| match expected {
+            Expected::Prepared(portal) | Expected::Bound(portal, _) | Expected::Executed(portal, _) => Some(*portal),
+            Expected::Reply(_)
+            | Expected::Controlled
+            | Expected::Parameters(..)
+            | Expected::Row(..)
+            | Expected::Closed
+            | Expected::Ready => None,
+        })
+    }
+
+    /// What the client may read of an error of the source.
+    fn safe(&mut self, error: &ServerError) -> Error {
+        let plan = self.queue.expected.iter().find_map(|expected| match expected {
+            Expected::Executed(_, Some(open)) => Some(Rc::clone(&open.plan)),
+            Expected::Parameters(plan, _) | Expected::Row(plan, ..) => Some(Rc::clone(plan)),
+            Expected::Bound(number, _) | Expected::Prepared(number) | Expected::Executed(number, None) => {
+                self.names.portal_numbered(*number).map(|portal| Rc::clone(&portal.plan))
+            }
+            Expected::Reply(_) | Expected::Controlled | Expected::Closed | Expected::Ready => None,
+        });
+        if let Some(plan) = &plan
+            && super::server_error::is_stale_plan(error)
+        {
+            self.lane.plans().forget(plan);
+            if let Some(upstream) = &mut self.upstream {
+                upstream.discard = true;
+            }
+        }
+        let relations = plan.as_ref().and_then(|plan| plan.governed()).map_or(&[][..], |governed| governed.relations());
+        Error::Server(Box::new(super::server_error::safe(error, relations, &self.agent)))
+    }
+
+    /// Every statement that is open, wherever it is kept.
+    pub(super) fn take_open(&mut self) -> Vec<Open> {
+        let owed = self.queue.expected.drain(..).filter_map(|expected| match expected {
+            Expected::Executed(_, Some(open)) => Some(*open),
+            _ => None,
+        });
+        let owed: Vec<Open> = owed.collect();
+        owed.into_iter().chain(self.names.take_portals().filter_map(|portal| portal.open)).collect()
+    }
+}
+
+fn owned(event: Event<'_>) -> Answer {
+    match event {
+        Event::Prepared => Answer::Prepared,
+        Event::Controlled { .. } => Answer::Controlled,
+        Event::Error(error) => Answer::Error(error),
+        Event::Ready(status) => Answer::Ready(status),
+        Event::Rows { .. } => Answer::Unexpected,
+        Event::Message { tag, body } => match tag {
+            b'2' => Answer::Bound,
+            b'3' => Answer::Closed,
+            b't' => Answer::Parameters(body.into()),
+            b'T' => Answer::Row(Some(body.into())),
+            b'n' => Answer::Row(None),
+            b'C' => Answer::Complete(body.into()),
+            b'I' => Answer::Empty,
+            b's' => Answer::Suspended,
+            _ => Answer::Unexpected,
+        },
+    }
+}

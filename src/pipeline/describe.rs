@@ -1,0 +1,217 @@
+//! What a client is told of a statement's parameters and columns: the source's description, less what names
+//! the source's own objects.
+
+use bytes::{BufMut as _, BytesMut};
+
+use super::bind::Formats;
+use crate::{
+    sql::catalog::{FIRST_NORMAL_OID, Oid},
+    wire::MessageWriter,
+};
+
+/// `text`: what types that are not built in travel as.
+const TEXT: Oid = 25;
+
+/// The description of a statement, as messages ready to send.
+#[derive(Debug, Default)]
+pub struct Description {
+    parameters: Box<[u8]>,
+    parameter_types: Box<[Oid]>,
+    foreign_parameters: bool,
+    row: Option<RowShape>,
+}
+
+#[derive(Debug)]
+struct RowShape {
+    /// The RowDescription message with every format code text.
+    message: Box<[u8]>,
+    /// Where each column's format code stands in it.
+    formats: Box<[usize]>,
+    /// Which columns are sent as text whatever the client asks; empty when none is.
+    foreign: Box<[bool]>,
+}
+
+/// A description of the source that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the source's description of a statement is malformed")]
+pub struct Malformed;
+
+impl Description {
+    /// From the bodies of ParameterDescription and RowDescription (`None`: NoData), keeping the first
+    /// `client_parameters` parameters: those that pgwicket appended are not the client's to see.
+    pub fn read(parameters: &[u8], row: Option<&[u8]>, client_parameters: usize) -> Result<Self, Malformed> {
+        let types: Vec<Oid> = oids(parameters).ok_or(Malformed)?.take(client_parameters).collect();
+        if types.len() != client_parameters {
+            return Err(Malformed);
+        }
+        let mut message = BytesMut::new();
+        let count = u16::try_from(types.len()).map_err(|_too_many| Malformed)?;
+        let mut writer = MessageWriter::new(&mut message, b't').bytes(&count.to_be_bytes());
+        for oid in &types {
+            writer = writer.bytes(&visible(*oid).to_be_bytes());
+        }
+        writer.finish();
+        Ok(Self {
+            parameters: message.as_ref().into(),
+            foreign_parameters: types.iter().any(|oid| *oid >= FIRST_NORMAL_OID),
+            parameter_types: types.into(),
+            row: row.map(RowShape::read).transpose()?,
+        })
+    }
+
+    /// The ParameterDescription message.
+    pub fn parameters(&self) -> &[u8] {
+        &self.parameters
+    }
+
+    /// The types of the client's parameters at the source.
+    pub fn parameter_types(&self) -> &[Oid] {
+        &self.parameter_types
+    }
+
+    /// How many columns it returns.
+    pub fn columns(&self) -> usize {
+        self.row.as_ref().map_or(0, |row| row.formats.len())
+    }
+
+    /// The body of RowDescription with text formats, for evidence; empty when there are no columns.
+    pub fn row_body(&self) -> &[u8] {
+        self.row.as_ref().and_then(|row| row.message.get(5..)).unwrap_or_default()
+    }
+
+    /// Writes RowDescription with the formats the client asked for, or NoData.
+    pub fn write_row(&self, asked: &[i16], out: &mut BytesMut) {
+        let Some(row) = &self.row else {
+            MessageWriter::new(out, b'n').finish();
+            return;
+        };
+        let start = out.len();
+        out.put_slice(&row.message);
+        for (index, place) in row.formats.iter().enumerate() {
+            let code = code_of(asked, index);
+            if code != 0
+                && let Some(field) = out.get_mut(start + place..start + place + 2)
+            {
+                field.copy_from_slice(&code.to_be_bytes());
+            }
+        }
+    }
+
+    /// The result formats to ask the source for: the client's, but text for types that are not built in.
+    pub fn result_formats(&self, asked: Formats<'_>, out: &mut Vec<i16>) {
+        out.clear();
+        out.extend(asked.iter());
+        let foreign = self.row.as_ref().map_or(&[][..], |row| &row.foreign);
+        if !foreign.is_empty() && out.contains(&1) {
+            let codes = foreign.iter().enumerate().map(|(index, foreign)| if *foreign { 0 } else { code_of(out, index) }).collect();
+            *out = codes;
+        }
+    }
+
+    /// The parameter formats to tell the source, by the same rule.
+    pub fn parameter_formats(&self, given: Formats<'_>, out: &mut Vec<i16>) {
+        out.clear();
+        out.extend(given.iter());
+        if self.foreign_parameters && out.contains(&1) {
+            let types = self.parameter_types.iter().enumerate();
+            let codes = types.map(|(index, oid)| if *oid >= FIRST_NORMAL_OID { 0 } else { code_of(out, index) }).collect();
+            *out = codes;
+        }
+    }
+
+    /// Whether a client that knows one description may be answered by the other.
+    pub fn same_result(&self, other: &Self) -> bool {
+        self.row_body() == other.row_body() && self.parameters == other.parameters
+    }
+}
+
+impl RowShape {
+    fn read(body: &[u8]) -> Result<Self, Malformed> {
+        let (count, mut rest) = body.split_first_chunk::<2>().ok_or(Malformed)?;
+        let mut message = BytesMut::with_capacity(body.len() + 5);
+        let mut writer = MessageWriter::new(&mut message, b'T').bytes(count);
+        let mut place = 5 + 2;
+        let (mut formats, mut foreign) = (Vec::new(), Vec::new());
+        for _ in 0..u16::from_be_bytes(*count) {
+            let end = rest.iter().position(|byte| *byte == 0).ok_or(Malformed)?;
+            let (name, after) = rest.split_at_checked(end + 1).ok_or(Malformed)?;
+            // Table OID and attribute number name the source's objects: zero, as for any expression.
+            let (fields, after) = after.split_first_chunk::<18>().ok_or(Malformed)?;
+            let [_, _, _, _, _, _, t0, t1, t2, t3, type_fields @ .., _, _] = fields;
+            let is_foreign = Oid::from_be_bytes([*t0, *t1, *t2, *t3]) >= FIRST_NORMAL_OID;
+            writer = writer.bytes(name).bytes(&[0; 6]);
+            writer = if is_foreign {
+                writer.bytes(&TEXT.to_be_bytes()).int16(-1).int32(-1)
+            } else {
+                writer.bytes(&[*t0, *t1, *t2, *t3]).bytes(type_fields)
+            };
+            writer = writer.int16(0);
+            place += name.len() + 18;
+            formats.push(place - 2);
+            foreign.push(is_foreign);
+            rest = after;
+        }
+        writer.finish();
+        if !rest.is_empty() {
+            return Err(Malformed);
+        }
+        let foreign = if foreign.contains(&true) { foreign.into() } else { Box::default() };
+        Ok(Self { message: message.as_ref().into(), formats: formats.into(), foreign })
+    }
+}
+
+fn visible(oid: Oid) -> Oid {
+    if oid >= FIRST_NORMAL_OID { TEXT } else { oid }
+}
+
+fn code_of(codes: &[i16], index: usize) -> i16 {
+    match codes {
+        [] => 0,
+        [all] => *all,
+        each => each.get(index).copied().unwrap_or(0),
+    }
+}
+
+fn oids(body: &[u8]) -> Option<impl Iterator<Item = Oid>> {
+    let (count, rest) = body.split_first_chunk::<2>()?;
+    if rest.len() != usize::from(u16::from_be_bytes(*count)) * 4 {
+        return None;
+    }
+    Some(rest.chunks_exact(4).map(|oid| oid.try_into().map_or(0, Oid::from_be_bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(name: &str, oid: Oid) -> Vec<u8> {
+        let mut bytes = name.as_bytes().to_vec();
+        bytes.extend_from_slice(b"\0\0\0\x40\x01\0\x03");
+        bytes.extend_from_slice(&oid.to_be_bytes());
+        bytes.extend_from_slice(b"\0\x04\xff\xff\xff\xff\0\0");
+        bytes
+    }
+
+    #[test]
+    fn what_names_the_sources_objects_is_taken_out() {
+        let row = [&b"\0\x02"[..], &column("id", 23), &column("status", 16_500)].concat();
+        let description = Description::read(b"\0\x02\0\0\0\x17\0\0\0\x19", Some(&row), 1).unwrap();
+        assert_eq!(description.parameters(), b"t\0\0\0\x0a\0\x01\0\0\0\x17", "the appended parameter is not told");
+        let mut out = BytesMut::new();
+        description.write_row(&[1], &mut out);
+        let expected =
+            b"\0\x02id\0\0\0\0\0\0\0\0\0\0\x17\0\x04\xff\xff\xff\xff\0\x01status\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\x01";
+        assert_eq!(&out[5..], expected);
+        let mut formats = Vec::new();
+        description.result_formats(Formats::new(b"\0\x01"), &mut formats);
+        assert_eq!(formats, [1, 0], "an enum is fetched as text, which is the binary form of type text too");
+    }
+
+    #[test]
+    fn a_malformed_description_is_refused() {
+        assert!(Description::read(b"\0\x01", None, 0).is_err());
+        assert!(Description::read(b"\0\0", None, 1).is_err());
+        assert!(Description::read(b"\0\0", Some(b"\0\x01id"), 0).is_err());
+        assert_eq!(Description::read(b"\0\0", None, 0).unwrap().columns(), 0);
+    }
+}

@@ -1,0 +1,313 @@
+//! The extended protocol, a message at a time. Each is planned, decided and queued; the answers are settled for a
+//! whole batch at once.
+
+use std::rc::Rc;
+
+use bytes::BytesMut;
+
+use super::{
+    Target,
+    answer::{Expected, Reply, Tell},
+    bind::Bind,
+    local,
+    plan::{Action, Plan},
+    prepared::{Portal, Prepared},
+    reply,
+    session::{Ended, Interrupts, Session},
+    settings,
+    upstream::Failure,
+};
+use crate::{
+    error::SessionError,
+    sql::{Statement, catalog::Oid},
+};
+
+impl<I: Interrupts> Session<I> {
+    /// A Parse message.
+    pub async fn parse(&mut self, name: &str, text: &str, types: &[Oid]) -> Result<(), Ended> {
+        if self.skipping {
+            return Ok(());
+        }
+        self.arm_batch();
+        match self.try_parse(name, text, types).await {
+            Ok(()) => Ok(()),
+            Err(failure) => self.refuse(failure, Some(text)).await,
+        }
+    }
+
+    async fn try_parse(&mut self, name: &str, text: &str, types: &[Oid]) -> Result<(), Failure> {
+        self.names.check_statement(name)?;
+        let plan = self.plan(text, types)?;
+        if let Action::Local(Statement::Show(name)) = plan.action() {
+            settings::definition(name)?;
+        }
+        self.describe_plan(&plan).await?;
+        self.names.put_statement(name, Prepared { plan, scope: self.derived.scope });
+        self.reply_in_turn(Reply::Parsed(name.into()));
+        Ok(())
+    }
+
+    /// Asks the source what a statement's parameters and columns are, once for every session of the lane. Here the
+    /// source's own errors about the text come out, as they do at PostgreSQL's Parse.
+    async fn describe_plan(&mut self, plan: &Rc<Plan>) -> Result<(), Failure> {
+        let Some(statement) = plan.governed().filter(|_| plan.description().is_none()) else { return Ok(()) };
+        self.drain().await?;
+        if self.skipping {
+            return Err(Failure::PassedOver);
+        }
+        self.need_upstream(statement.source()).await?;
+        let portal = self.names.new_portal("")?;
+        if let Some(upstream) = &mut self.upstream {
+            upstream.lease.prepare(statement);
+            upstream.lease.describe_statement(statement)?;
+            self.queue.push(Expected::Prepared(portal));
+            self.queue.push(Expected::Parameters(Rc::clone(plan), Tell::Nobody));
+        }
+        self.drain().await?;
+        if self.skipping { Err(Failure::PassedOver) } else { Ok(()) }
+    }
+
+    /// A Bind message.
+    pub async fn bind(&mut self, bind: &Bind<'_>) -> Result<(), Ended> {
+        if self.skipping {
+            return Ok(());
+        }
+        self.arm_batch();
+        match self.try_bind(bind).await {
+            Ok(()) => Ok(()),
+            Err(failure) => {
+                let text = self.names.statement(bind.statement).ok().map(|prepared| Rc::clone(&prepared.plan));
+                self.refuse(failure, text.as_ref().map(|plan| plan.text())).await
+            }
+        }
+    }
+
+    async fn try_bind(&mut self, bind: &Bind<'_>) -> Result<(), Failure> {
+        let plan = self.current_plan(bind.statement).await?;
+        let number = self.names.new_portal(bind.portal)?;
+        let Some(statement) = plan.governed() else {
+            if !bind.parameters.is_empty() {
+                return Err(
+                    SessionError::ParameterCount { given: bind.parameters.len(), needed: 0, statement: bind.statement.into() }.into()
+                );
+            }
+            let formats = bind.results.iter().collect();
+            self.put_portal(bind.portal, Portal { number, plan, formats, open: None });
+            self.queue_or_reply_bound(number);
+            return Ok(());
+        };
+        let needed = statement.client_parameters();
+        if bind.parameters.len() != needed {
+            return Err(SessionError::ParameterCount { given: bind.parameters.len(), needed, statement: bind.statement.into() }.into());
+        }
+        if let Some(description) = plan.description() {
+            if bind.results.len() > 1 && bind.results.len() != description.columns() {
+                return Err(SessionError::ResultFormats { given: bind.results.len(), needed: description.columns() }.into());
+            }
+            description.parameter_formats(bind.formats, &mut self.formats.0);
+        }
+        self.need_upstream(statement.source()).await?;
+        let formats: Rc<[i16]> = bind.results.iter().collect();
+        let open = self.decide(&plan, Some((bind.parameters, &formats)))?;
+        if let Some(description) = plan.description() {
+            description.result_formats(bind.results, &mut self.formats.1);
+        }
+        if let Err(error) = self.queue_bind(&plan, number, bind.parameters, Tell::Client) {
+            self.close_failed(open, Some(&error));
+            return Err(error.into());
+        }
+        self.put_portal(bind.portal, Portal { number, plan, formats, open: Some(open) });
+        Ok(())
+    }
+
+    /// The plan of a prepared statement, planned again when policy or search path changed since.
+    async fn current_plan(&mut self, name: &str) -> Result<Rc<Plan>, Failure> {
+        self.refresh()?;
+        let Prepared { plan, scope } = self.names.statement(name)?;
+        let plan = Rc::clone(plan);
+        if *scope == self.derived.scope || plan.governed().is_none() {
+            self.check_block(&plan)?;
+            return Ok(plan);
+        }
+        let again = self.plan(plan.text(), plan.declared_types())?;
+        self.describe_plan(&again).await?;
+        let same = match (plan.description(), again.description()) {
+            (Some(before), Some(after)) => before.same_result(after),
+            _ => true,
+        };
+        if !same {
+            return Err(SessionError::ResultChanged.into());
+        }
+        let prepared = Prepared { plan: Rc::clone(&again), scope: self.derived.scope };
+        self.names.put_statement(name, prepared);
+        Ok(again)
+    }
+
+    fn put_portal(&mut self, name: &str, portal: Portal) {
+        if let Some(open) = self.names.put_portal(name, portal).and_then(|displaced| displaced.open) {
+            self.close_early(open);
+        }
+    }
+
+    fn queue_or_reply_bound(&mut self, number: super::prepared::PortalNumber) {
+        if self.queue.is_empty() {
+            reply::bare(self.client.outgoing(), b'2');
+        } else {
+            self.queue.push(Expected::Reply(Reply::Bound(number)));
+        }
+    }
+
+    /// A Describe message.
+    pub async fn describe(&mut self, target: Target, name: &str) -> Result<(), Ended> {
+        if self.skipping {
+            return Ok(());
+        }
+        self.arm_batch();
+        match self.try_describe(target, name).await {
+            Ok(()) => Ok(()),
+            Err(failure) => self.refuse(failure, None).await,
+        }
+    }
+
+    async fn try_describe(&mut self, target: Target, name: &str) -> Result<(), Failure> {
+        let reply = match target {
+            Target::Statement => Reply::Statement(self.current_plan(name).await?),
+            Target::Portal => {
+                let portal = self.names.portal(name)?;
+                let (plan, formats) = (Rc::clone(&portal.plan), Rc::clone(&portal.formats));
+                self.check_block(&plan)?;
+                Reply::Portal(plan, Some(formats))
+            }
+        };
+        self.reply_in_turn(reply);
+        Ok(())
+    }
+
+    /// An Execute message.
+    pub async fn execute(&mut self, name: &str, max_rows: u32) -> Result<(), Ended> {
+        if self.skipping {
+            return Ok(());
+        }
+        self.arm_batch();
+        match self.try_execute(name, max_rows).await {
+            Ok(()) => Ok(()),
+            Err(failure) => self.refuse(failure, None).await,
+        }
+    }
+
+    async fn try_execute(&mut self, name: &str, max_rows: u32) -> Result<(), Failure> {
+        let portal = self.names.portal(name)?;
+        let plan = Rc::clone(&portal.plan);
+        if plan.governed().is_none() {
+            self.drain().await?;
+            if self.skipping {
+                return Err(Failure::PassedOver);
+            }
+            self.check_block(&plan)?;
+            return self.execute_here(&plan).await;
+        }
+        let (number, open) = (portal.number, portal.open.take());
+        if let Err(error) = self.check_block(&plan) {
+            if let Some(open) = open {
+                self.close_early(open);
+            }
+            return Err(error.into());
+        }
+        self.queue_execute(number, open, max_rows);
+        Ok(())
+    }
+
+    /// A Close message. Closing what is not there is no error.
+    pub async fn close(&mut self, target: Target, name: &str) -> Result<(), Ended> {
+        if self.skipping {
+            return Ok(());
+        }
+        match target {
+            Target::Statement => {
+                let removed = self.names.remove_statement(name);
+                self.reply_in_turn(Reply::ClosedStatement(name.into(), removed));
+            }
+            Target::Portal => {
+                // An Execute before it may leave rows in the portal, so it is settled first.
+                self.drain().await?;
+                if self.skipping {
+                    return Ok(());
+                }
+                self.close_portal(name);
+                self.reply_in_turn(Reply::ClosedPortal);
+            }
+        }
+        Ok(())
+    }
+
+    fn close_portal(&mut self, name: &str) {
+        let Some(portal) = self.names.remove_portal(name) else { return };
+        if let (Some(upstream), Action::Forward(_)) = (&mut self.upstream, portal.plan.action()) {
+            upstream.lease.close_portal(&portal.number.upstream_name());
+            upstream.unsynced = true;
+            self.queue.push(Expected::Closed);
+        }
+        if let Some(open) = portal.open {
+            self.close_early(open);
+        }
+    }
+
+    /// A Flush message: everything asked so far is answered.
+    pub async fn flush(&mut self) -> Result<(), Ended> {
+        self.drain().await
+    }
+
+    /// A Sync message: the batch ends.
+    pub async fn sync(&mut self) -> Result<(), Ended> {
+        self.sync_upstream().await?;
+        if !self.is_in_transaction() {
+            self.end_portals();
+            self.release_upstream();
+        }
+        self.ready();
+        Ok(())
+    }
+
+    /// The transaction is over, and its portals with it.
+    pub(super) fn end_portals(&mut self) {
+        let left: Vec<_> = self.names.take_portals().filter_map(|portal| portal.open).collect();
+        for open in left {
+            self.close_early(open);
+        }
+    }
+
+    /// The first message of a batch starts the clock.
+    fn arm_batch(&mut self) {
+        if !std::mem::replace(&mut self.in_batch, true) {
+            self.arm();
+        }
+    }
+}
+
+/// What Describe of a statement answers.
+pub(super) fn describe_statement(plan: &Plan, out: &mut BytesMut) {
+    match plan.action() {
+        Action::Local(statement) => {
+            reply::with_body(out, b't', &[0, 0]);
+            local::describe(statement, &[], out);
+        }
+        Action::Forward(_) => {
+            if let Some(description) = plan.description() {
+                out.extend_from_slice(description.parameters());
+                description.write_row(&[], out);
+            }
+        }
+    }
+}
+
+/// What Describe of a portal answers.
+pub(super) fn describe_portal(plan: &Plan, formats: &[i16], out: &mut BytesMut) {
+    match plan.action() {
+        Action::Local(statement) => local::describe(statement, formats, out),
+        Action::Forward(_) => {
+            if let Some(description) = plan.description() {
+                description.write_row(formats, out);
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Statements that are answered here: transaction control, session settings, prepared statements by name.
+
+use std::rc::Rc;
+
+use bytes::BytesMut;
+
+use super::{
+    plan::{Action, Plan},
+    reply,
+    session::{Interrupts, Session},
+    settings,
+    transaction::{Status, isolation_name, isolation_named},
+    upstream::Failure,
+};
+use crate::{
+    error::{Error, Report, SessionError, SettingError, TransactionError},
+    source::TransactionCommand,
+    sql::{Statement, TransactionModes},
+};
+
+/// The columns of SHOW ALL.
+const ALL_COLUMNS: [&str; 3] = ["name", "setting", "description"];
+
+/// Writes RowDescription or NoData of a statement that is answered here.
+pub(super) fn describe(statement: &Statement, formats: &[i16], out: &mut BytesMut) {
+    match statement {
+        Statement::Show(name) => {
+            let name = settings::definition(name).map_or(&**name, |definition| definition.name);
+            reply::text_columns(out, &[name], formats);
+        }
+        Statement::ShowAll => reply::text_columns(out, &ALL_COLUMNS, formats),
+        _ => reply::bare(out, b'n'),
+    }
+}
+
+impl<I: Interrupts> Session<I> {
+    /// A statement of the simple protocol that is answered here.
+    pub(super) async fn answer_here(&mut self, plan: &Rc<Plan>) -> Result<(), Failure> {
+        if let Action::Local(statement @ (Statement::Show(_) | Statement::ShowAll)) = plan.action() {
+            if let Statement::Show(name) = statement {
+                settings::definition(name)?;
+            }
+            describe(statement, &[], self.client.outgoing());
+        }
+        self.execute_here(plan).await
+    }
+
+    /// Executes a statement that is answered here. Everything before it has been settled.
+    pub(super) async fn execute_here(&mut self, plan: &Rc<Plan>) -> Result<(), Failure> {
+        let Action::Local(statement) = plan.action() else { return Ok(()) };
+        let tag = match statement {
+            Statement::Empty => {
+                reply::bare(self.client.outgoing(), b'I');
+                return Ok(());
+            }
+            Statement::Begin(modes) => self.begin(*modes).await?,
+            Statement::Commit { chain } => self.commit(*chain).await?,
+            Statement::Rollback { chain } => self.rollback(*chain).await?,
+            Statement::Savepoint(name) => self.savepoint(name).await?,
+            Statement::Release(name) => self.release(name).await?,
+            Statement::RollbackTo(name) => self.rollback_to(name).await?,
+            Statement::SetTransaction(modes) => self.set_transaction(*modes)?,
+            Statement::SetSessionCharacteristics(modes) => self.set_characteristics(*modes)?,
+            Statement::Set { name, value, local } => self.set(name, value.as_deref(), *local)?,
+            Statement::Reset(name) => {
+                self.set(name, None, false)?;
+                "RESET"
+            }
+            Statement::ResetAll => {
+                self.mark_settings();
+                self.settings.reset_all();
+                "RESET"
+            }
+            Statement::Show(name) => self.show(name)?,
+            Statement::ShowAll => self.show_all(),
+            Statement::DiscardAll => self.discard_all()?,
+            Statement::DiscardPart(part) => *part,
+            Statement::Deallocate(name) => self.deallocate(name.as_deref())?,
+            // Planning does not let these come here.
+            Statement::Read => return Err(SessionError::NoStatement("".into()).into()),
+            Statement::Refused(refused) => return Err(Error::Kind(refused.clone()).into()),
+        };
+        reply::command_complete(self.client.outgoing(), tag);
+        Ok(())
+    }
+
+    async fn begin(&mut self, modes: TransactionModes) -> Result<&'static str, Failure> {
+        if self.transaction.status() == Status::Idle {
+            // What ran before it in the same batch ends first, so that the block's own snapshot is its first statement's.
+            self.sync_upstream().await?;
+            if self.skipping {
+                return Err(Failure::PassedOver);
+            }
+            self.start_block(modes)?;
+        } else {
+            self.transaction.set_modes(modes)?;
+            self.notice(&Report::warning("25001", "there is already a transaction in progress"));
+        }
+        Ok("BEGIN")
+    }
+
+    /// Starts a block with the session's defaults for what is not given.
+    fn start_block(&mut self, modes: TransactionModes) -> Result<(), Error> {
+        let default = |name: &str| self.settings.value(name).unwrap_or_default();
+        let deferrable = default("default_transaction_deferrable") == "on";
+        let modes = TransactionModes {
+            isolation: modes.isolation.or_else(|| isolation_named(default("default_transaction_isolation"))),
+            read_only: modes.read_only,
+            deferrable: modes.deferrable.or(deferrable.then_some(true)),
+        };
+        self.transaction.begin(modes)?;
+        self.settings.push();
+        Ok(())
+    }
+
+    async fn commit(&mut self, chain: bool) -> Result<&'static str, Failure> {
+        match self.transaction.status() {
+            Status::Failed => self.rollback(chain).await,
+            Status::Idle if chain => Err(TransactionError::NoBlock("COMMIT AND CHAIN").into()),
+            Status::Idle => {
+                self.notice(&Report::warning("25P01", "there is no transaction in progress"));
+                Ok("COMMIT")
+            }
+            Status::Open => {
+                self.end_block(TransactionCommand::Commit, true, chain).await?;
+                Ok("COMMIT")
+            }
+        }
+    }
+
+    async fn rollback(&mut self, chain: bool) -> Result<&'static str, Failure> {
+        match self.transaction.status() {
+            Status::Idle if chain => return Err(TransactionError::NoBlock("ROLLBACK AND CHAIN").into()),
+            Status::Idle => self.notice(&Report::warning("25P01", "there is no transaction in progress")),
+            Status::Open | Status::Failed => self.end_block(TransactionCommand::Rollback, false, chain).await?,
+        }
+        Ok("ROLLBACK")
+    }
+
+    async fn end_block(&mut self, command: TransactionCommand, committed: bool, chain: bool) -> Result<(), Failure> {
+        self.end_portals();
+        let Some(block) = self.transaction.end() else { return Ok(()) };
+        let modes = block.modes;
+        self.settings.end(committed);
+        let ended = self.control(command).await;
+        self.release_upstream();
+        ended?;
+        if chain {
+            self.start_block(modes)?;
+        }
+        Ok(())
+    }
+
+    async fn savepoint(&mut self, name: &str) -> Result<&'static str, Failure> {
+        let number = self.transaction.savepoint(name)?;
+        self.settings.push();
+        self.control(TransactionCommand::Savepoint(number)).await?;
+        Ok("SAVEPOINT")
+    }
+
+    async fn release(&mut self, name: &str) -> Result<&'static str, Failure> {
+        let (depth, number) = self.transaction.release(name)?;
+        self.settings.release(depth + 1);
+        self.control(TransactionCommand::Release(number)).await?;
+        Ok("RELEASE")
+    }
+
+    async fn rollback_to(&mut self, name: &str) -> Result<&'static str, Failure> {
+        let (depth, number) = self.transaction.rollback_to(name)?;
+        self.settings.rollback_to(depth + 1);
+        self.end_portals();
+        self.control(TransactionCommand::RollbackTo(number)).await?;
+        Ok("ROLLBACK")
+    }
+
+    fn set_transaction(&mut self, modes: TransactionModes) -> Result<&'static str, Error> {
+        self.transaction.set_modes(modes)?;
+        if self.transaction.status() == Status::Idle {
+            self.notice(&Report::warning("25P01", "SET TRANSACTION can only be used in transaction blocks"));
+        }
+        Ok("SET")
+    }
+
+    fn set_characteristics(&mut self, modes: TransactionModes) -> Result<&'static str, Error> {
+        if modes.read_only == Some(false) {
+            return Err(TransactionError::ReadWrite.into());
+        }
+        self.mark_settings();
+        if let Some(isolation) = modes.isolation {
+            self.settings.set("default_transaction_isolation", Some(isolation_name(isolation)))?;
+        }
+        if let Some(deferrable) = modes.deferrable {
+            self.settings.set("default_transaction_deferrable", Some(if deferrable { "on" } else { "off" }))?;
+        }
+        Ok("SET")
+    }
+
+    fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<&'static str, Error> {
+        let lower = name.to_ascii_lowercase();
+        if let Some(modes) = transaction_setting(&lower, value)? {
+            return self.set_transaction(modes);
+        }
+        if lower == "pgwicket.run" && self.who.bound_run {
+            return Err(SettingError::Fixed("pgwicket.run").into());
+        }
+        self.mark_settings();
+        if !local {
+            self.settings.set(name, value)?;
+        } else if self.is_in_transaction() {
+            self.settings.set_local(name, value)?;
+        } else {
+            settings::definition(name)?;
+            self.notice(&Report::warning("25P01", "SET LOCAL can only be used in transaction blocks"));
+        }
+        Ok("SET")
+    }
+
+    /// Outside a block, an error later in the same batch takes a SET back.
+    fn mark_settings(&mut self) {
+        if !self.is_in_transaction() && self.unsynced_settings.is_none() {
+            self.unsynced_settings = Some(self.settings.mark());
+        }
+    }
+
+    fn show(&mut self, name: &str) -> Result<&'static str, Error> {
+        let definition = settings::definition(name)?;
+        let isolation = self.transaction.block().and_then(|block| block.modes.isolation).map(isolation_name);
+        let deferrable = self.transaction.block().and_then(|block| block.modes.deferrable);
+        let epoch = self.policy.epoch.0.to_string();
+        let value = match definition.name {
+            "transaction_isolation" => isolation.or_else(|| self.settings.value("default_transaction_isolation")).unwrap_or_default(),
+            "transaction_deferrable" => {
+                if deferrable == Some(true) {
+                    "on"
+                } else {
+                    "off"
+                }
+            }
+            "pgwicket.policy_epoch" => &epoch,
+            name => self.shown(name).unwrap_or_default(),
+        };
+        let value = value.to_owned();
+        reply::text_row(self.client.outgoing(), &[&value]);
+        Ok("SHOW")
+    }
+
+    fn show_all(&mut self) -> &'static str {
+        let rows: Vec<_> = self.settings.all().map(|(definition, _)| definition).collect();
+        for definition in rows {
+            let value = self.shown(definition.name).unwrap_or_default().to_owned();
+            reply::text_row(self.client.outgoing(), &[definition.name, &value, definition.description]);
+        }
+        "SHOW"
+    }
+
+    fn discard_all(&mut self) -> Result<&'static str, Error> {
+        if self.is_in_transaction() {
+            return Err(SessionError::InBlock("DISCARD ALL").into());
+        }
+        self.end_portals();
+        self.names.remove_statements();
+        self.settings.reset_all();
+        Ok("DISCARD ALL")
+    }
+
+    fn deallocate(&mut self, name: Option<&str>) -> Result<&'static str, Error> {
+        match name {
+            None => {
+                self.names.remove_statements();
+                Ok("DEALLOCATE ALL")
+            }
+            Some(name) => {
+                self.names.remove_statement(name).ok_or_else(|| SessionError::NoStatement(name.into()))?;
+                Ok("DEALLOCATE")
+            }
+        }
+    }
+}
+
+/// `SET transaction_isolation = ...` is SET TRANSACTION in other words.
+fn transaction_setting(name: &str, value: Option<&str>) -> Result<Option<TransactionModes>, Error> {
+    let invalid = |name| SettingError::Invalid { name, value: value.unwrap_or_default().chars().take(100).collect::<String>().into() };
+    match (name, value) {
+        ("transaction_isolation", Some(text)) => {
+            let isolation = isolation_named(&text.to_ascii_lowercase()).ok_or_else(|| invalid("transaction_isolation"))?;
+            Ok(Some(TransactionModes { isolation: Some(isolation), ..TransactionModes::default() }))
+        }
+        ("transaction_read_only", Some(text)) => match text.to_ascii_lowercase().as_str() {
+            "on" | "true" | "yes" | "1" => Ok(Some(TransactionModes { read_only: Some(true), ..TransactionModes::default() })),
+            "off" | "false" | "no" | "0" => Err(TransactionError::ReadWrite.into()),
+            _ => Err(invalid("transaction_read_only").into()),
+        },
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,39 @@
+//! A statement's way through pgwicket: classify, govern, record the decision, forward, stream and record the
+//! rows, record the outcome, reply. [`run`] is the one function; the extended protocol takes its steps one by one.
+//! May use: `error`, `source`, `journal`, `govern`, `policy`, `sql`, `types`, `wire`. Never: sockets it did not get,
+//! authentication, files, decoding of rows.
+//! Invariants: nothing is forwarded before its decision is recorded; `CommandComplete` is not told before the outcome
+//! is; names, transactions and settings of a client stay on this side of the source.
+
+mod answer;
+mod appended;
+mod bind;
+mod describe;
+mod extended;
+mod lane;
+mod local;
+mod open;
+mod plan;
+mod plans;
+mod prepared;
+mod record;
+mod reply;
+mod run;
+mod server_error;
+mod session;
+mod settings;
+mod transaction;
+mod upstream;
+
+pub use bind::{Bind, Formats, Parameters};
+pub use lane::{Lane, LaneStatus};
+pub use session::{Ended, Interrupt, Interrupts, Session, Start};
+
+/// What Describe and Close speak of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// A prepared statement.
+    Statement,
+    /// A portal.
+    Portal,
+}

@@ -1,0 +1,124 @@
+//! A statement whose decision is recorded and whose outcome is owed.
+
+use std::{rc::Rc, time::Instant};
+
+use super::plan::Plan;
+use crate::{
+    error::{Error, SessionError},
+    journal::{JournalError, Lane, Recorder, Ticket},
+    policy::{OnLimit, RowLimit},
+};
+
+/// A statement whose decision is recorded and whose outcome is owed.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) ticket: Ticket,
+    pub(super) recorder: Recorder,
+    pub(super) plan: Rc<Plan>,
+    pub(super) started: Instant,
+    pub(super) formats: Option<Rc<[i16]>>,
+    pub(super) stopped: Option<Stopped>,
+    limit: RowLimit,
+    /// Bytes still to come of a row that comes in pieces.
+    row_left: usize,
+}
+
+/// Why its rows are no longer passed on.
+#[derive(Debug, Clone)]
+pub(super) enum Stopped {
+    /// The policy's limit, as an error.
+    Limit(SessionError),
+    /// The policy's limit, as a warning after this many rows.
+    Truncated(u64),
+    /// The evidence could not be written.
+    Journal(JournalError),
+}
+
+/// How much of a run of rows is passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// All of it.
+    All,
+    /// Its first bytes; the statement is over its limit from here on.
+    First(usize),
+    /// None, and the client is in the middle of a row: the connection cannot go on.
+    Broken,
+}
+
+impl Open {
+    pub(super) fn new(ticket: Ticket, recorder: Recorder, plan: Rc<Plan>, limit: RowLimit, formats: Option<Rc<[i16]>>) -> Self {
+        Self { ticket, recorder, plan, started: Instant::now(), formats, stopped: None, limit, row_left: 0 }
+    }
+
+    /// Records a run of rows and says how much of it the client gets. What is passed on is what is recorded.
+    /// A row that comes in pieces is measured whole at its header: once begun, it is passed on to its end.
+    pub(super) fn pass(&mut self, journal: &mut Lane, bytes: &[u8], rows: u64) -> Pass {
+        if self.stopped.is_some() {
+            return Pass::First(0);
+        }
+        if self.row_left > 0 {
+            self.row_left = self.row_left.saturating_sub(bytes.len());
+            return match self.recorder.record(journal, bytes, rows) {
+                Ok(()) => Pass::All,
+                Err(_) => Pass::Broken,
+            };
+        }
+        let whole = if rows == 0 { row_size(bytes) } else { bytes.len() };
+        let within_rows = self.limit.rows.is_none_or(|limit| self.recorder.rows() + rows.max(1) <= limit);
+        let within_bytes = self.limit.bytes.is_none_or(|limit| self.recorder.bytes() + whole as u64 <= limit);
+        let (length, rows) = if within_rows && within_bytes { (bytes.len(), rows) } else { self.cut(bytes) };
+        let passed = bytes.get(..length).unwrap_or(bytes);
+        if let Err(error) = self.recorder.record(journal, passed, rows) {
+            self.stopped = Some(Stopped::Journal(error));
+            return Pass::First(0);
+        }
+        if self.stopped.is_some() {
+            return Pass::First(length);
+        }
+        self.row_left = whole - bytes.len();
+        Pass::All
+    }
+
+    /// Whether the client is in the middle of a row, so that nothing else can be told.
+    pub(super) fn is_within_row(&self) -> bool {
+        self.row_left > 0
+    }
+
+    /// Finds the message boundary at which the limit is reached.
+    fn cut(&mut self, bytes: &[u8]) -> (usize, u64) {
+        let (mut length, mut rows) = (0, 0);
+        let over_rows = |rows| self.limit.rows.is_some_and(|limit| self.recorder.rows() + rows >= limit);
+        let over_bytes = |length: usize| self.limit.bytes.is_some_and(|limit| self.recorder.bytes() + length as u64 > limit);
+        while let Some(rest) = bytes.get(length..).filter(|rest| !rest.is_empty()) {
+            let next = length.saturating_add(row_size(rest));
+            if next > bytes.len() || over_rows(rows) || over_bytes(next) {
+                break;
+            }
+            (length, rows) = (next, rows + 1);
+        }
+        let total = self.recorder.rows() + rows;
+        self.stopped = Some(match self.limit.on_limit {
+            OnLimit::Truncate => Stopped::Truncated(total),
+            OnLimit::Error if over_rows(rows) => Stopped::Limit(SessionError::RowLimit(self.limit.rows.unwrap_or(total))),
+            OnLimit::Error => Stopped::Limit(SessionError::ByteLimit(self.limit.bytes.unwrap_or_default())),
+        });
+        (length, rows)
+    }
+}
+
+/// The size of the DataRow message that starts here.
+fn row_size(bytes: &[u8]) -> usize {
+    let Some(&[_, a, b, c, d]) = bytes.first_chunk::<5>() else { return usize::MAX };
+    (u32::from_be_bytes([a, b, c, d]) as usize).saturating_add(1)
+}
+
+impl Stopped {
+    /// The error it ends with, if it is one.
+    pub(super) fn error(&self) -> Option<Error> {
+        match self {
+            Self::Limit(error) => Some(error.clone().into()),
+            Self::Journal(error) => Some(error.clone().into()),
+            Self::Truncated(_) => None,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A statement that has been classified and governed: what a Parse leaves behind, shared by every session of
+//! a lane that sends the same text under the same policy.
+
+use std::{cell::OnceCell, sync::Arc};
+
+use super::describe::Description;
+use crate::{
+    govern::GovernedStatement,
+    sql::{Statement, catalog::Oid},
+};
+
+/// What is done with a statement.
+#[derive(Debug)]
+pub enum Action {
+    /// It is forwarded as governed.
+    Forward(Arc<GovernedStatement>),
+    /// It is answered here: transactions, settings, nothing at all.
+    Local(Statement),
+}
+
+/// A classified and governed statement.
+#[derive(Debug)]
+pub struct Plan {
+    text: Box<str>,
+    declared_types: Box<[Oid]>,
+    action: Action,
+    traceparent: Option<Box<str>>,
+    description: OnceCell<Description>,
+}
+
+impl Plan {
+    /// A plan that its source has not described yet.
+    pub fn new(text: &str, declared_types: &[Oid], action: Action) -> Self {
+        let traceparent = traceparent(text).map(Into::into);
+        Self { text: text.into(), declared_types: declared_types.into(), action, traceparent, description: OnceCell::new() }
+    }
+
+    /// The client's text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The parameter types the client declared.
+    pub fn declared_types(&self) -> &[Oid] {
+        &self.declared_types
+    }
+
+    /// What is done with it.
+    pub fn action(&self) -> &Action {
+        &self.action
+    }
+
+    /// The governed statement, when it is forwarded.
+    pub fn governed(&self) -> Option<&Arc<GovernedStatement>> {
+        match &self.action {
+            Action::Forward(governed) => Some(governed),
+            Action::Local(_) => None,
+        }
+    }
+
+    /// `traceparent` of a sqlcommenter comment.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.traceparent.as_deref()
+    }
+
+    /// What the source said of its parameters and columns, once it has been asked.
+    pub fn description(&self) -> Option<&Description> {
+        self.description.get()
+    }
+
+    /// Keeps what the source said. Two sessions may ask at once; the first answer stays.
+    pub fn describe(&self, description: Description) {
+        self.description.get_or_init(|| description);
+    }
+
+    /// Roughly what it holds in memory, for the cache's bound. Unit: bytes.
+    pub fn size(&self) -> usize {
+        let governed = self.governed().map_or(0, |governed| governed.text().len() + 512);
+        self.text.len() + governed + self.declared_types.len() * 4 + 1024
+    }
+}
+
+/// The W3C trace context of a sqlcommenter comment: `traceparent='00-<32 hex>-<16 hex>-<2 hex>'`.
+fn traceparent(text: &str) -> Option<&str> {
+    const LENGTH: usize = 55;
+    let (_, after) = text.split_once("traceparent='")?;
+    let value = after.get(..LENGTH)?;
+    let shaped =
+        value.bytes().enumerate().all(|(at, byte)| if matches!(at, 2 | 35 | 52) { byte == b'-' } else { byte.is_ascii_hexdigit() });
+    (shaped && after.get(LENGTH..)?.starts_with('\'')).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_context_is_taken_only_when_it_is_one() {
+        let context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(traceparent(&format!("select 1 /*app='x',traceparent='{context}'*/")), Some(context));
+        assert_eq!(traceparent("select 1 /*traceparent='00-zz'*/"), None);
+        assert_eq!(traceparent("select 1"), None);
+    }
+}

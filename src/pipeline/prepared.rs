@@ -1,0 +1,150 @@
+//! A session's prepared statements and portals, under the names the client gave them.
+
+use std::rc::Rc;
+
+use hashbrown::HashMap;
+
+use super::{open::Open, plan::Plan, plans::Scope};
+use crate::error::SessionError;
+
+/// Prepared statements of one session at most.
+const STATEMENTS: usize = 10_000;
+/// Portals of one session at most.
+const PORTALS: usize = 1_000;
+
+/// A prepared statement.
+#[derive(Debug, Clone)]
+pub(super) struct Prepared {
+    /// What it does.
+    pub(super) plan: Rc<Plan>,
+    /// What it was planned under; under another scope it is planned again.
+    pub(super) scope: Scope,
+}
+
+/// A portal.
+#[derive(Debug)]
+pub(super) struct Portal {
+    /// Its name at the source.
+    pub(super) number: PortalNumber,
+    /// What it does.
+    pub(super) plan: Rc<Plan>,
+    /// Result formats the client asked for.
+    pub(super) formats: Rc<[i16]>,
+    /// The statement it runs, from Bind until it is complete; elsewhere while an Execute is under way.
+    pub(super) open: Option<Open>,
+}
+
+/// A portal's number. The unnamed portal has a new one at each Bind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PortalNumber {
+    number: u64,
+    named: bool,
+}
+
+impl PortalNumber {
+    /// Its name at the source: the client's names stay here.
+    pub(super) fn upstream_name(self) -> String {
+        if self.named { format!("c{}", self.number) } else { String::new() }
+    }
+
+    /// Whether the client named it.
+    pub(super) fn is_named(self) -> bool {
+        self.named
+    }
+}
+
+/// Both kinds, by name; the unnamed ones apart, since they are the ones in the way of most statements.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    unnamed_statement: Option<Prepared>,
+    statements: HashMap<Box<str>, Prepared>,
+    unnamed_portal: Option<Portal>,
+    portals: HashMap<Box<str>, Portal>,
+    last_portal: u64,
+}
+
+impl Names {
+    /// Whether Parse may make a statement of that name.
+    pub(super) fn check_statement(&self, name: &str) -> Result<(), SessionError> {
+        if !name.is_empty() && self.statements.contains_key(name) {
+            return Err(SessionError::DuplicateStatement(name.into()));
+        }
+        if self.statements.len() >= STATEMENTS { Err(SessionError::TooMany("prepared statements")) } else { Ok(()) }
+    }
+
+    /// Keeps a statement; the unnamed one replaces its predecessor.
+    pub(super) fn put_statement(&mut self, name: &str, prepared: Prepared) {
+        if name.is_empty() {
+            self.unnamed_statement = Some(prepared);
+        } else {
+            self.statements.insert(name.into(), prepared);
+        }
+    }
+
+    /// The statement of that name.
+    pub(super) fn statement(&self, name: &str) -> Result<&Prepared, SessionError> {
+        let found = if name.is_empty() { self.unnamed_statement.as_ref() } else { self.statements.get(name) };
+        found.ok_or_else(|| SessionError::NoStatement(name.into()))
+    }
+
+    /// Forgets a statement.
+    pub(super) fn remove_statement(&mut self, name: &str) -> Option<Prepared> {
+        if name.is_empty() { self.unnamed_statement.take() } else { self.statements.remove(name) }
+    }
+
+    /// DEALLOCATE ALL.
+    pub(super) fn remove_statements(&mut self) {
+        self.unnamed_statement = None;
+        self.statements.clear();
+    }
+
+    /// A number for a new portal of that name, if it may be made.
+    pub(super) fn new_portal(&mut self, name: &str) -> Result<PortalNumber, SessionError> {
+        if !name.is_empty() && self.portals.contains_key(name) {
+            return Err(SessionError::DuplicatePortal(name.into()));
+        }
+        if self.portals.len() >= PORTALS {
+            return Err(SessionError::TooMany("portals"));
+        }
+        self.last_portal += 1;
+        Ok(PortalNumber { number: self.last_portal, named: !name.is_empty() })
+    }
+
+    /// Keeps a portal; answers the unnamed one it displaces.
+    pub(super) fn put_portal(&mut self, name: &str, portal: Portal) -> Option<Portal> {
+        if name.is_empty() { self.unnamed_portal.replace(portal) } else { self.portals.insert(name.into(), portal) }
+    }
+
+    /// The portal of that name.
+    pub(super) fn portal(&mut self, name: &str) -> Result<&mut Portal, SessionError> {
+        let found = if name.is_empty() { self.unnamed_portal.as_mut() } else { self.portals.get_mut(name) };
+        found.ok_or_else(|| SessionError::NoPortal(name.into()))
+    }
+
+    /// The portal of that number, unless it was closed or replaced meanwhile.
+    pub(super) fn portal_numbered(&mut self, number: PortalNumber) -> Option<&mut Portal> {
+        if number.named {
+            return self.portals.values_mut().find(|portal| portal.number == number);
+        }
+        self.unnamed_portal.as_mut().filter(|portal| portal.number == number)
+    }
+
+    /// Forgets a portal.
+    pub(super) fn remove_portal(&mut self, name: &str) -> Option<Portal> {
+        if name.is_empty() { self.unnamed_portal.take() } else { self.portals.remove(name) }
+    }
+
+    /// Forgets the portal of that number.
+    pub(super) fn remove_portal_numbered(&mut self, number: PortalNumber) -> Option<Portal> {
+        if number.named {
+            return self.portals.extract_if(|_, portal| portal.number == number).next().map(|(_, portal)| portal);
+        }
+        self.unnamed_portal.take_if(|portal| portal.number == number)
+    }
+
+    /// Forgets every portal: the transaction they lived in is over.
+    pub(super) fn take_portals(&mut self) -> impl Iterator<Item = Portal> {
+        let named = if self.portals.is_empty() { HashMap::new() } else { std::mem::take(&mut self.portals) };
+        self.unnamed_portal.take().into_iter().chain(named.into_values())
+    }
+}

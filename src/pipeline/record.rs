@@ -1,0 +1,209 @@
+//! What is recorded and told when a statement ends, well or not.
+
+use super::{
+    open::{Open, Stopped},
+    reply,
+    session::{Ended, Interrupts, Session},
+    upstream::Failure,
+};
+use crate::{
+    error::{Error, ProtocolError, Report, SessionError, Severity},
+    journal::{BoundParameters, Columns, Decision, JournalError, Outcome, Position, Refused, Route, Status},
+    policy::Durability,
+};
+
+impl<I: Interrupts> Session<I> {
+    /// What a decision says of the session and the text, before anything is decided.
+    pub(super) fn undecided<'a>(&'a self, text: &'a str) -> Decision<'a> {
+        Decision {
+            principal: &self.who.principal,
+            session: &self.who.session,
+            application_name: self.settings.value("application_name").unwrap_or_default(),
+            traceparent: None,
+            source: None,
+            relations: &[],
+            client_text: text.as_bytes(),
+            fingerprint: "",
+            parameters: BoundParameters::default(),
+            governed_text: None,
+            policy_epoch: self.policy.epoch,
+            policy_digest: self.policy.digest,
+            route: Route::Source,
+        }
+    }
+
+    /// The source completed a statement: the outcome is recorded, and only then is the client told. `tag` is the
+    /// body of its CommandComplete; without one the rows were cut off, or there was nothing to run.
+    pub(super) async fn complete(&mut self, open: Open, tag: Option<&[u8]>) -> Result<(), Error> {
+        let rows = open.recorder.rows();
+        let stopped = open.stopped.clone();
+        let error = stopped.as_ref().and_then(Stopped::error);
+        match error {
+            Some(error) => {
+                self.close_failed(open, Some(&error));
+                return Err(error);
+            }
+            None => {
+                let status = if stopped.is_some() { Status::Truncated } else { Status::Completed };
+                let position = self.close_with(open, status)?;
+                self.durable(position).await?;
+            }
+        }
+        match (stopped, tag) {
+            (Some(_), _) => {
+                let report = Report::warning("01000", format!("result truncated after {rows} rows"))
+                    .hint("the policy limits how much one statement returns: add LIMIT, a narrower WHERE, or aggregate");
+                report.write(self.client.outgoing());
+                reply::command_complete(self.client.outgoing(), &format!("SELECT {rows}"));
+            }
+            (None, Some(tag)) => reply::with_body(self.client.outgoing(), b'C', tag),
+            (None, None) => reply::bare(self.client.outgoing(), b'I'),
+        }
+        Ok(())
+    }
+
+    /// Records an outcome.
+    fn close_with(&mut self, open: Open, status: Status<'_>) -> Result<Position, JournalError> {
+        let duration = open.started.elapsed();
+        self.lane.figures().ended(duration, open.recorder.rows(), open.recorder.bytes());
+        let outcome = Outcome {
+            status,
+            duration: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+            columns: Columns {
+                row_description: open.plan.description().map_or(&[][..], |description| description.row_body()),
+                result_formats: open.formats.as_deref(),
+            },
+        };
+        self.lane.journal().outcome(open.ticket, open.recorder, &outcome)
+    }
+
+    async fn durable(&self, position: Position) -> Result<(), JournalError> {
+        if self.agent.durability == Durability::Strict {
+            let durable = self.lane.journal().durable(position);
+            durable.await?;
+        }
+        Ok(())
+    }
+
+    /// Records the outcome of a statement that the client learns nothing more of; a journal that cannot write is
+    /// told to the operator, and to the client by the next statement.
+    fn close_quietly(&mut self, open: Open, status: Status<'_>) {
+        let id = open.ticket.id();
+        if let Err(error) = self.close_with(open, status) {
+            tracing::error!(evidence = %id, %error, "could not record an outcome");
+        }
+    }
+
+    /// A portal that was closed or replaced before its end, or never executed.
+    pub(super) fn close_early(&mut self, open: Open) {
+        let status = if open.recorder.rows() > 0 { Status::Completed } else { Status::NotExecuted };
+        self.close_quietly(open, status);
+    }
+
+    /// A statement that failed with this error; or, without one, never ran because another failed before it.
+    pub(super) fn close_failed(&mut self, open: Open, failure: Option<&Error>) {
+        let Some(failure) = failure else { return self.close_quietly(open, Status::NotExecuted) };
+        let report = failure.report();
+        let status = match failure {
+            Error::Session(SessionError::Canceled) => Status::Canceled,
+            Error::Session(SessionError::RowLimit(_) | SessionError::ByteLimit(_)) => Status::Limit,
+            _ => Status::Failed { sqlstate: &report.sqlstate, message: &report.message },
+        };
+        self.close_quietly(open, status);
+    }
+
+    /// A statement that was decided on and could not be forwarded.
+    pub(super) fn close_unforwarded(&mut self, open: Open, failure: &Failure) {
+        match failure {
+            Failure::Error(error) => self.close_failed(open, Some(error)),
+            Failure::PassedOver => self.close_quietly(open, Status::NotExecuted),
+            Failure::Ended(Ended::Gone) => self.close_quietly(open, Status::ClientGone),
+            Failure::Ended(Ended::Fatal(report)) => {
+                self.close_quietly(open, Status::Failed { sqlstate: &report.sqlstate, message: &report.message });
+            }
+        }
+    }
+
+    /// The connection ends: every open statement gets its outcome, and the source stops working for it.
+    pub(super) fn abandon(&mut self, status: Status<'_>) {
+        for open in self.take_open() {
+            self.close_quietly(open, status);
+        }
+        // Dropped while it works, it cancels and closes itself.
+        self.upstream = None;
+    }
+
+    /// A message is refused: what came before it is settled first, and if that failed, this one is passed over.
+    pub(super) async fn refuse(&mut self, failure: Failure, text: Option<&str>) -> Result<(), Ended> {
+        let error = match failure {
+            Failure::Error(error) => error,
+            Failure::PassedOver => return Ok(()),
+            Failure::Ended(ended) => return Err(ended),
+        };
+        self.drain().await?;
+        if self.skipping {
+            return Ok(());
+        }
+        let recorded = match (&error, text) {
+            (Error::Refused(_) | Error::Kind(_) | Error::Parse(_), Some(text)) => self.record_refusal(text, &error),
+            _ => Ok(()),
+        };
+        match recorded {
+            Ok(()) => self.fail(&error),
+            Err(journal) => self.fail(&journal.into()),
+        }
+        let report = error.report();
+        if report.severity == Severity::Fatal { Err(Ended::Fatal(Box::new(report))) } else { Ok(()) }
+    }
+
+    /// A message that could not be decoded. `ends_batch`: it is one that ReadyForQuery answers.
+    pub async fn refuse_message(&mut self, error: ProtocolError, ends_batch: bool) -> Result<(), Ended> {
+        let report = Error::from(error.clone()).report();
+        if report.severity == Severity::Fatal {
+            return Err(Ended::Fatal(Box::new(report)));
+        }
+        if self.skipping {
+            return Ok(());
+        }
+        self.refuse(Failure::Error(error.into()), None).await?;
+        if ends_batch { self.sync().await } else { Ok(()) }
+    }
+
+    /// The connection is over: every open statement gets its outcome, and the client the last word if it can hear it.
+    pub async fn end(mut self, ended: Ended) {
+        match ended {
+            Ended::Gone => self.abandon(Status::ClientGone),
+            Ended::Fatal(report) => {
+                self.abandon(Status::Failed { sqlstate: &report.sqlstate, message: &report.message });
+                Report { severity: Severity::Fatal, ..*report }.write(self.client.outgoing());
+                // The client may be gone already.
+                drop(self.client.flush().await);
+            }
+        }
+    }
+
+    /// A refusal is evidence too.
+    fn record_refusal(&mut self, text: &str, error: &Error) -> Result<(), JournalError> {
+        let report = error.report();
+        let refused = Refused { sqlstate: &report.sqlstate, message: &report.message };
+        let entry = self.lane.journal().refusal(&self.undecided(text), &refused)?;
+        self.evidence.note(entry.id);
+        self.lane.figures().refused();
+        tracing::info!(evidence = %entry.id, agent = %self.who.principal.agent, sqlstate = &*report.sqlstate, decision = "refused", "statement");
+        Ok(())
+    }
+
+    /// Tells the client of an error: the transaction block, if there is one, has failed, and what follows up to Sync
+    /// is passed over.
+    pub(super) fn fail(&mut self, error: &Error) {
+        let report = error.report();
+        if report.severity != Severity::Fatal {
+            report.write(self.client.outgoing());
+        }
+        self.skipping = true;
+        self.transaction.fail();
+        if let Some(mark) = self.unsynced_settings.take() {
+            self.settings.restore(&mark);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! One statement, door to door.
+
+use std::rc::Rc;
+
+use super::{
+    answer::{Expected, Reply, Tell},
+    appended::Values,
+    bind::Parameters,
+    open::Open,
+    plan::{Action, Plan},
+    prepared::PortalNumber,
+    session::{Ended, Interrupts, Session},
+    upstream::Failure,
+};
+use crate::{
+    error::{Error, SessionError, TransactionError},
+    govern::{self, Request},
+    journal::{BoundParameters, Decision},
+    source::{BindParameters, SourceError},
+    sql::{self, Statement, catalog::Oid},
+};
+
+impl<I: Interrupts> Session<I> {
+    /// One statement of the simple protocol, top to bottom. The extended protocol takes the same steps: Parse plans,
+    /// Bind decides and forwards, Execute streams.
+    async fn run(&mut self, text: &str) -> Result<(), Failure> {
+        let plan = self.plan(text, &[])?; // classified and governed, or found decided before
+        let Action::Forward(_) = plan.action() else { return self.answer_here(&plan).await };
+        let open = self.decide(&plan, None)?; // recorded before anything is forwarded
+        self.forward(&plan, open).await?; // in the client's transaction, under the client's settings
+        Ok(self.sync_upstream().await?) // rows to the client and into evidence; the outcome; then CommandComplete
+    }
+
+    /// A Query message.
+    pub async fn query(&mut self, text: &str) -> Result<(), Ended> {
+        self.drain().await?;
+        if self.skipping {
+            return Ok(());
+        }
+        self.arm();
+        // As in PostgreSQL, a Query message ends the unnamed statement and portal.
+        drop(self.names.remove_statement(""));
+        if let Some(open) = self.names.remove_portal("").and_then(|portal| portal.open) {
+            self.close_early(open);
+        }
+        if let Err(failure) = self.run(text).await {
+            self.refuse(failure, Some(text)).await?;
+        }
+        self.sync().await
+    }
+
+    /// Classifies and governs a statement, unless this lane has done so before under the same policy, agent and search path.
+    pub(super) fn plan(&mut self, text: &str, declared_types: &[Oid]) -> Result<Rc<Plan>, Error> {
+        self.refresh()?;
+        let scope = self.derived.scope;
+        let found = self.lane.plans().find(scope, text, declared_types);
+        let plan = match found {
+            Some(plan) => plan,
+            None => {
+                let plan = Rc::new(Plan::new(text, declared_types, self.decide_action(text, declared_types)?));
+                self.lane.plans().insert(scope, &plan);
+                plan
+            }
+        };
+        self.check_block(&plan)?;
+        Ok(plan)
+    }
+
+    fn decide_action(&self, text: &str, declared_types: &[Oid]) -> Result<Action, Error> {
+        match sql::classify(text).map_err(Error::Parse)? {
+            // In a failed block nothing is governed, so nothing is told that a live one would not tell.
+            Statement::Read | Statement::Refused(_) if self.transaction.check().is_err() => Err(TransactionError::Failed.into()),
+            Statement::Read => {
+                let request =
+                    Request { text, declared_types, agent: &self.agent, policy: &self.policy, search_path: &self.derived.search_path };
+                Ok(Action::Forward(govern::govern(&request)?))
+            }
+            Statement::Refused(refused) => Err(Error::Kind(refused)),
+            local => Ok(Action::Local(local)),
+        }
+    }
+
+    /// A failed block takes nothing but what ends it.
+    pub(super) fn check_block(&self, plan: &Plan) -> Result<(), Error> {
+        let ends = |statement: &Statement| {
+            matches!(statement, Statement::Commit { .. } | Statement::Rollback { .. } | Statement::RollbackTo(_) | Statement::Empty)
+        };
+        match plan.action() {
+            Action::Local(statement) if ends(statement) => Ok(()),
+            Action::Local(_) | Action::Forward(_) => Ok(self.transaction.check()?),
+        }
+    }
+
+    /// Records the decision to forward, with the bound values as the source will get them.
+    pub(super) fn decide(&mut self, plan: &Rc<Plan>, bound: Option<(Parameters<'_>, &Rc<[i16]>)>) -> Result<Open, Error> {
+        let Some(statement) = plan.governed() else { return Err(SourceError::NotPrepared.into()) };
+        if bound.is_none() && statement.client_parameters() > 0 {
+            return Err(SessionError::NoParameter.into());
+        }
+        let parameters = BoundParameters {
+            types: plan.description().map_or(statement.parameter_types(), |description| description.parameter_types()),
+            formats: &self.formats.0,
+            values: bound.map_or(&[][..], |(parameters, _)| parameters.bytes()),
+            redact: !self.agent.evidence_parameters,
+        };
+        let decision = Decision {
+            source: Some(statement.source()),
+            relations: statement.relations(),
+            fingerprint: statement.fingerprint(),
+            parameters: if bound.is_some() { parameters } else { BoundParameters::default() },
+            governed_text: Some(statement.text()),
+            traceparent: plan.traceparent(),
+            ..self.undecided(plan.text())
+        };
+        let mut journal = self.lane.journal();
+        let ticket = journal.decision(&decision)?;
+        let recorder = journal.recorder(&ticket, statement.evidence());
+        drop(journal);
+        self.evidence.note(ticket.id());
+        self.lane.figures().forwarded();
+        tracing::debug!(
+            evidence = %ticket.id(), agent = %self.who.principal.agent, fingerprint = statement.fingerprint(),
+            fenced = statement.fenced(), source = %statement.source(), decision = "forwarded", "statement"
+        );
+        Ok(Open::new(ticket, recorder, Rc::clone(plan), statement.limit(), bound.map(|(_, formats)| Rc::clone(formats))))
+    }
+
+    /// Queues a statement of the simple protocol at the source.
+    async fn forward(&mut self, plan: &Rc<Plan>, open: Open) -> Result<(), Failure> {
+        self.formats.0.clear();
+        self.formats.1.clear();
+        let queued = match plan.governed() {
+            Some(statement) => self.need_upstream(statement.source()).await,
+            None => Ok(()),
+        };
+        let portal = self.names.new_portal("");
+        let queued = queued.and_then(|()| {
+            let portal = portal?;
+            self.queue_bind(plan, portal, Parameters::default(), Tell::Nobody)?;
+            Ok(portal)
+        });
+        match queued {
+            Ok(portal) => self.queue_execute(portal, Some(open), 0),
+            Err(failure) => {
+                self.close_unforwarded(open, &failure);
+                return Err(failure);
+            }
+        }
+        Ok(())
+    }
+
+    /// Queues what binds a portal at the source, the formats being in `self.formats`. When nobody is told of the
+    /// Bind it is the simple protocol's, which tells the columns instead.
+    pub(super) fn queue_bind(
+        &mut self,
+        plan: &Rc<Plan>,
+        portal: PortalNumber,
+        parameters: Parameters<'_>,
+        tell: Tell,
+    ) -> Result<(), Error> {
+        let Self { upstream: Some(upstream), queue, who, settings, evidence, derived, formats, .. } = self else {
+            return Err(SourceError::NotPrepared.into());
+        };
+        let Some(statement) = plan.governed() else { return Ok(()) };
+        let setting = |name: &str| if name == "pgwicket.evidence_id" { Some(evidence.text()) } else { settings.value(name) };
+        let values = Values {
+            tenant: who.principal.tenant.as_ref().map(|tenant| tenant.as_str()),
+            agent: who.principal.agent.as_str(),
+            database: &who.database,
+            schema: derived.search_path.first().map(AsRef::as_ref),
+            process_id: &who.process_id,
+            version: &who.version,
+            setting: &setting,
+        };
+        upstream.lease.prepare(statement);
+        queue.push(Expected::Prepared(portal));
+        let described = plan.description().is_some();
+        if !described {
+            // Once for every session of the lane.
+            upstream.lease.describe_statement(statement)?;
+            queue.push(Expected::Parameters(Rc::clone(plan), if tell == Tell::Client { Tell::Nobody } else { Tell::Client }));
+        }
+        values.with(statement.appended(), |appended| {
+            let bind = BindParameters {
+                client_formats: &formats.0,
+                client_values: parameters.bytes(),
+                client_count: parameters.len(),
+                appended,
+                result_formats: &formats.1,
+            };
+            upstream.lease.bind(statement, &portal.upstream_name(), &bind)
+        })?;
+        queue.push(Expected::Bound(portal, tell));
+        if described && tell == Tell::Nobody {
+            queue.push(Expected::Reply(Reply::Portal(Rc::clone(plan), None)));
+        }
+        Ok(())
+    }
+
+    /// Queues Execute.
+    pub(super) fn queue_execute(&mut self, portal: PortalNumber, open: Option<Open>, max_rows: u32) {
+        if let Some(upstream) = &mut self.upstream {
+            upstream.lease.execute(&portal.upstream_name(), i32::try_from(max_rows).unwrap_or(0));
+            upstream.unsynced = true;
+            self.queue.push(Expected::Executed(portal, open.map(Box::new)));
+        }
+    }
+}

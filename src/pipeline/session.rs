@@ -1,0 +1,334 @@
+//! The state of one client connection, and what it shares with its lane.
+
+use std::{fmt::Write as _, future::Future, pin::Pin, rc::Rc, sync::Arc};
+
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::{
+    answer::Queue,
+    lane::Lane,
+    plans::Scope,
+    prepared::Names,
+    reply,
+    settings::{self, Settings},
+    transaction::{Status, Transaction},
+    upstream::Upstream,
+};
+use crate::{
+    error::{Error, Report, SessionError, Severity},
+    policy::{Agent, PolicySet},
+    source::{self, Setting},
+    types::{EvidenceId, Principal},
+    wire::{Channel, MessageWriter},
+};
+
+/// What a session starts from.
+#[derive(Debug)]
+pub struct Start {
+    /// The client.
+    pub channel: Channel,
+    /// Who it is.
+    pub principal: Principal,
+    /// Startup settings, allow-listed and in order.
+    pub parameters: Vec<(String, String)>,
+    /// The database name of the startup message.
+    pub database: String,
+    /// For BackendKeyData.
+    pub process_id: i32,
+    /// For BackendKeyData.
+    pub secret_key: i32,
+    /// Names the session in evidence.
+    pub session: String,
+}
+
+/// What may interrupt a statement from outside its connection.
+pub trait Interrupts {
+    /// A statement starts: what came before it is no longer of interest.
+    fn arm(&mut self);
+
+    /// Waits for an interruption. Cancel safe.
+    fn interrupted(&mut self) -> impl Future<Output = Interrupt>;
+}
+
+/// An interruption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interrupt {
+    /// CancelRequest: the statement ends.
+    Cancel,
+    /// The server closes: the connection ends.
+    Close,
+}
+
+/// The connection is over.
+#[derive(Debug, Clone)]
+pub enum Ended {
+    /// The client is gone, or can no longer be told anything.
+    Gone,
+    /// The client is told this last.
+    Fatal(Box<Report>),
+}
+
+/// One client connection.
+#[derive(Debug)]
+pub struct Session<I> {
+    pub(super) client: Channel,
+    pub(super) lane: Rc<Lane>,
+    pub(super) interrupts: I,
+    pub(super) who: Who,
+    pub(super) policy: Arc<PolicySet>,
+    pub(super) agent: Arc<Agent>,
+    pub(super) settings: Settings,
+    pub(super) derived: Derived,
+    pub(super) transaction: Transaction,
+    pub(super) names: Names,
+    pub(super) upstream: Option<Upstream>,
+    pub(super) queue: Queue,
+    /// After an error of the extended protocol: everything up to Sync is passed over.
+    pub(super) skipping: bool,
+    /// Settings as they were before the first SET since the last Sync, for an error to go back to.
+    pub(super) unsynced_settings: Option<settings::Mark>,
+    pub(super) evidence: Evidence,
+    pub(super) timer: Pin<Box<Sleep>>,
+    pub(super) formats: (Vec<i16>, Vec<i16>),
+    /// A message since the last ReadyForQuery has started the clock.
+    pub(super) in_batch: bool,
+    reported: Vec<(&'static str, Box<str>)>,
+    reported_generation: u64,
+}
+
+/// Who is connected: nothing here changes.
+#[derive(Debug)]
+pub(super) struct Who {
+    pub(super) principal: Principal,
+    pub(super) database: String,
+    pub(super) process_id: String,
+    pub(super) version: String,
+    pub(super) session: String,
+    /// The run was bound at authentication, so `pgwicket.run` is not the client's to set.
+    pub(super) bound_run: bool,
+}
+
+/// What follows from the settings and the policy, until one of them changes.
+#[derive(Debug)]
+pub(super) struct Derived {
+    generation: u64,
+    pub(super) scope: Scope,
+    pub(super) search_path: Vec<Box<str>>,
+    pub(super) upstream: Rc<source::Settings>,
+    pub(super) statement_timeout: u64,
+}
+
+/// The last evidence id, and whether the client was told.
+#[derive(Debug, Default)]
+pub(super) struct Evidence {
+    text: String,
+    untold: bool,
+}
+
+impl Evidence {
+    pub(super) fn note(&mut self, id: EvidenceId) {
+        self.text.clear();
+        // Writing to a String cannot fail.
+        drop(write!(self.text, "{id}"));
+        self.untold = true;
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl<I: Interrupts> Session<I> {
+    /// Greets a client: ParameterStatus, BackendKeyData and ReadyForQuery are queued behind AuthenticationOk.
+    pub fn start(start: Start, lane: Rc<Lane>, interrupts: I) -> Result<Self, (Channel, Error)> {
+        let policy = lane.policy();
+        let Some(agent) = policy.agents.get(&start.principal.agent).cloned() else {
+            return Err((start.channel, SessionError::PolicyChanged(start.principal.agent.as_str().into()).into()));
+        };
+        let settings = match initial_settings(&start, &policy, &agent) {
+            Ok(settings) => settings,
+            Err(error) => return Err((start.channel, error)),
+        };
+        let version = format!("PostgreSQL {}", settings.value("server_version").unwrap_or_default());
+        let derived = Derived::new(&settings, &lane, &policy, &agent);
+        let who = Who {
+            database: start.database,
+            process_id: start.process_id.to_string(),
+            bound_run: start.principal.run.is_some(),
+            principal: start.principal,
+            version,
+            session: start.session,
+        };
+        let mut session = Self {
+            client: start.channel,
+            lane,
+            interrupts,
+            who,
+            policy,
+            agent,
+            settings,
+            derived,
+            transaction: Transaction::default(),
+            names: Names::default(),
+            upstream: None,
+            queue: Queue::default(),
+            skipping: false,
+            unsynced_settings: None,
+            evidence: Evidence::default(),
+            timer: Box::pin(sleep(std::time::Duration::ZERO)),
+            formats: (Vec::new(), Vec::new()),
+            in_batch: false,
+            reported: Vec::new(),
+            reported_generation: 0,
+        };
+        if !session.who.bound_run {
+            session.who.principal.run = session.settings.value("pgwicket.run").and_then(|run| run.parse().ok());
+        }
+        session.report_settings();
+        let out = session.client.outgoing();
+        MessageWriter::new(out, b'K').int32(start.process_id).int32(start.secret_key).finish();
+        reply::ready(out, b'I');
+        Ok(session)
+    }
+
+    /// The client, for the reader of its messages.
+    pub fn client(&mut self) -> &mut Channel {
+        &mut self.client
+    }
+
+    /// What may interrupt it, for the reader of its messages.
+    pub fn parts(&mut self) -> (&mut Channel, &mut I) {
+        (&mut self.client, &mut self.interrupts)
+    }
+
+    /// Whether a transaction block is open.
+    pub fn is_in_transaction(&self) -> bool {
+        self.transaction.status() != Status::Idle
+    }
+
+    /// Whether messages are passed over until Sync.
+    pub fn is_skipping(&self) -> bool {
+        self.skipping
+    }
+
+    /// Takes up a changed policy or changed settings. To be called before a statement is planned.
+    pub(super) fn refresh(&mut self) -> Result<(), Error> {
+        if !self.lane.is_current(&self.policy) {
+            self.policy = self.lane.policy();
+            let agent = self.policy.agents.get(&self.who.principal.agent);
+            // A session keeps the tenant it proved; where the policy now binds another one, it has to prove itself again.
+            let Some(agent) = agent.filter(|agent| agent.tenant == self.agent.tenant) else {
+                return Err(SessionError::PolicyChanged(self.who.principal.agent.as_str().into()).into());
+            };
+            self.agent = Arc::clone(agent);
+        } else if self.derived.generation == self.settings.generation() {
+            return Ok(());
+        }
+        self.derived = Derived::new(&self.settings, &self.lane, &self.policy, &self.agent);
+        if !self.who.bound_run {
+            self.who.principal.run = self.settings.value("pgwicket.run").and_then(|run| run.parse().ok());
+        }
+        Ok(())
+    }
+
+    /// A setting as SHOW prints it, the ones that are not stored included.
+    pub(super) fn shown(&self, name: &str) -> Option<&str> {
+        match name {
+            "pgwicket.evidence_id" => Some(self.evidence.text()),
+            name => self.settings.value(name),
+        }
+    }
+
+    /// The end of a batch: what changed, the last evidence id, ReadyForQuery.
+    pub(super) fn ready(&mut self) {
+        self.skipping = false;
+        self.in_batch = false;
+        self.unsynced_settings = None;
+        if self.reported_generation != self.settings.generation() {
+            self.report_settings();
+        }
+        let out = self.client.outgoing();
+        if std::mem::take(&mut self.evidence.untold) {
+            reply::parameter_status(out, "pgwicket.evidence_id", &self.evidence.text);
+        }
+        reply::ready(out, self.transaction.status().byte());
+    }
+
+    /// Sends a warning or notice, if the client wants such.
+    pub(super) fn notice(&mut self, report: &Report) {
+        let wanted = match self.settings.value("client_min_messages").unwrap_or_default() {
+            "error" => false,
+            "warning" => report.severity == Severity::Warning,
+            _ => true,
+        };
+        if wanted {
+            report.write(self.client.outgoing());
+        }
+    }
+
+    /// Starts the clock of `statement_timeout`.
+    pub(super) fn arm(&mut self) {
+        self.interrupts.arm();
+        let timeout = self.derived.statement_timeout;
+        if timeout > 0 {
+            self.timer.as_mut().reset(Instant::now() + std::time::Duration::from_millis(timeout));
+        }
+    }
+
+    fn report_settings(&mut self) {
+        let Self { settings, reported, client, .. } = self;
+        self.reported_generation = settings.generation();
+        for (definition, value) in settings.all().filter(|(definition, _)| definition.reported) {
+            match reported.iter_mut().find(|(name, _)| *name == definition.name) {
+                Some((_, told)) if **told == *value => continue,
+                Some((_, told)) => *told = value.into(),
+                None => reported.push((definition.name, value.into())),
+            }
+            reply::parameter_status(client.outgoing(), definition.name, value);
+        }
+    }
+}
+
+impl Derived {
+    fn new(settings: &Settings, lane: &Lane, policy: &PolicySet, agent: &Agent) -> Self {
+        let known = |name: &str| name == "pgwicket" || agent.schemas.iter().any(|schema| *schema.name == *name);
+        let mut search_path = settings.search_path();
+        search_path.retain(|name| known(name));
+        let scope = lane.plans().scope(&agent.name, policy.epoch, &search_path);
+        let mut upstream = source::Settings::default();
+        for setting in Setting::ALL {
+            // A value with a character that no valid value has was refused by SET.
+            if let Some(changed) = settings.value(setting.name()).and_then(|value| upstream.with(setting, value).ok()) {
+                upstream = changed;
+            }
+        }
+        Self {
+            generation: settings.generation(),
+            scope,
+            search_path,
+            upstream: Rc::new(upstream),
+            statement_timeout: settings.statement_timeout(),
+        }
+    }
+}
+
+fn initial_settings(start: &Start, policy: &PolicySet, agent: &Agent) -> Result<Settings, Error> {
+    let source = agent.schemas.first().and_then(|schema| policy.sources.get(&schema.source));
+    let number = source.map_or(150_000, |source| source.catalog.server_version);
+    let version = format!("{}.{} (pgwicket {})", number / 10_000, number % 10_000, env!("CARGO_PKG_VERSION"));
+    let schemas: Vec<&str> = agent.schemas.iter().map(|schema| &*schema.name).collect();
+    let mut settings = Settings::new(&settings::Start {
+        server_version: &version,
+        server_version_number: number,
+        agent: start.principal.agent.as_str(),
+        tenant: start.principal.tenant.as_ref().map_or("", |tenant| tenant.as_str()),
+        run: start.principal.run.as_ref().map_or("", |run| run.as_str()),
+        search_path: &settings::print_identifiers(&schemas),
+        statement_timeout: u64::try_from(agent.statement_timeout.as_millis()).unwrap_or(u64::MAX),
+        tls: start.channel.socket().server_tls().is_some(),
+    });
+    for (name, value) in &start.parameters {
+        settings.set_at_startup(name, value)?;
+    }
+    Ok(settings)
+}

@@ -1,0 +1,166 @@
+//! The settings that exist for a client, and what each may be set to.
+
+use crate::error::SettingError;
+
+/// A setting.
+#[derive(Debug)]
+pub struct Definition {
+    /// Name as PostgreSQL prints it.
+    pub name: &'static str,
+    /// Value of a new session; some are filled in by [`super::Settings::new`].
+    pub default: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// Told to the client by ParameterStatus when it changes.
+    pub reported: bool,
+    /// Changes the text form of values, so the source's session needs it too.
+    pub upstream: bool,
+    /// For SHOW ALL.
+    pub description: &'static str,
+}
+
+/// What a setting takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only SHOW.
+    Fixed,
+    /// Free text of at most this many bytes.
+    Text(usize),
+    /// One of these words, printed as here.
+    Word(&'static [&'static str]),
+    /// `on` or `off`.
+    Boolean,
+    /// An integer in a range.
+    Integer(i64, i64),
+    /// Milliseconds with PostgreSQL's units.
+    Duration,
+    /// `statement_timeout`: a duration up to the agent's bound, where 0 means the bound.
+    BoundedDuration,
+    /// `DateStyle`
+    DateStyle,
+    /// `TimeZone`
+    TimeZone,
+    /// `client_encoding`: UTF8 in its spellings.
+    Encoding,
+    /// A read-only flag that cannot be turned off.
+    ReadOnly,
+    /// A flag that must keep the value `on`.
+    AlwaysOn,
+    /// `search_path`
+    Identifiers,
+    /// `role`: only `none`.
+    Role,
+}
+
+const fn setting(name: &'static str, default: &'static str, kind: Kind, description: &'static str) -> Definition {
+    Definition { name, default, kind, reported: false, upstream: false, description }
+}
+
+const fn reported(name: &'static str, default: &'static str, kind: Kind, description: &'static str) -> Definition {
+    Definition { name, default, kind, reported: true, upstream: false, description }
+}
+
+const fn format(name: &'static str, default: &'static str, kind: Kind, reported: bool, description: &'static str) -> Definition {
+    Definition { name, default, kind, reported, upstream: true, description }
+}
+
+const LEVELS: &[&str] = &["read committed", "repeatable read", "serializable", "read uncommitted"];
+const MESSAGE_LEVELS: &[&str] = &["debug5", "debug4", "debug3", "debug2", "debug1", "debug", "log", "notice", "warning", "error"];
+
+/// Every setting, in the order of SHOW ALL.
+pub(super) const ALL: &[Definition] = &[
+    reported("application_name", "", Kind::Text(63), "the name of the application, kept in evidence"),
+    setting("block_size", "8192", Kind::Fixed, "size of a disk block"),
+    format("bytea_output", "hex", Kind::Word(&["hex", "escape"]), false, "the output format for bytea"),
+    reported("client_encoding", "UTF8", Kind::Encoding, "the client's character set encoding: UTF8"),
+    setting("client_min_messages", "notice", Kind::Word(MESSAGE_LEVELS), "the least severe message sent to the client"),
+    format("DateStyle", "ISO, MDY", Kind::DateStyle, true, "the display format for date and time values"),
+    setting("default_transaction_deferrable", "off", Kind::Boolean, "the default deferrable status of new transactions"),
+    setting("default_transaction_isolation", "read committed", Kind::Word(LEVELS), "the isolation level of each new transaction"),
+    reported("default_transaction_read_only", "on", Kind::ReadOnly, "always on: pgwicket only reads"),
+    setting("escape_string_warning", "on", Kind::Boolean, "no effect here"),
+    format("extra_float_digits", "1", Kind::Integer(-15, 3), false, "the number of digits displayed for floating-point values"),
+    setting("idle_in_transaction_session_timeout", "0", Kind::Duration, "the policy's bound applies as well"),
+    setting("idle_session_timeout", "0", Kind::Duration, "the server's bound applies as well"),
+    reported("in_hot_standby", "off", Kind::Fixed, "whether hot standby is active"),
+    reported("integer_datetimes", "on", Kind::Fixed, "whether datetimes are integer based"),
+    format(
+        "IntervalStyle",
+        "postgres",
+        Kind::Word(&["postgres", "postgres_verbose", "sql_standard", "iso_8601"]),
+        true,
+        "the display format for interval values",
+    ),
+    reported("is_superuser", "off", Kind::Fixed, "whether the current user is a superuser"),
+    setting("jit", "on", Kind::Boolean, "no effect here"),
+    setting("lc_collate", "C.UTF-8", Kind::Fixed, "the collation order locale"),
+    setting("lc_ctype", "C.UTF-8", Kind::Fixed, "the character classification locale"),
+    setting("lc_messages", "C", Kind::Word(&["C", "en_US.UTF-8", "C.UTF-8", "en_US.utf8"]), "the language of messages"),
+    setting("lc_monetary", "C", Kind::Word(&["C", "en_US.UTF-8", "C.UTF-8", "en_US.utf8"]), "no effect here"),
+    setting("lc_numeric", "C", Kind::Word(&["C", "en_US.UTF-8", "C.UTF-8", "en_US.utf8"]), "no effect here"),
+    setting("lc_time", "C", Kind::Word(&["C", "en_US.UTF-8", "C.UTF-8", "en_US.utf8"]), "no effect here"),
+    setting("lock_timeout", "0", Kind::Duration, "the policy's bound applies as well"),
+    setting("max_identifier_length", "63", Kind::Fixed, "the maximum identifier length"),
+    setting("max_index_keys", "32", Kind::Fixed, "the maximum number of index keys"),
+    setting("pgwicket.agent", "", Kind::Fixed, "the agent this connection authenticated as"),
+    reported("pgwicket.evidence_id", "", Kind::Fixed, "the evidence of the last statement that left some"),
+    setting("pgwicket.policy_epoch", "", Kind::Fixed, "the version of the policy in force"),
+    setting("pgwicket.run", "", Kind::Text(255), "the agent's own unit of work, kept in evidence"),
+    setting("pgwicket.tenant", "", Kind::Fixed, "the tenant this connection is bound to"),
+    setting("plan_cache_mode", "auto", Kind::Word(&["auto", "force_generic_plan", "force_custom_plan"]), "no effect here"),
+    setting("quote_all_identifiers", "off", Kind::Boolean, "no effect here"),
+    setting("role", "none", Kind::Role, "the current role"),
+    setting("row_security", "on", Kind::AlwaysOn, "always on"),
+    setting("search_path", "", Kind::Identifiers, "the alias schemas that unqualified names are looked up in"),
+    reported("server_encoding", "UTF8", Kind::Fixed, "the server's character set encoding"),
+    reported("server_version", "", Kind::Fixed, "the server version"),
+    setting("server_version_num", "", Kind::Fixed, "the server version as an integer"),
+    reported("session_authorization", "", Kind::Fixed, "the session user"),
+    setting("ssl", "off", Kind::Fixed, "whether this connection uses TLS"),
+    reported("standard_conforming_strings", "on", Kind::AlwaysOn, "always on"),
+    setting("statement_timeout", "0", Kind::BoundedDuration, "the maximum duration of a statement, up to the policy's bound"),
+    setting("synchronize_seqscans", "on", Kind::Boolean, "no effect here"),
+    format("TimeZone", "UTC", Kind::TimeZone, true, "the time zone for displaying and interpreting time stamps"),
+    setting("transaction_deferrable", "off", Kind::Fixed, "whether the current transaction is deferrable"),
+    setting("transaction_isolation", "read committed", Kind::Fixed, "the current transaction's isolation level"),
+    setting("transaction_read_only", "on", Kind::Fixed, "always on: pgwicket only reads"),
+    setting("xmloption", "content", Kind::Word(&["content", "document"]), "no effect here"),
+];
+
+/// Settings of PostgreSQL that a client may know and may not change here; every other name is unknown.
+const FORBIDDEN: &[&str] = &[
+    "work_mem",
+    "maintenance_work_mem",
+    "temp_buffers",
+    "temp_file_limit",
+    "session_replication_role",
+    "session_preload_libraries",
+    "local_preload_libraries",
+    "log_statement",
+    "log_min_duration_statement",
+    "log_min_messages",
+    "default_tablespace",
+    "default_table_access_method",
+    "synchronous_commit",
+    "shared_preload_libraries",
+    "max_parallel_workers_per_gather",
+    "check_function_bodies",
+    "backslash_quote",
+    "array_nulls",
+    "commit_delay",
+    "track_activities",
+    "data_directory",
+    "hba_file",
+    "config_file",
+];
+
+/// The setting of that name, in any case.
+pub fn definition(name: &str) -> Result<&'static Definition, SettingError> {
+    if let Some(found) = ALL.iter().find(|definition| definition.name.eq_ignore_ascii_case(name)) {
+        return Ok(found);
+    }
+    if FORBIDDEN.iter().any(|forbidden| forbidden.eq_ignore_ascii_case(name)) || name.to_ascii_lowercase().starts_with("enable_") {
+        return Err(SettingError::Forbidden(name.to_ascii_lowercase().into()));
+    }
+    Err(SettingError::Unknown(name.into()))
+}

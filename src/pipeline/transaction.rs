@@ -1,0 +1,251 @@
+//! The transaction as the client sees it. The source's own follows it lazily: its BEGIN is sent with the
+//! first statement, and a refusal here fails this one while the source's would still be fine.
+
+use crate::{
+    error::TransactionError,
+    sql::{Isolation, TransactionModes},
+    types::SourceName,
+};
+
+/// What ReadyForQuery tells the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Outside a block.
+    Idle,
+    /// In a block.
+    Open,
+    /// In a block that failed.
+    Failed,
+}
+
+impl Status {
+    /// The byte in ReadyForQuery.
+    pub fn byte(self) -> u8 {
+        match self {
+            Self::Idle => b'I',
+            Self::Open => b'T',
+            Self::Failed => b'E',
+        }
+    }
+}
+
+/// How far the source followed the block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upstream {
+    /// No statement has needed it yet.
+    NotBegun,
+    /// BEGIN was sent to this source.
+    Begun(SourceName),
+    /// The connection that held it is gone; only ROLLBACK helps.
+    Lost,
+}
+
+/// A transaction block.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// Modes of BEGIN and SET TRANSACTION, defaults filled in.
+    pub modes: TransactionModes,
+    /// How far the source followed.
+    pub upstream: Upstream,
+    /// Whether it failed.
+    pub failed: bool,
+    savepoints: Vec<Savepoint>,
+    numbers: u32,
+}
+
+#[derive(Debug, Clone)]
+struct Savepoint {
+    name: Box<str>,
+    number: u32,
+}
+
+/// The client's transaction, or none.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    block: Option<Block>,
+}
+
+/// Savepoints of one block at most.
+const SAVEPOINTS: usize = 1024;
+
+impl Transaction {
+    /// For ReadyForQuery.
+    pub fn status(&self) -> Status {
+        match &self.block {
+            None => Status::Idle,
+            Some(block) if block.failed => Status::Failed,
+            Some(_) => Status::Open,
+        }
+    }
+
+    /// The block, if there is one.
+    pub fn block(&self) -> Option<&Block> {
+        self.block.as_ref()
+    }
+
+    /// The block, to note what the source did.
+    pub fn block_mut(&mut self) -> Option<&mut Block> {
+        self.block.as_mut()
+    }
+
+    /// BEGIN outside a block.
+    pub fn begin(&mut self, modes: TransactionModes) -> Result<(), TransactionError> {
+        readable(modes)?;
+        self.block = Some(Block { modes, upstream: Upstream::NotBegun, failed: false, savepoints: Vec::new(), numbers: 0 });
+        Ok(())
+    }
+
+    /// The block is over; answers it, so that the caller can end the source's.
+    pub fn end(&mut self) -> Option<Block> {
+        self.block.take()
+    }
+
+    /// A statement failed or was refused.
+    pub fn fail(&mut self) {
+        if let Some(block) = &mut self.block {
+            block.failed = true;
+        }
+    }
+
+    /// Refuses what a failed block refuses.
+    pub fn check(&self) -> Result<(), TransactionError> {
+        if self.status() == Status::Failed { Err(TransactionError::Failed) } else { Ok(()) }
+    }
+
+    /// SET TRANSACTION in a block; BEGIN in a block changes modes the same way.
+    pub fn set_modes(&mut self, modes: TransactionModes) -> Result<(), TransactionError> {
+        readable(modes)?;
+        let Some(block) = &mut self.block else { return Ok(()) };
+        if block.upstream != Upstream::NotBegun {
+            let changes = modes.isolation.is_some_and(|isolation| block.modes.isolation != Some(isolation));
+            return if changes || modes.deferrable.is_some() { Err(TransactionError::TooLate) } else { Ok(()) };
+        }
+        block.modes.isolation = modes.isolation.or(block.modes.isolation);
+        block.modes.deferrable = modes.deferrable.or(block.modes.deferrable);
+        Ok(())
+    }
+
+    /// SAVEPOINT: its number for the source.
+    pub fn savepoint(&mut self, name: &str) -> Result<u32, TransactionError> {
+        self.check()?;
+        let block = self.block.as_mut().ok_or(TransactionError::NoBlock("SAVEPOINT"))?;
+        if block.savepoints.len() >= SAVEPOINTS {
+            return Err(TransactionError::TooManySavepoints);
+        }
+        block.numbers = block.numbers.wrapping_add(1);
+        block.savepoints.push(Savepoint { name: name.into(), number: block.numbers });
+        Ok(block.numbers)
+    }
+
+    /// RELEASE: the savepoint's depth and number. It and those after it are gone.
+    pub fn release(&mut self, name: &str) -> Result<(usize, u32), TransactionError> {
+        self.check()?;
+        let block = self.block.as_mut().ok_or(TransactionError::NoBlock("RELEASE SAVEPOINT"))?;
+        let (depth, number) = block.find(name)?;
+        block.savepoints.truncate(depth);
+        Ok((depth, number))
+    }
+
+    /// ROLLBACK TO: the savepoint's depth and number. It stays, those after it are gone, and a failed block is whole again.
+    pub fn rollback_to(&mut self, name: &str) -> Result<(usize, u32), TransactionError> {
+        let block = self.block.as_mut().ok_or(TransactionError::NoBlock("ROLLBACK TO SAVEPOINT"))?;
+        if block.upstream == Upstream::Lost {
+            return Err(TransactionError::Failed);
+        }
+        let (depth, number) = block.find(name)?;
+        block.savepoints.truncate(depth + 1);
+        block.failed = false;
+        Ok((depth, number))
+    }
+}
+
+impl Block {
+    /// The numbers of its savepoints, oldest first.
+    pub fn savepoints(&self) -> impl Iterator<Item = u32> {
+        self.savepoints.iter().map(|savepoint| savepoint.number)
+    }
+
+    /// The connection that held it is gone.
+    pub fn lose(&mut self) {
+        if matches!(self.upstream, Upstream::Begun(_)) {
+            self.upstream = Upstream::Lost;
+            self.failed = true;
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<(usize, u32), TransactionError> {
+        let depth = self.savepoints.iter().rposition(|savepoint| *savepoint.name == *name);
+        let found = depth.and_then(|depth| self.savepoints.get(depth).map(|savepoint| (depth, savepoint.number)));
+        found.ok_or_else(|| TransactionError::NoSavepoint(name.into()))
+    }
+}
+
+/// The name of an isolation level as SHOW prints it.
+pub fn isolation_name(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::ReadUncommitted => "read uncommitted",
+        Isolation::ReadCommitted => "read committed",
+        Isolation::RepeatableRead => "repeatable read",
+        Isolation::Serializable => "serializable",
+    }
+}
+
+/// The isolation level that SHOW prints so.
+pub fn isolation_named(name: &str) -> Option<Isolation> {
+    [Isolation::ReadUncommitted, Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable]
+        .into_iter()
+        .find(|isolation| isolation_name(*isolation) == name)
+}
+
+fn readable(modes: TransactionModes) -> Result<(), TransactionError> {
+    if modes.read_only == Some(false) { Err(TransactionError::ReadWrite) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn savepoints_nest_by_name_and_shadow_each_other() {
+        let mut transaction = Transaction::default();
+        assert_eq!(transaction.savepoint("a"), Err(TransactionError::NoBlock("SAVEPOINT")));
+        transaction.begin(TransactionModes::default()).unwrap();
+        assert_eq!(transaction.savepoint("a"), Ok(1));
+        assert_eq!(transaction.savepoint("b"), Ok(2));
+        assert_eq!(transaction.savepoint("a"), Ok(3));
+        assert_eq!(transaction.rollback_to("a"), Ok((2, 3)));
+        assert_eq!(transaction.release("a"), Ok((2, 3)));
+        assert_eq!(transaction.rollback_to("a"), Ok((0, 1)));
+        assert_eq!(transaction.release("b"), Err(TransactionError::NoSavepoint("b".into())));
+    }
+
+    #[test]
+    fn a_failed_block_takes_nothing_but_its_end_or_a_rollback_to() {
+        let mut transaction = Transaction::default();
+        transaction.begin(TransactionModes::default()).unwrap();
+        transaction.savepoint("a").unwrap();
+        transaction.fail();
+        assert_eq!(transaction.status().byte(), b'E');
+        assert_eq!(transaction.savepoint("b"), Err(TransactionError::Failed));
+        assert_eq!(transaction.rollback_to("a"), Ok((0, 1)));
+        assert_eq!(transaction.status(), Status::Open);
+        transaction.fail();
+        assert!(transaction.end().is_some());
+        assert_eq!(transaction.status(), Status::Idle);
+    }
+
+    #[test]
+    fn a_block_only_reads_and_keeps_its_isolation_after_the_first_statement() {
+        let mut transaction = Transaction::default();
+        let write = TransactionModes { read_only: Some(false), ..TransactionModes::default() };
+        assert_eq!(transaction.begin(write), Err(TransactionError::ReadWrite));
+        transaction.begin(TransactionModes::default()).unwrap();
+        let serializable = TransactionModes { isolation: Some(Isolation::Serializable), ..TransactionModes::default() };
+        transaction.set_modes(serializable).unwrap();
+        transaction.block_mut().unwrap().upstream = Upstream::Begun("s".parse().unwrap());
+        assert_eq!(transaction.set_modes(serializable), Ok(()));
+        let other = TransactionModes { isolation: Some(Isolation::ReadCommitted), ..TransactionModes::default() };
+        assert_eq!(transaction.set_modes(other), Err(TransactionError::TooLate));
+        assert_eq!(transaction.set_modes(write), Err(TransactionError::ReadWrite));
+    }
+}

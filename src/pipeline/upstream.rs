@@ -1,0 +1,170 @@
+//! The connection to a source that a session holds: for one statement, or for one transaction.
+
+use super::{
+    answer::Expected,
+    session::{Ended, Interrupt, Interrupts, Session},
+    transaction,
+};
+use crate::{
+    error::{Error, SessionError, TransactionError},
+    source::{Lease, TransactionCommand, TransactionStatus},
+    types::SourceName,
+};
+
+/// Bytes queued for a source above which answers are read before more is queued: with both peers blocked on
+/// writing, neither would read.
+const QUEUED: usize = 32 << 10;
+
+/// The connection to a source that a session holds.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) lease: Lease,
+    pub(super) source: SourceName,
+    /// Something was queued since the last Sync.
+    pub(super) unsynced: bool,
+    /// It is not to be used again: what it has prepared is out of date.
+    pub(super) discard: bool,
+}
+
+/// Why a message is not answered as it asks.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// With this error.
+    Error(Error),
+    /// What came before it failed, so it is passed over like everything up to the next Sync.
+    PassedOver,
+    /// The connection is over.
+    Ended(Ended),
+}
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+impl From<Ended> for Failure {
+    fn from(ended: Ended) -> Self {
+        Self::Ended(ended)
+    }
+}
+
+impl<I: Interrupts> Session<I> {
+    /// Makes sure that a connection to this source is held, with the client's settings, in the client's transaction.
+    pub(super) async fn need_upstream(&mut self, source: &SourceName) -> Result<(), Failure> {
+        if let Some(block) = self.transaction.block() {
+            match &block.upstream {
+                transaction::Upstream::Begun(begun) if begun != source => return Err(TransactionError::OtherSource.into()),
+                transaction::Upstream::Lost => return Err(TransactionError::Failed.into()),
+                transaction::Upstream::Begun(_) | transaction::Upstream::NotBegun => {}
+            }
+        }
+        if self.upstream.as_ref().is_some_and(|upstream| upstream.source != *source) {
+            self.sync_upstream().await?;
+            if self.skipping {
+                return Err(Failure::PassedOver);
+            }
+            self.release_upstream();
+        }
+        match &mut self.upstream {
+            Some(upstream) => upstream.lease.apply_settings(&self.derived.upstream),
+            None => self.lease(source).await?,
+        }
+        if let Some(upstream) = &mut self.upstream {
+            upstream.unsynced = true;
+        }
+        self.begin_upstream(source);
+        self.bound_queue().await
+    }
+
+    /// Settles what is owed when much is queued.
+    async fn bound_queue(&mut self) -> Result<(), Failure> {
+        if self.upstream.as_mut().is_some_and(|upstream| upstream.lease.queued_bytes() > QUEUED) {
+            self.drain().await?;
+            if self.skipping {
+                return Err(Failure::PassedOver);
+            }
+        }
+        Ok(())
+    }
+
+    async fn lease(&mut self, source: &SourceName) -> Result<(), Failure> {
+        let pool = self.lane.pool(source)?;
+        let lease = tokio::select! {
+            biased;
+            lease = pool.acquire(&self.derived.upstream) => lease?,
+            interrupt = self.interrupts.interrupted() => match interrupt {
+                Interrupt::Cancel => return Err(SessionError::Canceled.into()),
+                Interrupt::Close => return Err(Ended::Fatal(Box::new(Error::from(SessionError::ShuttingDown).report())).into()),
+            },
+        };
+        self.upstream = Some(Upstream { lease, source: source.clone(), unsynced: false, discard: false });
+        Ok(())
+    }
+
+    /// The source follows the client into its transaction block, savepoints included.
+    fn begin_upstream(&mut self, source: &SourceName) {
+        let Self { transaction, upstream: Some(upstream), queue, .. } = self else { return };
+        let Some(block) = transaction.block_mut().filter(|block| block.upstream == transaction::Upstream::NotBegun) else { return };
+        block.upstream = transaction::Upstream::Begun(source.clone());
+        let begin = TransactionCommand::Begin { isolation: block.modes.isolation, deferrable: block.modes.deferrable };
+        for command in std::iter::once(begin).chain(block.savepoints().map(TransactionCommand::Savepoint)) {
+            upstream.lease.control(command);
+            queue.push(Expected::Controlled);
+        }
+    }
+
+    /// Runs a transaction command at the source, if the source is in the client's transaction.
+    pub(super) async fn control(&mut self, command: TransactionCommand) -> Result<(), Failure> {
+        let Some(upstream) = &mut self.upstream else { return Ok(()) };
+        upstream.lease.control(command);
+        upstream.unsynced = true;
+        self.queue.push(Expected::Controlled);
+        self.sync_upstream().await?;
+        if self.skipping { Err(Failure::PassedOver) } else { Ok(()) }
+    }
+
+    /// Settles everything that is owed, without ending the batch.
+    pub(super) async fn drain(&mut self) -> Result<(), Ended> {
+        if self.queue.is_empty() {
+            return Ok(());
+        }
+        if let Some(upstream) = &mut self.upstream {
+            upstream.lease.flush_request();
+        }
+        self.settle().await
+    }
+
+    /// Ends the batch at the source, and settles everything that is owed.
+    pub(super) async fn sync_upstream(&mut self) -> Result<(), Ended> {
+        if let Some(upstream) = self.upstream.as_mut().filter(|upstream| upstream.unsynced) {
+            upstream.lease.sync();
+            upstream.unsynced = false;
+            self.queue.push(Expected::Ready);
+        }
+        self.settle().await
+    }
+
+    /// The source said ReadyForQuery.
+    pub(super) fn upstream_ready(&mut self, status: TransactionStatus) {
+        let begun = self.transaction.block().is_some_and(|block| matches!(block.upstream, transaction::Upstream::Begun(_)));
+        if status == TransactionStatus::Idle && begun {
+            // Its BEGIN failed, or it ended the transaction by itself: nothing more can be read in it.
+            if let Some(block) = self.transaction.block_mut() {
+                block.lose();
+            }
+        }
+        if status == TransactionStatus::Idle {
+            self.release_upstream();
+        }
+    }
+
+    /// Gives the connection back; the pool closes it when it is not idle.
+    pub(super) fn release_upstream(&mut self) {
+        if let Some(upstream) = self.upstream.take()
+            && !upstream.discard
+        {
+            upstream.lease.release();
+        }
+    }
+}
