@@ -162,10 +162,8 @@ impl<I: Interrupts> Session<I> {
     /// Sends what is queued and settles everything that is owed. Afterwards [`Session::skipping`] says whether
     /// something failed.
     pub(super) async fn settle(&mut self) -> Result<(), Ended> {
-        if let Some(upstream) = &mut self.upstream
-            && let Err(error) = upstream.lease.send().await
-        {
-            return self.lost(error).await;
+        if let Some(upstream) = &mut self.upstream {
+            upstream.lease.send().await;
         }
         while let Some(front) = self.queue.expected.front_mut() {
             match front {
