@@ -1,12 +1,6 @@
 //! Tests against real servers: PostgreSQL 15 as the source, the built `pgwicket` in front of it, real
 //! clients before it. One binary, so that one PostgreSQL cluster serves every test (see [`support`]).
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on must fail here and now"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test that cannot go on must fail here and now")]
 #![expect(
     clippy::disallowed_methods,
     clippy::disallowed_types,
