@@ -55,6 +55,17 @@ pub(super) enum Expect {
     OwnSync,
 }
 
+/// What was queued since the last Sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SinceSync {
+    /// Nothing.
+    Nothing,
+    /// Messages: even when all of them are answered, the source is in a transaction that only Sync ends.
+    Messages,
+    /// Messages that ended in an error. The source skips what follows, so nothing more is queued before the Sync.
+    Error,
+}
+
 /// A connection to the source, reached only through a [`super::Lease`].
 ///
 /// Messages are queued by the methods here, go out with [`Self::send`], and are answered by [`Self::next`] in the
@@ -67,8 +78,7 @@ pub struct Connection {
     /// Bytes of a DataRow that are still to come, when it is passed on in pieces.
     pub(super) rest_of_row: usize,
     pub(super) expected: VecDeque<Expect>,
-    /// An error came and the Sync that ends the skipping is not queued yet: what is queued meanwhile is not sent.
-    pub(super) skipping: bool,
+    pub(super) since_sync: SinceSync,
     pub(super) poisoned: bool,
     pub(super) status: TransactionStatus,
     pub(super) statements: Statements,
@@ -107,7 +117,7 @@ impl Connection {
             lent: 0,
             rest_of_row: 0,
             expected: VecDeque::with_capacity(32),
-            skipping: false,
+            since_sync: SinceSync::Nothing,
             poisoned: false,
             status: TransactionStatus::Idle,
             statements: Statements::default(),
@@ -131,15 +141,15 @@ impl Connection {
 
     /// As [`Self::prepare`], in the unnamed statement, for a text that is not expected to come again.
     pub fn prepare_unnamed(&mut self, statement: &Arc<GovernedStatement>) -> bool {
-        if self.skipping {
+        if self.skips() {
             return false;
         }
         if self.unnamed.as_ref().is_some_and(|(held, segment)| Arc::ptr_eq(held, statement) && *segment == self.segment) {
-            self.expected.push_back(Expect::Held);
+            self.expect(Expect::Held);
             return false;
         }
         self.queue_parse("", statement.text(), statement.parameter_types());
-        self.expected.push_back(Expect::Parse { number: None, told: true });
+        self.expect(Expect::Parse { number: None, told: true });
         self.unnamed = Some((Arc::clone(statement), self.segment));
         true
     }
@@ -150,12 +160,12 @@ impl Connection {
     /// [`SourceError::NotPrepared`] when no `prepare` came before.
     pub fn describe_statement(&mut self, statement: &Arc<GovernedStatement>) -> Result<(), SourceError> {
         let name = prepared_name(&self.statements, self.unnamed.as_ref(), statement);
-        if self.skipping {
+        if self.skips() {
             return Ok(());
         }
         let name = name.ok_or(SourceError::NotPrepared)?;
         MessageWriter::new(self.channel.outgoing(), b'D').byte(b'S').string(name).finish();
-        self.expected.push_back(Expect::DescribeStatement);
+        self.expect(Expect::DescribeStatement);
         Ok(())
     }
 
@@ -166,12 +176,12 @@ impl Connection {
     /// exactly the statement's: nothing is queued then.
     pub fn bind(&mut self, statement: &Arc<GovernedStatement>, portal: &str, parameters: &BindParameters<'_>) -> Result<(), SourceError> {
         parameters.check(statement.client_parameters(), statement.appended().len())?;
-        if self.skipping {
+        if self.skips() {
             return Ok(());
         }
         let name = prepared_name(&self.statements, self.unnamed.as_ref(), statement).ok_or(SourceError::NotPrepared)?;
         parameters.write(self.channel.outgoing(), portal, name);
-        self.expected.push_back(Expect::Bind);
+        self.expect(Expect::Bind);
         Ok(())
     }
 
@@ -183,9 +193,9 @@ impl Connection {
     /// Queues Execute: answered by rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
     /// `max_rows` 0 is no limit.
     pub fn execute(&mut self, portal: &str, max_rows: i32) {
-        if !self.skipping {
+        if !self.skips() {
             MessageWriter::new(self.channel.outgoing(), b'E').string(portal).int32(max_rows).finish();
-            self.expected.push_back(Expect::Execute);
+            self.expect(Expect::Execute);
         }
     }
 
@@ -201,7 +211,7 @@ impl Connection {
 
     /// Queues Flush: the source sends what it has so far. Not answered itself.
     pub fn flush_request(&mut self) {
-        if !self.skipping {
+        if !self.skips() {
             MessageWriter::new(self.channel.outgoing(), b'H').finish();
         }
     }
@@ -219,10 +229,10 @@ impl Connection {
     /// [`Self::next`] fails with [`SourceError::Setting`] when the source refuses a value. In a transaction such a
     /// refusal is an error of the segment.
     pub fn apply_settings(&mut self, settings: &Rc<Settings>) {
-        if self.skipping || self.settings.as_ref().is_some_and(|held| Rc::ptr_eq(held, settings)) {
+        if self.skips() || self.settings.as_ref().is_some_and(|held| Rc::ptr_eq(held, settings)) {
             return;
         }
-        let alone = self.status == TransactionStatus::Idle && self.expected.is_empty();
+        let alone = self.status == TransactionStatus::Idle && self.expected.is_empty() && self.since_sync == SinceSync::Nothing;
         let held = self.settings.replace(Rc::clone(settings));
         for setting in Setting::ALL {
             let value = settings.value(setting);
@@ -281,21 +291,30 @@ impl Connection {
         !self.poisoned
             && self.status == TransactionStatus::Idle
             && self.expected.is_empty()
-            && !self.skipping
+            && self.since_sync == SinceSync::Nothing
             && self.rest_of_row == 0
             && self.channel.outgoing().is_empty()
             && self.channel.incoming().is_empty()
     }
 
+    fn skips(&self) -> bool {
+        self.since_sync == SinceSync::Error
+    }
+
+    fn expect(&mut self, answer: Expect) {
+        self.since_sync = SinceSync::Messages;
+        self.expected.push_back(answer);
+    }
+
     fn queue_sync(&mut self, answer: Expect) {
         MessageWriter::new(self.channel.outgoing(), b'S').finish();
         self.expected.push_back(answer);
-        self.skipping = false;
+        self.since_sync = SinceSync::Nothing;
         self.segment += 1;
     }
 
     fn run_own(&mut self, text: &str, types: &[Oid], values: &[&str], answer: Expect) {
-        if self.skipping {
+        if self.skips() {
             return;
         }
         self.ensure(text, types, false);
@@ -309,17 +328,19 @@ impl Connection {
         }
         bind.int16(0).finish();
         MessageWriter::new(self.channel.outgoing(), b'E').string(OWN_PORTAL).int32(0).finish();
-        self.expected.extend([Expect::Step(b'3'), Expect::Step(b'2'), answer]);
+        for answer in [Expect::Step(b'3'), Expect::Step(b'2'), answer] {
+            self.expect(answer);
+        }
     }
 
     fn ensure(&mut self, text: &str, types: &[Oid], told: bool) -> bool {
-        if self.skipping {
+        if self.skips() {
             return false;
         }
         match self.statements.prepare(text, types, self.segment) {
             Preparation::Held => {
                 if told {
-                    self.expected.push_back(Expect::Held);
+                    self.expect(Expect::Held);
                 }
                 false
             }
@@ -327,10 +348,10 @@ impl Connection {
                 let mut undiscarded = std::mem::take(&mut self.undiscarded);
                 for given_up in undiscarded.drain(..).chain(displaced) {
                     MessageWriter::new(self.channel.outgoing(), b'C').byte(b'S').string(&statements::name(given_up)).finish();
-                    self.expected.push_back(Expect::Discard(given_up));
+                    self.expect(Expect::Discard(given_up));
                 }
                 self.queue_parse(&statements::name(number), text, types);
-                self.expected.push_back(Expect::Parse { number: Some(number), told });
+                self.expect(Expect::Parse { number: Some(number), told });
                 true
             }
         }
@@ -348,9 +369,9 @@ impl Connection {
     }
 
     fn queue_named(&mut self, tag: u8, kind: u8, name: &str, answer: Expect) {
-        if !self.skipping {
+        if !self.skips() {
             MessageWriter::new(self.channel.outgoing(), tag).byte(kind).string(name).finish();
-            self.expected.push_back(answer);
+            self.expect(answer);
         }
     }
 }

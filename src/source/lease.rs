@@ -25,7 +25,7 @@ impl Lease {
     }
 
     /// Gives the connection back when it is idle, with nothing outstanding; closes it otherwise. Cancel tokens of this
-    /// lease do nothing from here on; a cancel that is under way is waited for before the next session gets it.
+    /// lease do nothing from here on; a cancel that is under way is waited for, by a local task, before the next session gets it.
     pub fn release(self) {
         let Self { mut connection, slot } = self;
         if !connection.is_reusable() {

@@ -5,7 +5,10 @@ use bytes::Buf as _;
 
 use crate::wire::{Header, header};
 
-use super::{Connection, ServerError, Setting, SourceError, TransactionStatus, connection::Expect};
+use super::{
+    Connection, ServerError, Setting, SourceError, TransactionStatus,
+    connection::{Expect, SinceSync},
+};
 
 /// A DataRow up to this size is passed on whole.
 const WHOLE_ROW: usize = 64 * 1024;
@@ -262,7 +265,7 @@ impl Connection {
                 Some(Expect::Setting(setting)) => refused = refused.or(Some(*setting)),
                 Some(_) => {}
                 None => {
-                    self.skipping = true;
+                    self.since_sync = SinceSync::Error;
                     break;
                 }
             }

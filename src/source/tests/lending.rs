@@ -73,7 +73,17 @@ async fn what_is_not_idle_is_closed(pool: &Pool) {
     queue(&mut lease, &statement("select 1"));
     lease.release();
     let mut lease = acquire(pool).await;
-    assert_ne!(other, value(&mut lease, PID).await, "with something queued");
+    let pid = value(&mut lease, PID).await;
+    assert_ne!(other, pid, "with something queued");
+    queue(&mut lease, &statement(PID));
+    lease.flush_request();
+    lease.send().await;
+    while lease.is_outstanding() {
+        lease.next().await.unwrap();
+    }
+    lease.release();
+    let mut lease = acquire(pool).await;
+    assert_ne!(pid, value(&mut lease, PID).await, "in a transaction that only Sync ends, though all is answered");
     lease.release();
 }
 

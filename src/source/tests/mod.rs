@@ -1,11 +1,4 @@
 //! The room against real PostgreSQL servers. In the crate, since only tests in it can make a permit by hand.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on must fail here and now"
-)]
 
 mod lending;
 mod reaching;

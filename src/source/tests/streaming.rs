@@ -240,7 +240,7 @@ async fn a_message_limit_does_not_hold_rows_back(pool: &Pool) {
                 largest = largest.max(bytes.len());
             }
             Event::Ready(_) => break,
-            _ => {}
+            Event::Prepared | Event::Controlled { .. } | Event::Message { .. } | Event::Error(_) => {}
         }
     }
     assert_eq!((total, count), (SIZE + 1 + 2 + 70_000 + 4 * 11, 4));
