@@ -91,7 +91,7 @@ pub fn saved_form(catalog: &CatalogSnapshot) -> Result<String, serde_json::Error
             let field = |(name, value): (&String, &serde_json::Value)| format!("{}:{value}", serde_json::Value::from(name.as_str()));
             Some(("{", fields.iter().map(field).collect(), "}"))
         }
-        _ => None,
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) | serde_json::Value::String(_) => None,
     };
     let field = |(name, value): (&String, &serde_json::Value)| match items(value) {
         Some((open, items, close)) => format!("\"{name}\":{open}\n{}\n{close}", items.join(",\n")),

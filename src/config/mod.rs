@@ -96,8 +96,8 @@ fn is_yaml(path: &Path) -> bool {
 
 /// A file's text.
 pub fn text(environment: &dyn Environment, path: &Path) -> Result<String, ConfigError> {
-    String::from_utf8(bytes(environment, path)?)
-        .map_err(|_| ConfigError::NotText { path: path.display().to_string(), why: "it is not UTF-8" })
+    let content = String::from_utf8(bytes(environment, path)?).ok();
+    content.ok_or_else(|| ConfigError::NotText { path: path.display().to_string(), why: "it is not UTF-8" })
 }
 
 /// A file's bytes.

@@ -69,8 +69,8 @@ impl Bundle {
         }
         found.extend(document.schemas.iter().filter_map(|(_, schema)| Some(schema.mask_key.as_ref()?.0.value.clone())));
         for (_, agent) in document.agents.iter() {
-            found.extend(agent.auth.scram.iter().map(|secret| secret.0.value.clone()));
-            if let Some(VerifierReference::Reference(verifier)) = &agent.auth.scram_verifier {
+            found.extend(agent.auth.scram.value().iter().map(|secret| secret.0.value.clone()));
+            if let Some(VerifierReference::Reference(verifier)) = agent.auth.scram_verifier.value() {
                 found.insert(verifier.0.value.clone());
             }
         }
@@ -87,6 +87,8 @@ fn join(document: &mut PolicyDocument, part: PolicyDocument, problems: &mut Prob
     document.sources.join(part.sources, "source", problems);
     document.schemas.join(part.schemas, "schema", problems);
     document.agents.join(part.agents, "agent", problems);
+    document.reviewers = document.reviewers.or(part.reviewers);
+    document.approvals = document.approvals.or(part.approvals);
     if let Some(key) = part.mask_key {
         match &document.mask_key {
             Some(earlier) => {

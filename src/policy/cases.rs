@@ -14,7 +14,7 @@ use super::{
 
 document! {
     /// A file of expected answers.
-    pub struct CasesDocument ("a test file") {
+    struct CasesDocument ("a test file") {
         /// The cases.
         tests: Vec<Spanned<CaseDocument>>,
     }
@@ -22,7 +22,7 @@ document! {
 
 document! {
     /// One statement and its expected answer.
-    pub struct CaseDocument ("a test") {
+    struct CaseDocument ("a test") {
         /// The rule it holds; default the statement itself.
         name: Option<String>,
         /// The agent who asks.
@@ -44,7 +44,7 @@ document! {
 
 /// What a test expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expectation {
+pub(super) enum Expectation {
     /// The statement is forwarded, or answered by pgwicket itself.
     Allow,
     /// It is refused.
@@ -154,5 +154,5 @@ fn compile(case: Spanned<CaseDocument>, problems: &mut Problems) -> Option<Polic
     };
     let sql = document.sql.value;
     let name = document.name.unwrap_or_else(|| sql.clone());
-    (problems.errors() == before).then(|| PolicyCase { at: case.at, name, agent: document.agent.value, sql, expected })
+    (problems.errors() == before).then_some(PolicyCase { at: case.at, name, agent: document.agent.value, sql, expected })
 }

@@ -32,13 +32,45 @@ impl<T: Decode> Decode for Option<T> {
     }
 }
 
+/// A field that may be left out, and whether what was written could be read: so that what is wrong is not
+/// reported a second time as missing.
+#[derive(Debug, Clone)]
+pub(super) enum Given<T> {
+    /// Left out.
+    Absent,
+    /// Written, but wrong (and noted).
+    Wrong,
+    /// Written.
+    Value(T),
+}
+
+impl<T> Given<T> {
+    /// What was written, when it could be read.
+    pub(super) fn value(&self) -> Option<&T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Absent | Self::Wrong => None,
+        }
+    }
+}
+
+impl<T: Decode> Decode for Given<T> {
+    fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
+        Some(T::decode(node, problems).map_or(Self::Wrong, Self::Value))
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self::Absent)
+    }
+}
+
 /// A value and where it stands.
 #[derive(Debug, Clone)]
-pub struct Spanned<T> {
+pub(super) struct Spanned<T> {
     /// The value.
-    pub value: T,
+    pub(super) value: T,
     /// Where it stands.
-    pub at: Place,
+    pub(super) at: Place,
 }
 
 impl<T> Deref for Spanned<T> {
@@ -57,7 +89,7 @@ impl<T: Decode> Decode for Spanned<T> {
 
 /// A mapping whose keys are names, in the order of the file.
 #[derive(Debug, Clone)]
-pub struct Named<T>(Vec<(Spanned<String>, Option<T>)>);
+pub(super) struct Named<T>(Vec<(Spanned<String>, Option<T>)>);
 
 impl<T> Default for Named<T> {
     fn default() -> Self {
@@ -67,17 +99,17 @@ impl<T> Default for Named<T> {
 
 impl<T> Named<T> {
     /// The entries that could be read.
-    pub fn iter(&self) -> impl Iterator<Item = (&Spanned<String>, &T)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Spanned<String>, &T)> {
         self.0.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)))
     }
 
     /// The names, also of entries that could not be read.
-    pub fn names(&self) -> impl Iterator<Item = &Spanned<String>> {
+    pub(super) fn names(&self) -> impl Iterator<Item = &Spanned<String>> {
         self.0.iter().map(|(name, _)| name)
     }
 
     /// The entry of that name, if it could be read.
-    pub fn named(&self, name: &str) -> Option<&T> {
+    pub(super) fn named(&self, name: &str) -> Option<&T> {
         self.iter().find(|(key, _)| key.value == name).map(|(_, value)| value)
     }
 
@@ -197,7 +229,7 @@ impl Decode for Duration {
 
 /// A number of bytes: `16MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bytes(pub u64);
+pub(super) struct Bytes(pub(super) u64);
 
 impl Decode for Bytes {
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
@@ -259,12 +291,12 @@ impl<'a> Fields<'a> {
 
 /// Declares a part of the document: a type, its reader, its JSON Schema.
 macro_rules! document {
-    ($(#[$doc:meta])* pub struct $name:ident ($what:literal) { $($(#[$field_doc:meta])* $field:ident $(as $key:literal)? : $type:ty,)* }) => {
+    ($(#[$doc:meta])* struct $name:ident ($what:literal) { $($(#[$field_doc:meta])* $field:ident $(as $key:literal)? : $type:ty,)* }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, schemars::JsonSchema)]
         #[schemars(deny_unknown_fields)]
-        pub struct $name {
-            $($(#[$field_doc])* $(#[schemars(rename = $key)])? pub $field: $type,)*
+        pub(in crate::policy) struct $name {
+            $($(#[$field_doc])* $(#[schemars(rename = $key)])? pub(in crate::policy) $field: $type,)*
         }
 
         impl $crate::policy::decode::Decode for $name {
@@ -304,6 +336,24 @@ impl<T: JsonSchema> JsonSchema for Spanned<T> {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         T::json_schema(generator)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Given<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        <Option<T>>::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        <Option<T>>::json_schema(generator)
+    }
+
+    fn _schemars_private_is_option() -> bool {
+        true
     }
 }
 

@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
     Durability, OnLimit, SourceTls,
-    decode::{Bytes, Decode, Named, Spanned, document, text, word},
+    decode::{Bytes, Decode, Given, Named, Spanned, document, text, word},
     problem::Problems,
     reference::{FileReference, SecretReference, VerifierReference},
     yaml::{Node, Value},
@@ -14,7 +14,7 @@ use super::{
 
 document! {
     /// A pgwicket policy file. Every file of the directory is compiled as one.
-    pub struct PolicyDocument ("a policy") {
+    struct PolicyDocument ("a policy") {
         /// The key of every `hash` mask whose schema has none of its own.
         mask_key: Option<SecretReference>,
         /// The databases, by a name of your choice.
@@ -32,7 +32,7 @@ document! {
 
 document! {
     /// A source database, reached with a read-only credential.
-    pub struct SourceDocument ("a source") {
+    struct SourceDocument ("a source") {
         /// What it is.
         kind: SourceKind,
         /// The connection URL of the read-only credential: `env:NAME` or `file:PATH`.
@@ -61,7 +61,7 @@ document! {
 
 document! {
     /// Upstream connections of one pgwicket process.
-    pub struct PoolDocument ("a pool") {
+    struct PoolDocument ("a pool") {
         /// At most this many; default 20.
         max: Option<Spanned<u64>>,
         /// Longest a statement waits for one; default 5s.
@@ -72,11 +72,9 @@ document! {
 
 document! {
     /// A schema as agents see it; all its relations live in one source.
-    pub struct SchemaDocument ("a schema") {
+    struct SchemaDocument ("a schema") {
         /// The name of a source.
         source: Spanned<String>,
-        /// What the schema is, for agents.
-        description: Option<String>,
         /// The key of `hash` masks in this schema.
         mask_key: Option<SecretReference>,
         /// Relations by alias name.
@@ -86,13 +84,13 @@ document! {
 
 document! {
     /// A table or view as agents see it.
-    pub struct RelationDocument ("a relation") {
+    struct RelationDocument ("a relation") {
         /// The real relation: `schema.name`, names as PostgreSQL stores them.
         from: Spanned<String>,
         /// The column that says whose row it is. This or `single_tenant: true` is required.
-        tenant_column: Option<Spanned<String>>,
+        tenant_column: Given<Spanned<String>>,
         /// The relation holds no tenant's rows.
-        single_tenant: Option<Spanned<bool>>,
+        single_tenant: Given<Spanned<bool>>,
         /// The columns agents may see, in this order.
         columns: Vec<Spanned<String>>,
         /// A row filter: one boolean SQL expression over the real columns.
@@ -120,7 +118,7 @@ document! {
 
 document! {
     /// What agents may propose to change. Checked; every write is refused until proposals are supported.
-    pub struct WritesDocument ("writes") {
+    struct WritesDocument ("writes") {
         /// Columns an UPDATE may assign.
         update: Option<Vec<Spanned<String>>>,
         /// The column that changes with every update of a row, e.g. `updated_at`.
@@ -132,11 +130,11 @@ document! {
 
 document! {
     /// Who may connect, and what it may see.
-    pub struct AgentDocument ("an agent") {
+    struct AgentDocument ("an agent") {
         /// How it proves itself.
         auth: Spanned<AuthDocument>,
         /// The tenant whose rows it sees.
-        tenant: Option<Spanned<String>>,
+        tenant: Given<Spanned<String>>,
         /// Alias schemas, in `search_path` order.
         schemas: Vec<Spanned<String>>,
         /// Functions of the source it may call besides the reviewed ones: `schema.name(type, …)`.
@@ -157,31 +155,31 @@ document! {
 
 document! {
     /// How an agent proves itself: one of the two.
-    pub struct AuthDocument ("auth") {
+    struct AuthDocument ("auth") {
         /// SCRAM-SHA-256 with this password.
-        scram: Option<SecretReference>,
+        scram: Given<SecretReference>,
         /// SCRAM-SHA-256 with PostgreSQL's stored verifier.
-        scram_verifier: Option<VerifierReference>,
+        scram_verifier: Given<VerifierReference>,
     }
 }
 
 /// `kind` of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SourceKind {
+pub(super) enum SourceKind {
     /// PostgreSQL 15 or newer.
     Postgres,
 }
 
 /// `mode` of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub(super) enum Mode {
     /// Reads only.
     ReadOnly,
 }
 
 /// `evidence_parameters` of an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EvidenceParameters {
+pub(super) enum EvidenceParameters {
     /// As they are.
     Full,
     /// Count and digest.
@@ -222,7 +220,7 @@ words!(SourceTls, "SourceTls",
 
 /// `evidence` of a relation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EvidenceDocument {
+pub(super) enum EvidenceDocument {
     /// `full` or `{full: {max_bytes: 16MiB}}`
     Full {
         /// Cap, when given.
@@ -239,7 +237,7 @@ pub enum EvidenceDocument {
 
 document! {
     /// `{full: …}` or `{sample: …}`
-    pub struct EvidenceOptions ("evidence") {
+    struct EvidenceOptions ("evidence") {
         /// Keep all rows, up to a cap.
         full: Option<FullOptions>,
         /// Keep the first rows.
@@ -249,7 +247,7 @@ document! {
 
 document! {
     /// Options of `full`.
-    pub struct FullOptions ("full") {
+    struct FullOptions ("full") {
         /// Bytes of rows kept for one statement; default 16MiB.
         max_bytes: Bytes,
     }
@@ -257,7 +255,7 @@ document! {
 
 document! {
     /// Options of `sample`.
-    pub struct SampleOptions ("sample") {
+    struct SampleOptions ("sample") {
         /// Rows kept for one statement; default 10.
         rows: u64,
     }
@@ -285,7 +283,7 @@ impl Decode for EvidenceDocument {
 
 /// How a column is masked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MaskDocument {
+pub(super) enum MaskDocument {
     /// `null`
     Null,
     /// `hash`
@@ -298,7 +296,7 @@ pub enum MaskDocument {
 
 document! {
     /// `{last: n}` or `{constant: text}`
-    pub struct MaskOptions ("a mask") {
+    struct MaskOptions ("a mask") {
         /// `***` and the last n characters.
         last: Option<u64>,
         /// Always this text.
@@ -334,14 +332,14 @@ impl Decode for MaskDocument {
 
 /// A section that belongs to the shape of policies and is not supported by this version.
 #[derive(Debug, Clone, Copy)]
-pub struct NotYet;
+pub(super) struct NotYet;
 
 impl Decode for NotYet {
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
         problems
             .error(&node.at, "this section is not supported yet")
             .hint("remove it: this version refuses every write, so nothing needs review");
-        None
+        Some(Self)
     }
 }
 

@@ -39,11 +39,11 @@ pub type Resolved = BTreeMap<Reference, Result<Secret, String>>;
 
 /// A secret given by reference.
 #[derive(Debug, Clone)]
-pub struct SecretReference(pub Spanned<Reference>);
+pub(super) struct SecretReference(pub(super) Spanned<Reference>);
 
 /// A stored SCRAM verifier: by reference, or as it is (it is not the password).
 #[derive(Debug, Clone)]
-pub enum VerifierReference {
+pub(super) enum VerifierReference {
     /// By reference.
     Reference(SecretReference),
     /// As it is.
@@ -52,7 +52,7 @@ pub enum VerifierReference {
 
 /// A file given by path.
 #[derive(Debug, Clone)]
-pub struct FileReference(pub Spanned<Reference>);
+pub(super) struct FileReference(pub(super) Spanned<Reference>);
 
 fn reference(text: &str, at: &Place) -> Option<Reference> {
     let name_fits = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -99,6 +99,10 @@ impl Decode for FileReference {
         let path = text.strip_prefix("file:").unwrap_or(text);
         if path.contains("-----BEGIN") {
             problems.error(&node.at, "a PEM text where a file path is expected").hint("put it into a file and write `file:PATH`");
+            return None;
+        }
+        if path.is_empty() {
+            problems.error(&node.at, "nothing where a file path is expected").hint("write `file:PATH`, relative to this file");
             return None;
         }
         let value = Reference::File { policy: Arc::clone(&node.at.file), path: path.to_owned() };

@@ -126,11 +126,10 @@ impl Builder<'_> {
 
     fn take(&mut self, event: Event<'_>, at: Place, problems: &mut Problems) -> Result<(), Stop> {
         match event {
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
             Event::DocumentStart(_) if self.root.is_some() => {
                 Err(Stop { message: "a second YAML document in one file", hint: "put it into its own file, or remove the `---`" })
             }
-            Event::DocumentStart(_) => Ok(()),
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => Ok(()),
             Event::Scalar(text, style, anchor, tag) => {
                 refuse_tag(tag.is_some())?;
                 let plain = style == ScalarStyle::Plain;

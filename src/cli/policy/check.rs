@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::{Location, json_problems, lines, print_json, table};
+use super::{Location, json_problems, lines, print_json, put, table};
 use crate::{
     app::{self, LoadedPolicy},
     config::{self, Process},
@@ -38,13 +38,24 @@ struct SourceReport {
     warnings: Vec<String>,
 }
 
-type Catalogs = BTreeMap<SourceName, Arc<CatalogSnapshot>>;
+/// What looking at the sources gave.
+#[derive(Default)]
+struct Findings {
+    catalogs: BTreeMap<SourceName, Arc<CatalogSnapshot>>,
+    reports: Vec<SourceReport>,
+    problems: Vec<Problem>,
+}
 
 impl Check {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let loaded = self.location.load()?;
-        let (catalogs, reports) = if self.live { self.live(&loaded)? } else { self.saved(&loaded)? };
-        let (set, problems) = policy::check(&loaded.bundle, Inputs { resolved: &loaded.resolved, catalogs: &catalogs });
+        let Findings { catalogs, reports, problems: live } = if self.live { self.live(&loaded)? } else { self.saved(&loaded)? };
+        let (set, mut problems) = policy::check(&loaded.bundle, Inputs { resolved: &loaded.resolved, catalogs: &catalogs });
+        // What is only a warning offline is an error when the source should be reached.
+        problems.retain(|problem| {
+            !live.iter().any(|other| (&other.file, other.line, other.column) == (&problem.file, problem.line, problem.column))
+        });
+        problems.extend(live);
         let fine = policy::clean(&problems) && reports.iter().all(|report| report.errors.is_empty());
         if self.location.json {
             let sources: Vec<_> = reports
@@ -60,7 +71,7 @@ impl Check {
         Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn saved(&self, loaded: &LoadedPolicy) -> anyhow::Result<(Catalogs, Vec<SourceReport>)> {
+    fn saved(&self, loaded: &LoadedPolicy) -> anyhow::Result<Findings> {
         let catalogs = app::saved_catalogs(&Process, loaded, self.location.catalog.as_deref())?;
         let report = |name: &str| {
             let known = catalogs.keys().any(|known| known.as_str() == name);
@@ -69,21 +80,17 @@ impl Check {
             SourceReport { name: name.to_owned(), against, errors: Vec::new(), warnings: Vec::new() }
         };
         let reports = loaded.bundle.source_names().into_iter().map(report).collect();
-        Ok((catalogs, reports))
+        Ok(Findings { catalogs, reports, problems: Vec::new() })
     }
 
     /// Introspects every source that can be reached; what cannot is an error of that source.
-    fn live(&self, loaded: &LoadedPolicy) -> anyhow::Result<(Catalogs, Vec<SourceReport>)> {
+    fn live(&self, loaded: &LoadedPolicy) -> anyhow::Result<Findings> {
         let sources = match policy::sources(&loaded.bundle, &loaded.resolved) {
             Ok(sources) => sources,
-            Err(errors) => {
-                let errors = errors.0.iter().map(|problem| problem.message.clone()).collect();
-                let report = SourceReport { name: "sources".to_owned(), against: "not reached".to_owned(), errors, warnings: Vec::new() };
-                return Ok((Catalogs::new(), vec![report]));
-            }
+            Err(errors) => return Ok(Findings { reports: not_reached(loaded), problems: errors.0, ..Findings::default() }),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-        let mut catalogs = Catalogs::new();
+        let mut catalogs = BTreeMap::new();
         let mut reports = Vec::new();
         for source in &sources {
             let (report, catalog) = tokio::task::LocalSet::new().block_on(&runtime, look_at(source));
@@ -96,8 +103,14 @@ impl Check {
             }
             catalogs.insert(source.name.clone(), Arc::new(catalog));
         }
-        Ok((catalogs, reports))
+        Ok(Findings { catalogs, reports, problems: Vec::new() })
     }
+}
+
+fn not_reached(loaded: &LoadedPolicy) -> Vec<SourceReport> {
+    let report =
+        |name: &str| SourceReport { name: name.to_owned(), against: "not reached".to_owned(), errors: Vec::new(), warnings: Vec::new() };
+    loaded.bundle.source_names().into_iter().map(report).collect()
 }
 
 async fn look_at(source: &Source) -> (SourceReport, Option<CatalogSnapshot>) {
@@ -105,7 +118,7 @@ async fn look_at(source: &Source) -> (SourceReport, Option<CatalogSnapshot>) {
         SourceReport { name: source.name.as_str().to_owned(), against: String::new(), errors: Vec::new(), warnings: Vec::new() };
     match source::introspect(&SourceAddress::from(source)).await {
         Err(error) => {
-            report.against = "not reached".to_owned();
+            "not reached".clone_into(&mut report.against);
             report.errors.push(error.to_string());
             (report, None)
         }
@@ -114,7 +127,7 @@ async fn look_at(source: &Source) -> (SourceReport, Option<CatalogSnapshot>) {
             report.against = format!("live PostgreSQL {}.{} as {}", version / 10_000, version % 10_000, found.credential.role);
             match found.credential.check(source.allow_writable_credential) {
                 Ok(warnings) => {
-                    report.warnings = warnings.iter().map(|warning| format!("the credential could do more than read: {warning}")).collect()
+                    report.warnings = warnings.iter().map(|warning| format!("the credential could do more than read: {warning}")).collect();
                 }
                 Err(error) => report.errors.push(error.to_string()),
             }
@@ -126,15 +139,15 @@ async fn look_at(source: &Source) -> (SourceReport, Option<CatalogSnapshot>) {
 fn as_text(problems: &[Problem], reports: &[SourceReport], set: Option<&PolicySet>, fine: bool) -> String {
     let mut out = lines(problems);
     for report in reports {
-        out.push_str(&format!("source {}: {}\n", report.name, report.against));
+        put(&mut out, format_args!("source {}: {}\n", report.name, report.against));
         for (severity, list) in [("error", &report.errors), ("warning", &report.warnings)] {
             for text in list {
-                out.push_str(&format!("source {}: {severity}: {text}\n", report.name));
+                put(&mut out, format_args!("source {}: {severity}: {text}\n", report.name));
             }
         }
     }
     if let Some(set) = set {
-        out.push_str(&format!("{}\n{}\n", relations(set), agents(set)));
+        put(&mut out, format_args!("{}\n{}\n", relations(set), agents(set)));
     } else if fine {
         out.push_str("  hint: check the columns too with `--live`, or save a catalog with `--live --save-catalog`\n");
     }
@@ -142,7 +155,7 @@ fn as_text(problems: &[Problem], reports: &[SourceReport], set: Option<&PolicySe
     let errors = count(Severity::Error) + reports.iter().map(|report| report.errors.len()).sum::<usize>();
     let warnings = count(Severity::Warning) + reports.iter().map(|report| report.warnings.len()).sum::<usize>();
     let verdict = if fine { "the policy is fine" } else { "the policy cannot be used" };
-    out.push_str(&format!("{verdict}: {} and {}\n", counted(errors, "error"), counted(warnings, "warning")));
+    put(&mut out, format_args!("{verdict}: {} and {}\n", counted(errors, "error"), counted(warnings, "warning")));
     out
 }
 

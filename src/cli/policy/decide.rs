@@ -8,6 +8,7 @@ use crate::{
     govern::{GovernedStatement, Refusal, RefusalCode, Request, govern},
     policy::{Agent, PolicySet},
     sql::{ParseError, RefusedKind, Statement, classify},
+    types::AgentName,
 };
 
 /// What happens to a statement.
@@ -24,7 +25,7 @@ pub(super) enum Decision {
 pub(super) fn decide(policy: &PolicySet, agent: &Agent, text: &str) -> Decision {
     let refused = |refusal: Refusal| Decision::Refused(Box::new(refusal));
     match classify(text) {
-        Err(error) => refused(not_one_statement(error)),
+        Err(error) => refused(not_one_statement(&error)),
         Ok(Statement::Refused(kind)) => {
             let code = match kind.kind {
                 RefusedKind::Write => RefusalCode::ReadOnly,
@@ -65,10 +66,10 @@ pub(super) fn decide(policy: &PolicySet, agent: &Agent, text: &str) -> Decision 
     }
 }
 
-fn not_one_statement(error: ParseError) -> Refusal {
+fn not_one_statement(error: &ParseError) -> Refusal {
     let message = error.to_string();
     match error {
-        ParseError::Syntax { position, .. } => Refusal { position, ..Refusal::new(RefusalCode::Syntax, message) },
+        ParseError::Syntax { position, .. } => Refusal { position: *position, ..Refusal::new(RefusalCode::Syntax, message) },
         ParseError::TooComplex => Refusal::new(RefusalCode::TooComplex, message),
         ParseError::Multiple { .. } => Refusal::new(RefusalCode::Unsupported, message),
     }
@@ -76,11 +77,9 @@ fn not_one_statement(error: ParseError) -> Refusal {
 
 /// The agent of that name, or an error that lists those there are.
 pub(super) fn agent<'a>(policy: &'a PolicySet, name: &str) -> anyhow::Result<&'a Agent> {
-    match policy.agents.values().find(|agent| agent.name.as_str() == name) {
-        Some(agent) => Ok(agent),
-        None => {
-            let known: Vec<&str> = policy.agents.keys().map(|name| name.as_str()).collect();
-            bail!("the policy has no agent {name}; it has {}", known.join(", "))
-        }
+    if let Some(agent) = policy.agents.values().find(|agent| agent.name.as_str() == name) {
+        return Ok(agent);
     }
+    let known: Vec<&str> = policy.agents.keys().map(AgentName::as_str).collect();
+    bail!("the policy has no agent {name}; it has {}", known.join(", "))
 }

@@ -9,7 +9,7 @@ use super::{
     Location,
     decide::{Decision, agent, decide},
     pretty::pretty,
-    print_json,
+    print_json, put,
 };
 use crate::{
     govern::{Appended, AppendedValue, GovernedStatement, Refusal, SessionValue},
@@ -70,11 +70,11 @@ fn refusal(report: &Refusal, sql: &str) -> String {
     let mut out = format!("    ERROR {}: {}\n", report.code.sqlstate(), report.message);
     if let Some((line, column, text)) = report.position.and_then(|position| locate(sql, position)) {
         let prefix = format!("LINE {line}: ");
-        out.push_str(&format!("    {prefix}{text}\n    {}^\n", " ".repeat(prefix.chars().count() + column)));
+        put(&mut out, format_args!("    {prefix}{text}\n    {}^\n", " ".repeat(prefix.chars().count() + column)));
     }
     for (label, text) in [("DETAIL", &report.detail), ("HINT", &report.hint)] {
         if let Some(text) = text {
-            out.push_str(&format!("    {label}: {text}\n"));
+            put(&mut out, format_args!("    {label}: {text}\n"));
         }
     }
     out
@@ -91,18 +91,18 @@ fn locate(sql: &str, position: usize) -> Option<(usize, usize, &str)> {
 fn forwarded(agent: &Agent, statement: &GovernedStatement) -> String {
     let mut out = format!("forwarded to {} as\n\n{}\n", statement.source(), indent(&pretty(statement.text())));
     for (index, appended) in statement.appended().iter().enumerate() {
-        out.push_str(&format!("\n    ${} = {}", statement.client_parameters() + index + 1, value(appended, agent)));
+        put(&mut out, format_args!("\n    ${} = {}", statement.client_parameters() + index + 1, value(appended, agent)));
     }
     let fence = if statement.fenced() {
         "fenced: other tenants' rows are cut off (OFFSET 0) before any condition of the statement runs"
     } else {
         "not fenced: the planner may use every index and join order"
     };
-    out.push_str(&format!("\n\n{fence}\n\nwhy\n"));
+    put(&mut out, format_args!("\n\n{fence}\n\nwhy\n"));
     for rule in statement.rules() {
-        out.push_str(&format!("  - {rule}\n"));
+        put(&mut out, format_args!("  - {rule}\n"));
     }
-    out.push_str(&format!("  - rows: {}\n  - evidence: {}\n", limit(statement), evidence(statement)));
+    put(&mut out, format_args!("  - rows: {}\n  - evidence: {}\n", limit(statement), evidence(statement)));
     out
 }
 

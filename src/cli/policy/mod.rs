@@ -6,7 +6,7 @@ mod explain;
 mod pretty;
 mod test;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{fmt, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -108,7 +108,15 @@ fn print_json(value: &Value) -> anyhow::Result<()> {
 }
 
 fn lines(problems: &[Problem]) -> String {
-    problems.iter().map(|problem| format!("{problem}\n")).collect()
+    let mut out = String::new();
+    for problem in problems {
+        put(&mut out, format_args!("{problem}\n"));
+    }
+    out
+}
+
+fn put(out: &mut String, text: fmt::Arguments<'_>) {
+    out.push_str(&text.to_string());
 }
 
 fn json_problems(problems: &[Problem]) -> Vec<Value> {

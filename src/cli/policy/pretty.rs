@@ -132,7 +132,18 @@ mod tests {
     #[test]
     fn a_governed_statement_is_laid_out_without_touching_a_token() {
         let sql = "select id, lower('a  b') from (select id, subject from public.tickets where tenant_id = $1 and x between 1 and 2 offset 0) t left join u using (id) where id in (1, 2)";
-        assert_snapshot!(pretty(sql), @"");
+        assert_snapshot!(pretty(sql), @r"
+        select id, lower('a  b')
+        from (
+          select id, subject
+          from public.tickets
+          where tenant_id = $1
+          and x between 1 and 2
+          offset 0
+        ) t
+        left join u using (id)
+        where id in (1, 2)
+        ");
         let squeezed = |text: &str| text.split_whitespace().collect::<String>();
         assert_eq!(squeezed(&pretty(sql)), squeezed(sql));
         assert_eq!(pretty(""), "");

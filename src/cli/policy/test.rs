@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     Location,
     decide::{Decision, decide},
-    json_problems, lines, print_json, table,
+    json_problems, lines, print_json, put, table,
 };
 use crate::{
     config::{self, ConfigError, Process},
@@ -115,10 +115,10 @@ fn as_text(outcomes: &[Outcome<'_>], failed: usize) -> String {
     for Outcome { case, wrong } in outcomes {
         if let Some(wrong) = wrong {
             let indented: Vec<String> = format!("{}\n{wrong}", case.sql).lines().map(|line| format!("    {line}")).collect();
-            out.push_str(&format!("\nFAIL {}: {}\n{}\n", case.at, case.name, indented.join("\n")));
+            put(&mut out, format_args!("\nFAIL {}: {}\n{}\n", case.at, case.name, indented.join("\n")));
         }
     }
-    out.push_str(&format!("{} passed, {failed} failed\n", outcomes.len() - failed));
+    put(&mut out, format_args!("{} passed, {failed} failed\n", outcomes.len() - failed));
     out
 }
 

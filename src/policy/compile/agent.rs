@@ -6,7 +6,7 @@ use super::{Compiler, names, tenant};
 use crate::{
     policy::{
         Agent, AgentAuth, Bundle, Durability, ExposedFunction, ExposedSchema, TenantRule,
-        decode::Spanned,
+        decode::{Given, Spanned},
         document::{AgentDocument, AuthDocument, EvidenceParameters},
         problem::{shown, suggest},
         reference::VerifierReference,
@@ -68,12 +68,13 @@ fn source_timeout(bundle: &Bundle, schemas: &[Arc<ExposedSchema>]) -> Duration {
 }
 
 fn auth(compiler: &mut Compiler<'_>, auth: &Spanned<AuthDocument>) -> Option<AgentAuth> {
-    let (secret, at, verifier) = match (&auth.scram, &auth.scram_verifier) {
+    let (secret, at, verifier) = match (auth.scram.value(), auth.scram_verifier.value()) {
         (Some(password), None) => (compiler.resolve(&password.0.value, &password.0.at), password.0.at.clone(), false),
         (None, Some(VerifierReference::Reference(verifier))) => {
             (compiler.resolve(&verifier.0.value, &verifier.0.at), verifier.0.at.clone(), true)
         }
         (None, Some(VerifierReference::Literal(verifier))) => (Some(verifier.value.clone()), verifier.at.clone(), true),
+        (None, None) if matches!(auth.scram, Given::Wrong) || matches!(auth.scram_verifier, Given::Wrong) => return None,
         (Some(_), Some(_)) | (None, None) => {
             compiler
                 .problems
@@ -115,7 +116,7 @@ fn is_verifier(text: &str) -> bool {
 }
 
 fn tenant(compiler: &mut Compiler<'_>, agent: &AgentDocument) -> Option<TenantId> {
-    let given = agent.tenant.as_ref()?;
+    let given = agent.tenant.value()?;
     let parsed = given.parse().ok();
     if parsed.is_none() {
         compiler.problems.error(&given.at, "a tenant is 1 to 1024 bytes without control characters").hint("or leave `tenant` out");
@@ -148,13 +149,16 @@ fn exposed(
 fn check_tenant(compiler: &mut Compiler<'_>, bundle: &Bundle, agent: &AgentDocument, name: &str) {
     for schema_name in &agent.schemas {
         let Some(schema) = bundle.document.schemas.named(&schema_name.value) else { continue };
-        let Some(given) = &agent.tenant else {
-            let of_tenants = schema.relations.iter().filter(|(_, relation)| relation.tenant_column.is_some());
+        if matches!(agent.tenant, Given::Wrong) {
+            continue;
+        }
+        let Some(given) = agent.tenant.value() else {
+            let of_tenants = schema.relations.iter().filter(|(_, relation)| relation.tenant_column.value().is_some());
             let aliases: Vec<String> = of_tenants.map(|(alias, _)| format!("{}.{}", schema_name.value, alias.value)).collect();
             if !aliases.is_empty() {
                 compiler
                     .problems
-                    .error(&schema_name.at, format!("agent `{name}` has no tenant, but {} hold tenants' rows", aliases.join(", ")))
+                    .error(&schema_name.at, format!("agent `{name}` has no tenant, but sees tenants' rows: {}", aliases.join(", ")))
                     .hint("give the agent `tenant: …`, or leave the schema out");
             }
             continue;
@@ -174,7 +178,7 @@ fn check_tenant(compiler: &mut Compiler<'_>, bundle: &Bundle, agent: &AgentDocum
 
 fn column_rule(catalog: &crate::sql::catalog::CatalogSnapshot, relation: &crate::policy::document::RelationDocument) -> Option<TenantRule> {
     let (schema, name) = names::qualified(&relation.from)?;
-    let wanted = &relation.tenant_column.as_ref()?.value;
+    let wanted = &relation.tenant_column.value()?.value;
     let column = catalog.relation(&schema, &name)?.columns.iter().find(|column| column.name == *wanted)?;
     Some(TenantRule::Column { name: column.name.as_str().into(), type_oid: catalog.base_type(column.type_oid) })
 }

@@ -24,6 +24,10 @@ pub(super) struct Parsed {
 pub(super) fn parse(compiler: &mut Compiler<'_>, written: &Spanned<String>) -> Option<Parsed> {
     const SHAPE: &str = "write one boolean expression over the relation's columns, for example `deleted_at is null and status <> 'spam'`";
     let text = match strip_comments(written) {
+        Ok(text) if text.is_empty() => {
+            compiler.problems.error(&written.at, "`where` is empty").hint(SHAPE);
+            return None;
+        }
         Ok(text) => text,
         Err(message) => {
             compiler.problems.error(&written.at, format!("`where` is not SQL: {message}")).hint(SHAPE);
@@ -73,9 +77,15 @@ fn is_single_expression(tree: &Tree) -> bool {
 /// The binding must not be asked for the tokens of a text that has none (it reads a null pointer): the
 /// semicolon after the text sees to it, and a line break before it ends a comment.
 fn tokens(text: &str) -> Result<Vec<pg_query::protobuf::ScanToken>, String> {
-    let mut tokens = pg_query::scan_tokens(&format!("{text}\n;")).map_err(|error| error.to_string())?;
+    let mut tokens = pg_query::scan_tokens(&format!("{text}\n;")).map_err(|error| scanner_words(&error.to_string()))?;
     tokens.pop();
     Ok(tokens)
+}
+
+/// `unterminated quoted string`, without the text it was found in.
+fn scanner_words(message: &str) -> String {
+    let message = message.strip_prefix("Error scanning: ").unwrap_or(message);
+    message.split(" at or near").next().unwrap_or_default().to_owned()
 }
 
 fn strip_comments(text: &str) -> Result<String, String> {
@@ -284,7 +294,7 @@ impl Walk<'_, '_> {
             && node.list("agg_order").is_ok_and(<[Tree]>::is_empty)
             && ["agg_filter", "over"].iter().all(|field| matches!(node.node(field), Ok(None)));
         let ([name] | ["pg_catalog", name], true) = (names.as_slice(), plain) else {
-            return self.other(&format!("the function `{shown}` like this"));
+            return self.other(&format!("the function `{shown}`: only plain calls of built-in functions can be"));
         };
         match allow::function(name, arguments.len()) {
             allow::FunctionRule::Allowed(class, allow::Kind::Normal) if class.name != "random" && *name != "clock_timestamp" => {
@@ -353,7 +363,7 @@ impl Walk<'_, '_> {
         };
         match kind {
             1 | 7 => right.iter().all(|right| self.leakproof(name, left, *right)),
-            8 | 9 => self.leakproof_pattern(name, left, node),
+            8 | 9 => Self::leakproof_pattern(name, left, node),
             11 | 12 => right.iter().all(|right| ["<=", ">=", "<", ">"].iter().all(|name| self.leakproof(name, left, *right))),
             _ => false,
         }
@@ -372,7 +382,7 @@ impl Walk<'_, '_> {
     }
 
     /// LIKE with a constant pattern that cannot fail on a row.
-    fn leakproof_pattern(&self, name: &str, left: Operand, node: &Node) -> bool {
+    fn leakproof_pattern(name: &str, left: Operand, node: &Node) -> bool {
         let constant = node.node("rexpr").ok().flatten().filter(|node| node.kind == "AConst");
         let pattern = constant.and_then(|constant| constant.node("val").ok().flatten()).and_then(|value| value.text("sval").ok());
         match (left, pattern) {

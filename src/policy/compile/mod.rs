@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    Agent, Bundle, ExposedSchema, PolicyErrors, PolicySet, Problem, Severity, Source,
+    Bundle, ExposedSchema, PolicyErrors, PolicySet, Problem, Severity, Source,
     problem::{Place, Problems},
     reference::{Reference, Resolved},
 };
@@ -90,18 +90,14 @@ fn run(bundle: &Bundle, inputs: Inputs<'_>, epoch: PolicyEpoch, purpose: Purpose
     if purpose == Purpose::Serve && !complete {
         compiler.problems.error(&bundle.whole, "not every source has a catalog").hint("introspect the sources first");
     }
-    let policy = (compiler.problems.errors() == 0 && complete).then(|| PolicySet {
-        epoch,
-        digest: bundle.digest,
-        sources,
-        agents: agents as BTreeMap<_, Arc<Agent>>,
-    });
+    let policy = (compiler.problems.errors() == 0 && complete).then_some(PolicySet { epoch, digest: bundle.digest, sources, agents });
     (policy, compiler.problems.sorted())
 }
 
 fn emptiness(compiler: &mut Compiler<'_>, bundle: &Bundle) {
     let document = &bundle.document;
     let nothing = document.sources.names().next().is_none() && document.agents.names().next().is_none();
+    let nothing = nothing && document.reviewers.is_none() && document.approvals.is_none();
     if nothing && compiler.problems.errors() == 0 {
         compiler.problems.error(&bundle.whole, "the policy is empty").hint("define `sources`, `schemas` and `agents`; see docs/POLICY.md");
     } else if document.agents.names().next().is_none() && compiler.problems.errors() == 0 {

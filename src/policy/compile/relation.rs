@@ -6,7 +6,7 @@ use super::{Compiler, filter, names, tenant};
 use crate::{
     policy::{
         Bundle, EvidenceRows, ExposedColumn, ExposedRelation, ExposedSchema, Mask, OnLimit, TenantRule,
-        decode::Spanned,
+        decode::{Given, Spanned},
         document::{EvidenceDocument, MaskDocument, RelationDocument, SchemaDocument, WritesDocument},
         problem::{Place, shown, suggest},
         reference::SecretReference,
@@ -115,8 +115,11 @@ fn evidence(document: Option<EvidenceDocument>) -> EvidenceRows {
 fn check_form(compiler: &mut Compiler<'_>, document: &Spanned<RelationDocument>) {
     const BOTH: &str =
         "write `tenant_column: column` for rows of tenants, or `single_tenant: true` when the relation holds no tenant's rows";
-    let single = document.single_tenant.as_ref();
-    match (&document.tenant_column, single) {
+    let (column, single) = (&document.tenant_column, &document.single_tenant);
+    if matches!(column, Given::Wrong) || matches!(single, Given::Wrong) {
+        return check_columns(compiler, document);
+    }
+    match (column.value(), single.value()) {
         (Some(_), Some(single)) if single.value => {
             compiler.problems.error(&single.at, "`single_tenant: true` and `tenant_column` exclude each other").hint(BOTH);
         }
@@ -128,6 +131,10 @@ fn check_form(compiler: &mut Compiler<'_>, document: &Spanned<RelationDocument>)
         }
         (Some(_) | None, _) => {}
     }
+    check_columns(compiler, document);
+}
+
+fn check_columns(compiler: &mut Compiler<'_>, document: &Spanned<RelationDocument>) {
     if document.columns.is_empty() {
         compiler
             .problems
@@ -286,8 +293,8 @@ fn check_constant(compiler: &mut Compiler<'_>, text: &str, name: &str, at: &Plac
 }
 
 fn tenant_rule(compiler: &mut Compiler<'_>, real: &Real<'_>) -> Option<TenantRule> {
-    let Some(name) = &real.document.tenant_column else {
-        return real.document.single_tenant.as_ref().filter(|single| single.value).map(|_| TenantRule::Single);
+    let Some(name) = real.document.tenant_column.value() else {
+        return real.document.single_tenant.value().filter(|single| single.value).map(|_| TenantRule::Single);
     };
     let column = real.column(compiler, &name.value, &name.at)?;
     let base_type = real.catalog.base_type(column.type_oid);
@@ -345,7 +352,7 @@ fn check_writes(compiler: &mut Compiler<'_>, real: &Real<'_>) {
         real.column(compiler, &name.value, &name.at);
     }
     duplicates(compiler, "update", update.as_deref().unwrap_or_default());
-    let tenant = real.document.tenant_column.as_ref().map(|name| name.value.as_str());
+    let tenant = real.document.tenant_column.value().map(|name| name.value.as_str());
     let guarded =
         real.relation.primary_key.iter().map(String::as_str).chain(tenant).chain(conflict_column.as_ref().map(|name| name.value.as_str()));
     let guarded: Vec<&str> = guarded.collect();

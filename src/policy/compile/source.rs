@@ -7,7 +7,7 @@ use crate::{
     policy::{
         Source, SourceTls,
         decode::Spanned,
-        document::SourceDocument,
+        document::{Mode, SourceDocument, SourceKind},
         problem::{Place, shown},
     },
     sql::catalog::CatalogSnapshot,
@@ -22,6 +22,8 @@ const POOL_MOST: u64 = 10_000;
 /// One source; its catalog is empty when none was given.
 pub(super) fn compile(compiler: &mut Compiler<'_>, name: &Spanned<String>, source: &SourceDocument) -> Option<Source> {
     let before = compiler.problems.errors();
+    // There is one kind and one mode; a second one must choose here.
+    let (SourceKind::Postgres, None | Some(Mode::ReadOnly)) = (source.kind, source.mode);
     let parsed: Option<SourceName> = name.value.parse().ok();
     if parsed.is_none() {
         compiler
@@ -63,7 +65,7 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, name: &Spanned<String>, sourc
         pool_wait: pool.and_then(|pool| pool.wait).unwrap_or(Duration::from_secs(5)),
         statement_timeout: source.statement_timeout.unwrap_or(Duration::from_secs(30)),
         lock_timeout: source.lock_timeout.unwrap_or(Duration::from_secs(5)),
-        idle_in_transaction_timeout: source.idle_in_transaction_session_timeout.unwrap_or(Duration::from_secs(60)),
+        idle_in_transaction_timeout: source.idle_in_transaction_session_timeout.unwrap_or(Duration::from_mins(1)),
         allow_writable_credential: source.allow_writable_credential.unwrap_or(false),
         catalog: catalog.unwrap_or_else(|| Arc::new(CatalogSnapshot::default())),
     })
