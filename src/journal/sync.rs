@@ -285,3 +285,50 @@ fn write_again(file: &File) -> io::Result<()> {
     }
     sync_linked(file)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn after_a_failed_sync_everything_is_written_again_before_the_lane_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("segment");
+        std::fs::write(&path, b"entries").unwrap();
+        let file = Arc::new(File::options().read(true).write(true).open(&path).unwrap());
+        let figures = Arc::new(Figures::default());
+        let hour = Duration::from_hours(1);
+        let mut syncer = Syncer::start(directory.path(), 0, file.clone(), 1, hour, figures.clone()).unwrap();
+        assert!(syncer.failed().is_none());
+        figures.failed.store(true, Ordering::Release);
+        assert!(matches!(syncer.failed(), Some(JournalError::Sync { .. })));
+        let before = file.metadata().unwrap().modified().unwrap();
+        syncer.heal(&file).unwrap();
+        assert!(syncer.failed().is_none());
+        assert!(file.metadata().unwrap().modified().unwrap() > before, "nothing was written");
+        assert_eq!(std::fs::read(&path).unwrap(), b"entries");
+        figures.written.store(2, Ordering::Release);
+        syncer.durable(2).await.unwrap();
+        syncer.stop();
+        assert_eq!(read_head(directory.path()), 2);
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_waits_for_the_disk_does_not_stop_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let start = |lane| {
+            let path = directory.path().join(format!("{lane}"));
+            let file = Arc::new(File::options().create(true).truncate(true).write(true).open(path).unwrap());
+            let figures = Arc::new(Figures::default());
+            (Syncer::start(directory.path(), lane, file, 0, Duration::from_hours(1), figures.clone()).unwrap(), figures)
+        };
+        let (mut waiting, _) = start(0);
+        let (mut other, figures) = start(1);
+        let waits = tokio::time::timeout(Duration::from_millis(50), waiting.durable(1));
+        figures.written.store(1, Ordering::Release);
+        other.durable(1).await.unwrap();
+        assert!(waits.await.is_err(), "nothing was written to this lane");
+        waiting.stop();
+        other.stop();
+    }
+}
