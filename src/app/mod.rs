@@ -2,6 +2,18 @@
 //! May use: everything but `cli`. Never: rules of its own.
 //! Invariant: a bad policy never replaces a good one.
 
+mod certificate;
+mod descriptors;
+mod error;
+mod keeper;
+mod lane;
+mod monitor;
+mod options;
 mod policy;
+mod serve;
+mod watch;
 
+pub use error::ServeError;
+pub use options::{ServeOptions, TlsFiles};
 pub use policy::{LoadError, LoadedPolicy, catalog_path, load_policy, saved_catalogs, saved_form};
+pub use serve::serve;

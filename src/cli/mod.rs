@@ -5,6 +5,7 @@
 mod evidence;
 mod policy;
 mod scram_verifier;
+mod serve;
 
 use std::{
     io::{self, Write as _},
@@ -23,6 +24,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Serve agents: policy from files, evidence to a journal
+    Serve(Box<serve::Serve>),
     /// Read and verify the evidence of statements
     Evidence(evidence::Evidence),
     /// Check policies, explain what they do to a statement, run their tests
@@ -34,6 +37,7 @@ enum Command {
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Serve(command) => command.run(),
         Command::Evidence(command) => command.run(),
         Command::Policy(command) => command.run(),
         Command::ScramVerifier(command) => command.run(),

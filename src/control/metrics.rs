@@ -7,39 +7,35 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 /// Upper bounds of the latency histograms. Unit: seconds.
 const SECONDS: [f64; 16] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
-const COUNTERS: [(&str, &str); 15] = [
+const COUNTERS: [(&str, &str); 13] = [
     ("pgwicket_connections_total", "client connections accepted from the network"),
     ("pgwicket_connections_refused_total", "client connections refused before a session, by sqlstate"),
-    ("pgwicket_sessions_total", "client sessions that authenticated"),
+    ("pgwicket_sessions_total", "client connections that authenticated"),
     ("pgwicket_cancel_requests_total", "cancel requests received, by whether their key matched"),
-    ("pgwicket_statements_total", "statements by decision: allowed, refused, local (answered without a source)"),
-    ("pgwicket_statement_errors_total", "statements that ended with an error, by sqlstate"),
-    ("pgwicket_plan_cache_total", "lookups of governed statements, by result: hit, miss"),
+    ("pgwicket_statements_total", "statements by decision: forwarded, refused"),
     ("pgwicket_rows_total", "rows forwarded to clients"),
     ("pgwicket_row_bytes_total", "bytes of DataRow messages forwarded to clients"),
-    ("pgwicket_pool_connects_total", "upstream connections opened, by source and result: ok, error"),
-    ("pgwicket_pool_timeouts_total", "statements that waited too long for an upstream connection, by source"),
+    ("pgwicket_pool_connects_total", "upstream connections opened, by source and lane"),
+    ("pgwicket_pool_failures_total", "attempts to open an upstream connection that failed, by source and lane"),
     ("pgwicket_journal_entries_total", "evidence entries written, by lane"),
     ("pgwicket_journal_bytes_total", "bytes of evidence written, by lane"),
-    ("pgwicket_journal_errors_total", "evidence that could not be written, by lane"),
+    ("pgwicket_journal_errors_total", "evidence that could not be written or synced, by lane"),
     ("pgwicket_policy_reloads_total", "policy loads, by result: ok, error"),
 ];
 
-const GAUGES: [(&str, &str); 6] = [
-    ("pgwicket_sessions", "client sessions now, by lane"),
-    ("pgwicket_pool_connections", "upstream connections now, by source"),
-    ("pgwicket_pool_connections_in_use", "upstream connections that a statement or transaction holds now, by source"),
+const GAUGES: [(&str, &str); 9] = [
+    ("pgwicket_sessions", "client sessions now"),
+    ("pgwicket_pool_idle", "upstream connections that wait for a session, by source and lane"),
+    ("pgwicket_pool_in_use", "upstream connections that a statement or transaction holds, by source and lane"),
+    ("pgwicket_pool_waiting", "sessions that wait for an upstream connection, by source and lane"),
+    ("pgwicket_lane_plans", "governed statements in the plan cache, by lane"),
+    ("pgwicket_journal_unsynced_bytes", "bytes of evidence that a power loss now would take, by lane"),
     ("pgwicket_policy_epoch", "epoch of the policy in force; 0 is none"),
     ("pgwicket_source_reachable", "whether a source answered last, by source: 1, 0"),
     ("pgwicket_build_info", "always 1; the label has the version"),
 ];
 
-const HISTOGRAMS: [(&str, &str); 4] = [
-    ("pgwicket_statement_seconds", "time from a statement's arrival to its end, by decision"),
-    ("pgwicket_govern_seconds", "time to parse, govern and verify a statement that no cache had"),
-    ("pgwicket_pool_wait_seconds", "time a statement waited for an upstream connection"),
-    ("pgwicket_journal_sync_seconds", "time of one fdatasync of the journal"),
-];
+const HISTOGRAMS: [(&str, &str); 1] = [("pgwicket_statement_seconds", "time from a forwarded statement's decision to its end")];
 
 /// The recorder that all rooms' metrics go to.
 #[derive(Clone)]

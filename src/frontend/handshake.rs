@@ -1,6 +1,6 @@
 //! From an accepted socket to an [`Accepted`] connection: TLS, startup, authentication, within bounds and a time limit.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
@@ -83,7 +83,7 @@ impl Front {
                 Ok(First::Tls(tls)) => match arrival.start_tls(&tls).await {
                     Ok(under_tls) => arrival = under_tls,
                     Err(reason) => {
-                        tracing::debug!(peer = ?peer, reason, "connection ended before a session");
+                        tracing::debug!(peer = %Peer(peer), reason, "connection ended before a session");
                         return None;
                     }
                 },
@@ -211,7 +211,7 @@ impl Arrival<'_> {
         let accepting = TlsAcceptor::from(tls.config()).accept(stream);
         let stream = within(self.deadline, accepting).await.map_err(|_timeout| "TLS handshake timed out")?;
         let stream = stream.map_err(|error| {
-            tracing::info!(peer = ?self.peer, %error, "TLS handshake failed");
+            tracing::info!(peer = %Peer(self.peer), %error, "TLS handshake failed");
             "TLS handshake failed"
         })?;
         Ok(Self { channel: Channel::new(Socket::TlsServer(Box::new(stream))), end_point: tls.end_point(), ..self })
@@ -275,11 +275,11 @@ impl Arrival<'_> {
     /// Says why there is no session.
     async fn part(mut self, end: End) {
         match end {
-            End::Quiet(reason) => tracing::debug!(peer = ?self.peer, reason, "connection ended before a session"),
-            End::Io(error) => tracing::debug!(peer = ?self.peer, %error, "connection lost before a session"),
+            End::Quiet(reason) => tracing::debug!(peer = %Peer(self.peer), reason, "connection ended before a session"),
+            End::Io(error) => tracing::debug!(peer = %Peer(self.peer), %error, "connection lost before a session"),
             End::Refused(refused) => {
                 metrics::counter!("pgwicket_connections_refused_total", "sqlstate" => refused.sqlstate()).increment(1);
-                tracing::info!(peer = ?self.peer, sqlstate = refused.sqlstate(), reason = %refused, "connection refused");
+                tracing::info!(peer = %Peer(self.peer), sqlstate = refused.sqlstate(), reason = %refused, "connection refused");
                 refused.write(self.channel.outgoing());
                 // A client that does not read loses the message, not our time.
                 drop(tokio::time::timeout(PARTING, self.channel.flush()).await);
@@ -302,6 +302,18 @@ impl Arrival<'_> {
             drain: self.front.drain.clone(),
             peer: self.peer,
             permit,
+        }
+    }
+}
+
+/// An address for the log.
+struct Peer(Option<SocketAddr>);
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => fmt::Display::fmt(&address, f),
+            None => f.write_str("unix socket"),
         }
     }
 }

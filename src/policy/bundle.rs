@@ -77,6 +77,11 @@ impl Bundle {
         found
     }
 
+    /// The digest over the files, which the compiled policy will have.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
     /// The names of the sources.
     pub fn source_names(&self) -> Vec<&str> {
         self.document.sources.names().map(|name| name.value.as_str()).collect()

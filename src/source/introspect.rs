@@ -64,6 +64,14 @@ pub async fn introspect(address: &SourceAddress<'_>) -> Result<Introspection, So
     within(LIMIT, Step::Introspect, read(&mut connection)).await?
 }
 
+/// Connects, checks the session and goes away again: whether the source answers.
+///
+/// # Errors
+/// As connecting.
+pub async fn probe(address: &SourceAddress<'_>) -> Result<(), SourceError> {
+    Connector::new(address)?.connect().await.map(drop)
+}
+
 async fn read(connection: &mut Connection) -> Result<Introspection, SourceError> {
     connection.query(&format!("SET statement_timeout = {}", LIMIT.as_millis())).await?;
     // One snapshot for all, so that relations, columns and types agree.

@@ -28,7 +28,7 @@ pub use cancel::CancelToken;
 pub use connect::SourceAddress;
 pub use connection::Connection;
 pub use error::{ServerError, SourceError, Step};
-pub use introspect::{CredentialReport, Introspection, introspect};
+pub use introspect::{CredentialReport, Introspection, introspect, probe};
 pub use lease::Lease;
 pub use pool::{Pool, PoolStatus};
 pub use receive::Event;

@@ -1,0 +1,39 @@
+//! What `pgwicket serve` was asked to do.
+
+use std::{path::PathBuf, time::Duration};
+
+/// The settings of a server, complete: defaults are the command line's.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// Directory of the policy files, or one file.
+    pub policies: PathBuf,
+    /// `host:port` to listen at, one or more.
+    pub listen: Vec<String>,
+    /// Directory for a unix socket `.s.PGSQL.<port of the first address>`.
+    pub unix_socket_directory: Option<PathBuf>,
+    /// `host:port` of health, readiness and metrics.
+    pub control_listen: String,
+    /// Directory of the evidence journal.
+    pub journal: PathBuf,
+    /// Threads that serve; `None` is one a core.
+    pub lanes: Option<usize>,
+    /// PEM files of the certificate chain and its key.
+    pub tls: Option<TlsFiles>,
+    /// Take connections without TLS from other machines.
+    pub allow_plaintext: bool,
+    /// Sessions at most.
+    pub max_connections: usize,
+    /// How long a client may take to authenticate.
+    pub authentication_timeout: Duration,
+    /// How long sessions may finish what they do at shutdown.
+    pub drain_timeout: Duration,
+}
+
+/// PEM files of a certificate chain and its key.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The chain, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}

@@ -1,0 +1,101 @@
+//! `pgwicket serve`.
+
+use std::{
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::app::{self, ServeOptions, TlsFiles};
+
+/// Serve agents: policy from files, evidence to a journal
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// Directory of policy files (*.yaml), or one file; read again on SIGHUP and when a file changes
+    #[arg(long, value_name = "DIR")]
+    policies: PathBuf,
+    /// Where clients connect; give it more than once for more addresses
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6432")]
+    listen: Vec<String>,
+    /// Also listen at a unix socket in this directory
+    #[arg(long, value_name = "DIR")]
+    unix_socket_dir: Option<PathBuf>,
+    /// Where /healthz, /readyz and /metrics are served
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6433", alias = "http")]
+    control_listen: String,
+    /// Directory of the evidence journal, made when missing
+    #[arg(long, value_name = "DIR", default_value = "./pgwicket-journal")]
+    journal: PathBuf,
+    /// Threads that serve connections [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    lanes: Option<u16>,
+    /// PEM file of the TLS certificate chain, read again on SIGHUP
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file of its private key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Take connections without TLS from other machines; what they send can be read on the way
+    #[arg(long)]
+    allow_plaintext: bool,
+    /// Client sessions at most
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    max_connections: usize,
+    /// Seconds a client may take to authenticate
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    authentication_timeout: u64,
+    /// Seconds that sessions may finish their statement or transaction in at shutdown
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    drain_timeout: u64,
+    /// Form of the log on stderr; SQL text and its values are never in it
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, or filters as `pgwicket::frontend=debug`
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    log: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        start_log(self.log_format, &self.log)?;
+        app::serve(self.options())?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn options(self) -> ServeOptions {
+        ServeOptions {
+            policies: self.policies,
+            listen: self.listen,
+            unix_socket_directory: self.unix_socket_dir,
+            control_listen: self.control_listen,
+            journal: self.journal,
+            lanes: self.lanes.map(usize::from),
+            tls: self.tls_cert.zip(self.tls_key).map(|(certificate, key)| TlsFiles { certificate, key }),
+            allow_plaintext: self.allow_plaintext,
+            max_connections: self.max_connections,
+            authentication_timeout: Duration::from_secs(self.authentication_timeout),
+            drain_timeout: Duration::from_secs(self.drain_timeout),
+        }
+    }
+}
+
+fn start_log(format: LogFormat, filter: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter).context("--log is not a filter such as `info` or `pgwicket::frontend=debug`")?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    match format {
+        LogFormat::Text => log.with_target(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
