@@ -258,7 +258,7 @@ impl Lane {
         self.batch.finish()?;
         let bytes = self.batch.bytes();
         if let Err(error) = self.tail.file.write_all_at(bytes, self.tail.offset) {
-            self.figures.errors.fetch_add(1, Ordering::Relaxed);
+            self.figures.fail(&error);
             if let Err(error) = self.tail.cut() {
                 self.broken = Some(error.to_string().into());
             }
@@ -285,7 +285,8 @@ impl Lane {
     fn rotate(&mut self) -> Result<(), JournalError> {
         self.batch.restart(self.tail.sequence, self.tail.hash);
         let segment = self.tail.segment + 1;
-        let (file, offset) = create_segment(&self.directory, self.number, segment, self.chain, self.clock.microseconds(), &mut self.batch)?;
+        let created = create_segment(&self.directory, self.number, segment, self.chain, self.clock.microseconds(), &mut self.batch);
+        let (file, offset) = created.inspect_err(|error| self.figures.fail(error))?;
         let old = std::mem::replace(&mut self.tail.file, file.clone());
         self.syncer.rotated(self.tail.sequence, old, file);
         (self.tail.segment, self.tail.offset) = (segment, offset);
