@@ -277,6 +277,13 @@ fn a_leaky_condition_is_fenced_with_its_leakproof_neighbours_inside() {
 }
 
 #[test]
+fn a_doubt_raised_a_second_time_is_still_a_doubt() {
+    let sent = governed("select 1 from t where 'x' ~ subject and exists (select 1 from t where 'x' ~ subject and id = 3)");
+    assert!(!sent.contains("('x') ~"), "{sent}");
+    assert!(sent.contains("AND ((\"id\") = (3)) OFFSET 0"), "{sent}");
+}
+
+#[test]
 fn leakproof_conditions_are_not_fenced() {
     for text in [
         "select 1/amount, subject::int from t",

@@ -25,6 +25,8 @@ pub(super) struct Analyzer<'a> {
     pub(super) found: Analysis,
     pub(super) declared: &'a [Oid],
     pub(super) uses: HashMap<i64, usize>,
+    /// How often a doubt was raised, the same one counted again.
+    pub(super) raised: usize,
 }
 
 impl<'a> Analyzer<'a> {
@@ -40,11 +42,12 @@ impl<'a> Analyzer<'a> {
                 *uses.entry(node.int("number").unwrap_or_default()).or_default() += 1;
             }
         });
-        Self { catalog, occurrences, found: Analysis::default(), declared, uses }
+        Self { catalog, occurrences, found: Analysis::default(), declared, uses, raised: 0 }
     }
 
     pub(super) fn doubt(&mut self, why: impl Into<String>) {
         let why = why.into();
+        self.raised += 1;
         if !self.found.doubts.contains(&why) {
             self.found.doubts.push(why);
         }
@@ -278,11 +281,11 @@ impl<'a> Analyzer<'a> {
         let plain = node.field("over")? == &Tree::Null && node.field("agg_filter")? == &Tree::Null && !node.flag("func_variadic")?;
         let built_in = matches!(names.as_slice(), [_] | ["pg_catalog", _]);
         if plain && built_in && !is_aggregate(node)? {
-            let before = self.found.doubts.len();
+            let before = self.raised;
             let (values, refs) = self.all(node.list("args")?, view, ctes)?;
             let types: Option<Vec<Oid>> =
                 values.iter().map(|value| if let Type::Known(oid) = value.of { Some(oid) } else { None }).collect();
-            if self.found.doubts.len() == before && types.is_some_and(|types| allow::leakproof_function(name, &types)) {
+            if self.raised == before && types.is_some_and(|types| allow::leakproof_function(name, &types)) {
                 let of = match name {
                     "lower" | "upper" => Type::Known(TEXT),
                     "length" | "char_length" | "character_length" | "octet_length" => Type::Known(INT4),

@@ -198,9 +198,9 @@ impl Analyzer<'_> {
         {
             return node.list("args")?.iter().try_for_each(|part| self.conjuncts(part, view, first, filters, ctes));
         }
-        let before = self.found.doubts.len();
+        let before = self.raised;
         let refs = self.qual_refs(tree, view, ctes)?;
-        if self.found.doubts.len() > before {
+        if self.raised > before {
             return Ok(());
         }
         if let Refs::One(place) = refs
