@@ -353,6 +353,15 @@ fn every_qual_position_that_is_not_leakproof_is_fenced() {
         "select * from t cross join (values (1), (2)) v(x) where t.amount = v.x",
         "select * from (t join c on t.id = c.id) j where j.subject = 'x'",
         "select count(*) filter (where true) from t where subject similar to 'x'",
+        "select * from t where amount = 5 and id > (select id from c)",
+        "select * from t where amount = 5 and id > (select id from c limit -1)",
+        "select * from t where amount = 5 and (id = 1 or exists (select 1 from c limit $1))",
+        "select * from t where amount > (select max(id) from c having count(*) > 1 / count(*))",
+        "with d as (select id from c limit -1) select * from t where amount > (select max(id) from d)",
+        "select * from t where exists (select from jsonb_each(t.meta))",
+        "select * from t where id > (select c.id from c order by 1/t.amount limit 1)",
+        "select * from t where id in (select c.id from c group by c.id, 1/t.amount)",
+        "select * from t where id in (select c.id from c limit 1/t.amount)",
     ] {
         assert!(fenced(text).is_some(), "{text}: {}", governed(text));
     }

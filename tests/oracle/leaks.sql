@@ -433,3 +433,52 @@ select count(*) from documents where 1 / (case when body like '%Owner: globex%' 
 
 -- name: other-tenants-customers-cast
 select count(*) from customers where (case when id % 10 >= 5 then name else '1' end)::int > 5;
+
+-- Each of these reads only the agent's own rows in a subquery that must fail, or must not run at all: PostgreSQL runs it
+-- when the first row reaches the condition, which it counts as free and puts before the tenant predicate.
+-- (Its own row-level security answers these with the error: compare with the copy.)
+
+-- name: initplan-more-than-one-row
+select count(*) from tickets where amount = 7777 and id > (select id from documents);
+
+-- name: initplan-more-than-one-row-text
+select count(*) from tickets where amount = 7777 and secret > (select title from documents);
+
+-- name: initplan-more-than-one-row-of-a-function
+select count(*) from tickets where amount = 7777 and rating <> (select 1 from generate_series(1, 2));
+
+-- name: initplan-negated
+select count(*) from tickets where amount = 7777 and not (rating = (select revision from documents));
+
+-- name: initplan-negative-limit
+select count(*) from tickets where amount = 7777 and id > (select id from documents limit -1);
+
+-- name: initplan-exists-beside-a-column
+select count(*) from tickets where amount = 7777 and (id < 5 or exists (select 1 from documents limit -1));
+
+-- name: initplan-division-in-having
+select count(*) from tickets where amount = 7777 and id > (select max(id) from documents having count(*) > 1 / (count(*) - count(*)));
+
+-- name: initplan-of-a-cte
+with d as materialized (select id from documents limit -1) select count(*) from tickets where amount = 7777 and id > (select max(id) from d);
+
+-- name: initplan-in-a-left-join
+select count(*) from documents d left join tickets t on t.amount = 7777 and t.id > (select id from documents);
+
+-- name: initplan-in-a-cte-over-the-relation
+with t as (select * from tickets) select count(*) from t where amount = 7777 and id > (select id from documents);
+
+-- name: subplan-function-in-from
+select count(*) from tickets t where exists (select from generate_series(1, 1 / (t.id - 7777)) g where g < 0);
+
+-- name: subplan-order-by
+select count(*) from tickets t where id > 7770 and (select d.id from documents d order by 1 / (t.id - 7777), d.id limit 1) < 0;
+
+-- name: subplan-limit
+select count(*) from tickets t where id between 7775 and 7779 and exists (select 1 from documents d limit 1 / abs(t.id - 7777) + 1 offset 1000);
+
+-- name: subplan-group-by
+select count(*) from tickets t where id > 7770 and (select count(*) from documents d group by 1 / (t.id - 7777)) < 0;
+
+-- name: subplan-having
+select count(*) from tickets t where id > 7770 and (select count(*) from documents having count(*) > 1000 / (t.id - 7777)) < 0;

@@ -252,7 +252,11 @@ impl<'a> Analyzer<'a> {
 
     fn sublink(&mut self, node: &Node, view: &View<'_>, ctes: &Ctes) -> Result<(Value, Refs), Misread> {
         let unread = Misread { kind: "SubLink", field: "subselect" };
-        let outputs = self.query(node.node("subselect")?.ok_or(unread)?, Some(view), ctes, false)?;
+        let select = node.node("subselect")?.ok_or(unread)?;
+        if !self.is_quiet(node, select)? {
+            self.doubt("a subquery in a condition that may raise an error of its own");
+        }
+        let outputs = self.query(select, Some(view), ctes, false)?;
         let output = outputs.as_deref().and_then(<[Column]>::first);
         let kind = node.int("sub_link_type")?;
         let is = |wanted: SubLinkType| kind == i64::from(wanted as i32);

@@ -160,10 +160,7 @@ impl Analyzer<'_> {
         let mut known = true;
         for target in select.list("target_list")?.iter().filter_map(Tree::as_node) {
             let expression = target.field("val")?;
-            if let Some(star) = expression
-                .of_kind("ColumnRef")
-                .filter(|node| node.list("fields").is_ok_and(|f| f.last().is_some_and(|l| l.of_kind("AStar").is_some())))
-            {
+            if let Some(star) = expression.of_kind("ColumnRef").filter(|_| is_star(expression)) {
                 match view.star(star)? {
                     Some(columns) => outputs.extend(columns),
                     None => known = false,
@@ -350,6 +347,12 @@ impl Analyzer<'_> {
             _ => self.doubt(format!("JOIN USING ({name}): its equality is not known to be leakproof")),
         }
     }
+}
+
+/// `*` or `t.*`.
+pub(super) fn is_star(tree: &Tree) -> bool {
+    let last = |node: &Node| node.list("fields").is_ok_and(|fields| fields.last().is_some_and(|last| last.of_kind("AStar").is_some()));
+    tree.of_kind("ColumnRef").is_some_and(last)
 }
 
 /// A mask may change the type.

@@ -8,6 +8,7 @@
 mod expression;
 mod level;
 mod printer;
+mod quiet;
 mod resolve;
 mod shapes;
 mod typing;

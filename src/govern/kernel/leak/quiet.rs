@@ -1,0 +1,95 @@
+//! Subqueries in a condition that raise no error of their own.
+//!
+//! PostgreSQL runs a subquery that reads no outer column once, when the first row reaches it, and counts it as
+//! free when it orders the conditions of a scan: `amount = 7777 and id > (select id from documents)` comes before
+//! the tenant predicate. "More than one row", a negative LIMIT or a division in the subquery's own select list then
+//! tell that somebody's row has that amount, though every row the subquery reads is the agent's. So a subquery in a
+//! condition is leakproof only when nothing in it can raise, whatever it reads.
+
+use pg_query::protobuf::{SetOperation, SubLinkType};
+
+use super::{expression::Analyzer, level::is_star};
+use crate::sql::{Misread, Node, Tree};
+
+impl Analyzer<'_> {
+    /// Whether a subquery in a condition raises nothing but what its own conditions raise, which are looked at apart.
+    pub(super) fn is_quiet(&self, sublink: &Node, select: &Node) -> Result<bool, Misread> {
+        let scalar = sublink.int("sub_link_type")? == i64::from(SubLinkType::ExprSublink as i32);
+        Ok(self.level_is_quiet(select)? && (!scalar || gives_one_row(select)?))
+    }
+
+    fn level_is_quiet(&self, select: &Node) -> Result<bool, Misread> {
+        let absent = ["with_clause", "having_clause"];
+        if absent.iter().any(|field| select.field(field) != Ok(Tree::null())) || !select.list("window_clause")?.is_empty() {
+            return Ok(false);
+        }
+        if select.int("op")? != i64::from(SetOperation::SetopNone as i32) || !select.list("values_lists")?.is_empty() {
+            return Ok(false);
+        }
+        for clause in ["distinct_clause", "group_clause"] {
+            if !select.list(clause)?.iter().all(is_plain) {
+                return Ok(false);
+            }
+        }
+        for sort in select.list("sort_clause")? {
+            match sort.of_kind("SortBy") {
+                Some(sort) if is_plain(sort.field("node")?) => {}
+                Some(_) | None => return Ok(false),
+            }
+        }
+        for limit in ["limit_offset", "limit_count"] {
+            let limit = select.field(limit)?;
+            if *limit != Tree::Null && count(limit)?.is_none() {
+                return Ok(false);
+            }
+        }
+        for target in select.list("target_list")?.iter().filter_map(Tree::as_node) {
+            let value = target.field("val")?;
+            if !is_plain(value) && !is_star(value) && !is_quiet_aggregate(value)? {
+                return Ok(false);
+            }
+        }
+        select.list("from_clause")?.iter().try_fold(true, |quiet, item| Ok(quiet && self.item_is_quiet(item)?))
+    }
+
+    /// A relation, a quiet derived table, or a join of these. A CTE may run here for the first time; a function may raise.
+    fn item_is_quiet(&self, item: &Tree) -> Result<bool, Misread> {
+        let Some(node) = item.as_node() else { return Ok(false) };
+        match node.kind {
+            "RangeVar" => Ok(node.location().is_some_and(|at| self.occurrences.contains_key(&at))),
+            "RangeSubselect" => node.node("subquery")?.map_or(Ok(false), |query| self.level_is_quiet(query)),
+            "JoinExpr" => Ok(self.item_is_quiet(node.field("larg")?)? && self.item_is_quiet(node.field("rarg")?)?),
+            _ => Ok(false),
+        }
+    }
+}
+
+/// An aggregate without GROUP BY gives one row, LIMIT 1 at most one; else a second row is an error.
+fn gives_one_row(select: &Node) -> Result<bool, Misread> {
+    let limited = matches!(count(select.field("limit_count")?)?, Some(0 | 1));
+    let mut aggregated = select.list("group_clause")?.is_empty() && !select.list("target_list")?.is_empty();
+    for target in select.list("target_list")?.iter().filter_map(Tree::as_node) {
+        aggregated &= is_quiet_aggregate(target.field("val")?)?;
+    }
+    Ok(limited || aggregated)
+}
+
+/// A column, a constant, or nothing (plain DISTINCT).
+fn is_plain(tree: &Tree) -> bool {
+    *tree == Tree::Null || (tree.of_kind("ColumnRef").is_some() && !is_star(tree)) || tree.of_kind("AConst").is_some()
+}
+
+/// A whole number of rows, not negative.
+fn count(tree: &Tree) -> Result<Option<i64>, Misread> {
+    let Some(constant) = tree.of_kind("AConst") else { return Ok(None) };
+    let value = constant.field("val")?.of_kind("Integer").map(|value| value.int("ival")).transpose()?;
+    Ok(value.filter(|rows| *rows >= 0))
+}
+
+/// `count`, `min`, `max` of a column: they count and compare, sums and averages may overflow.
+fn is_quiet_aggregate(tree: &Tree) -> Result<bool, Misread> {
+    let Some(node) = tree.of_kind("FuncCall") else { return Ok(false) };
+    let named = matches!(node.names("funcname")?.as_slice(), ["count" | "min" | "max"] | ["pg_catalog", "count" | "min" | "max"]);
+    let bare = node.list("agg_order")?.is_empty() && *node.field("agg_filter")? == Tree::Null && *node.field("over")? == Tree::Null;
+    Ok(named && bare && node.list("args")?.iter().all(is_plain))
+}
