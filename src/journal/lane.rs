@@ -258,7 +258,7 @@ impl Lane {
         self.batch.finish()?;
         let bytes = self.batch.bytes();
         if let Err(error) = self.tail.file.write_all_at(bytes, self.tail.offset) {
-            self.figures.fail(&error);
+            self.failed(&error);
             if let Err(error) = self.tail.cut() {
                 self.broken = Some(error.to_string().into());
             }
@@ -282,11 +282,16 @@ impl Lane {
         self.figures.written.store(self.tail.sequence, Ordering::Release);
     }
 
+    fn failed(&self, error: &dyn std::fmt::Display) {
+        tracing::error!(lane = self.number, %error, "the journal cannot be written");
+        self.figures.errors.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn rotate(&mut self) -> Result<(), JournalError> {
         self.batch.restart(self.tail.sequence, self.tail.hash);
         let segment = self.tail.segment + 1;
         let created = create_segment(&self.directory, self.number, segment, self.chain, self.clock.microseconds(), &mut self.batch);
-        let (file, offset) = created.inspect_err(|error| self.figures.fail(error))?;
+        let (file, offset) = created.inspect_err(|error| self.failed(error))?;
         let old = std::mem::replace(&mut self.tail.file, file.clone());
         self.syncer.rotated(self.tail.sequence, old, file);
         (self.tail.segment, self.tail.offset) = (segment, offset);

@@ -1,7 +1,6 @@
 //! The thread that makes a lane's entries durable, and the lane's figures.
 
 use std::{
-    fmt::Display,
     fs::File,
     io,
     os::unix::fs::{FileExt as _, MetadataExt as _},
@@ -15,8 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use metrics::{Counter, Histogram, counter, histogram};
-use parking_lot::Mutex;
+use metrics::{Histogram, histogram};
 use tokio::sync::watch;
 
 use super::{error::JournalError, segment};
@@ -52,45 +50,16 @@ impl Gauge {
     }
 }
 
-impl Gauge {
-    /// Why the lane could not be written, if that is how its last attempt ended and it was within the last ten
-    /// seconds. Older failures do not count: a lane that is never tried again would never be well again.
-    pub fn error(&self) -> Option<String> {
-        let failure = self.0.failure.lock();
-        let recent = failure.as_ref().filter(|failure| failure.at.elapsed() < Duration::from_secs(10))?;
-        let failing = self.0.failed.load(Ordering::Acquire) || self.0.written.load(Ordering::Acquire) == recent.written;
-        failing.then(|| recent.reason.clone())
-    }
-}
-
-/// An append or sync that failed.
-#[derive(Debug)]
-struct LastFailure {
-    at: Instant,
-    written: u64,
-    reason: String,
-}
-
 /// What lane and sync thread tell each other. Only the lane adds entries and bytes.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     pub(super) entries: AtomicU64,
     pub(super) bytes: AtomicU64,
-    errors: AtomicU64,
+    pub(super) errors: AtomicU64,
     /// Sequence of the last entry written; stored after everything about it.
     pub(super) written: AtomicU64,
     synced_bytes: AtomicU64,
     failed: AtomicBool,
-    failure: Mutex<Option<LastFailure>>,
-}
-
-impl Figures {
-    /// Counts a failure.
-    pub(super) fn fail(&self, error: &dyn Display) {
-        self.errors.fetch_add(1, Ordering::Relaxed);
-        let written = self.written.load(Ordering::Acquire);
-        *self.failure.lock() = Some(LastFailure { at: Instant::now(), written, reason: error.to_string() });
-    }
 }
 
 /// How far a lane is durable.
@@ -137,8 +106,8 @@ impl Syncer {
         let (wake, woken) = mpsc::channel();
         let (publish, synced) = watch::channel(Synced { sequence, failed: None });
         let directory = directory.to_path_buf();
-        let exported = Exported::new(lane);
-        let worker = Worker { woken, publish, exported, figures: figures.clone(), files: vec![file], head, directory, interval, sequence };
+        let seconds = histogram!("pgwicket_journal_sync_seconds");
+        let worker = Worker { woken, publish, seconds, figures: figures.clone(), files: vec![file], head, directory, interval, sequence };
         let thread = thread::Builder::new()
             .name(format!("journal-{lane}"))
             .spawn(move || worker.run())
@@ -230,33 +199,7 @@ struct Worker {
     directory: PathBuf,
     interval: Duration,
     sequence: u64,
-    exported: Exported,
-}
-
-/// The lane's figures as metrics.
-struct Exported {
-    entries: Counter,
-    bytes: Counter,
-    errors: Counter,
     seconds: Histogram,
-}
-
-impl Exported {
-    fn new(lane: u16) -> Self {
-        let lane = lane.to_string();
-        Self {
-            entries: counter!("pgwicket_journal_entries_total", "lane" => lane.clone()),
-            bytes: counter!("pgwicket_journal_bytes_total", "lane" => lane.clone()),
-            errors: counter!("pgwicket_journal_errors_total", "lane" => lane),
-            seconds: histogram!("pgwicket_journal_sync_seconds"),
-        }
-    }
-
-    fn update(&self, figures: &Figures) {
-        self.entries.absolute(figures.entries.load(Ordering::Relaxed));
-        self.bytes.absolute(figures.bytes.load(Ordering::Relaxed));
-        self.errors.absolute(figures.errors.load(Ordering::Relaxed));
-    }
 }
 
 impl Worker {
@@ -283,7 +226,6 @@ impl Worker {
             if reached.0 > self.sequence && !failed {
                 self.sync(reached.0, reached.1);
             }
-            self.exported.update(&self.figures);
         }
     }
 
@@ -295,7 +237,7 @@ impl Worker {
     fn sync(&mut self, written: u64, bytes: u64) {
         let started = Instant::now();
         let synced = self.sync_files();
-        self.exported.seconds.record(started.elapsed());
+        self.seconds.record(started.elapsed());
         match synced {
             Ok(()) => {
                 self.sequence = written;
@@ -307,7 +249,7 @@ impl Worker {
             }
             Err(error) => {
                 tracing::error!(%error, directory = %self.directory.display(), "the journal cannot be synced");
-                self.figures.fail(&error);
+                self.figures.errors.fetch_add(1, Ordering::Relaxed);
                 // The lane must know before anyone who waits does.
                 self.figures.failed.store(true, Ordering::Release);
                 let reason: Arc<str> = error.to_string().into();

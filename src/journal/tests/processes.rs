@@ -76,9 +76,7 @@ fn fills_the_disk() {
     let refused = (0..100).find_map(|turn| lane.decision(&fixture.decision(&format!("{turn} {long}"), "")).err()).unwrap();
     assert!(matches!(refused, JournalError::Io { .. }), "{refused}");
     assert_eq!(lane.gauge().status().errors, 1);
-    assert!(lane.gauge().error().is_some());
     fixture.run(&mut lane, "a small one fits", &[], FULL);
-    assert_eq!(lane.gauge().error(), None);
     drop(lane);
     std::io::stdout().write_all(b"did it\n").unwrap();
 }

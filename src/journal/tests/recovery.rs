@@ -158,5 +158,4 @@ async fn a_deleted_segment_fails_closed() {
     assert!(matches!(lane.durable(entry.position).await, Err(JournalError::Sync { .. })));
     assert!(lane.refusal(&fixture.decision("DELETE FROM t", ""), &refused).is_err());
     assert!(lane.gauge().status().errors > 0);
-    assert_eq!(lane.gauge().error().unwrap(), "the segment file was deleted");
 }
