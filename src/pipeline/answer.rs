@@ -142,7 +142,7 @@ impl Queue {
         match &open.stopped {
             None => false,
             // A cancel would fail what follows, or the client's transaction: the rest is read and passed over instead.
-            Some(Stopped::Truncated(_)) => !in_block && matches!(self.expected.get(1), None | Some(Expected::Ready)),
+            Some(Stopped::Truncated) => !in_block && matches!(self.expected.get(1), None | Some(Expected::Ready)),
             Some(Stopped::Limit(_) | Stopped::Journal(_)) => true,
         }
     }
@@ -335,7 +335,7 @@ impl<I: Interrupts> Session<I> {
             _ => None,
         };
         let failure = match (&stopped, reason) {
-            (Some(Stopped::Truncated(_)), None) if &*error.sqlstate == "57014" => {
+            (Some(Stopped::Truncated), None) if &*error.sqlstate == "57014" => {
                 // Cut off by us on purpose: it ends well.
                 if let Some(Expected::Executed(_, Some(open))) = self.queue.expected.pop_front() {
                     self.completed(*open, None).await;

@@ -28,8 +28,8 @@ pub(super) struct Open {
 pub(super) enum Stopped {
     /// The policy's limit, as an error.
     Limit(SessionError),
-    /// The policy's limit, as a warning after this many rows.
-    Truncated(u64),
+    /// The policy's limit, as a warning.
+    Truncated,
     /// The evidence could not be written.
     Journal(JournalError),
 }
@@ -98,7 +98,7 @@ impl Open {
         }
         let total = self.recorder.rows() + rows;
         self.stopped = Some(match self.limit.on_limit {
-            OnLimit::Truncate => Stopped::Truncated(total),
+            OnLimit::Truncate => Stopped::Truncated,
             OnLimit::Error if over_rows(rows) => Stopped::Limit(SessionError::RowLimit(self.limit.rows.unwrap_or(total))),
             OnLimit::Error => Stopped::Limit(SessionError::ByteLimit(self.limit.bytes.unwrap_or_default())),
         });
@@ -118,7 +118,7 @@ impl Stopped {
         match self {
             Self::Limit(error) => Some(error.clone().into()),
             Self::Journal(error) => Some(error.clone().into()),
-            Self::Truncated(_) => None,
+            Self::Truncated => None,
         }
     }
 }

@@ -121,11 +121,6 @@ impl Plans {
         self.table.len()
     }
 
-    /// Whether none is held.
-    pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
-    }
-
     fn hash(&self, scope: Scope, text: &str, declared_types: &[Oid]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         scope.hash(&mut hasher);

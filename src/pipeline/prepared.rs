@@ -46,11 +46,6 @@ impl PortalNumber {
     pub(super) fn upstream_name(self) -> String {
         if self.named { format!("c{}", self.number) } else { String::new() }
     }
-
-    /// Whether the client named it.
-    pub(super) fn is_named(self) -> bool {
-        self.named
-    }
 }
 
 /// Both kinds, by name; the unnamed ones apart, since they are the ones in the way of most statements.

@@ -272,7 +272,10 @@ mod tests {
     #[test]
     fn a_search_path_is_read_as_identifiers() {
         let mut settings = settings();
-        settings.set("search_path", Some("A, \"B c\", \"$user\"")).unwrap();
-        assert_eq!(settings.search_path(), ["a".into(), "B c".into(), "$user".into()] as [Box<str>; 3]);
+        settings.set("search_path", Some("A, B c, $user")).unwrap();
+        assert_eq!(settings.value("search_path"), Some("\"A\", \"B c\", \"$user\""));
+        assert_eq!(settings.search_path(), ["A".into(), "B c".into(), "$user".into()] as [Box<str>; 3]);
+        settings.set_at_startup("search_path", "A, \"B\"\"c\"").unwrap();
+        assert_eq!(settings.search_path(), ["a".into(), "B\"c".into()] as [Box<str>; 2]);
     }
 }
