@@ -165,6 +165,7 @@ impl<I: Interrupts> Session<I> {
         if let Some(upstream) = &mut self.upstream {
             upstream.lease.send().await;
         }
+        self.start_clock();
         while let Some(front) = self.queue.expected.front_mut() {
             match front {
                 Expected::Reply(_) => {
@@ -320,6 +321,7 @@ impl<I: Interrupts> Session<I> {
             return self.close_early(open);
         }
         self.queue.interrupted = None;
+        self.start_clock();
         if let Err(error) = self.complete(open, tag).await {
             self.fail(&error);
             self.queue.passing_over = true;

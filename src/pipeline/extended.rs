@@ -28,7 +28,7 @@ impl<I: Interrupts> Session<I> {
         if self.skipping {
             return Ok(());
         }
-        self.arm_batch();
+        self.arm();
         match self.try_parse(name, text, types).await {
             Ok(()) => Ok(()),
             Err(failure) => self.refuse(failure, Some(text)).await,
@@ -72,7 +72,7 @@ impl<I: Interrupts> Session<I> {
         if self.skipping {
             return Ok(());
         }
-        self.arm_batch();
+        self.arm();
         match self.try_bind(bind).await {
             Ok(()) => Ok(()),
             Err(failure) => {
@@ -162,7 +162,7 @@ impl<I: Interrupts> Session<I> {
         if self.skipping {
             return Ok(());
         }
-        self.arm_batch();
+        self.arm();
         match self.try_describe(target, name).await {
             Ok(()) => Ok(()),
             Err(failure) => self.refuse(failure, None).await,
@@ -188,7 +188,7 @@ impl<I: Interrupts> Session<I> {
         if self.skipping {
             return Ok(());
         }
-        self.arm_batch();
+        self.arm();
         match self.try_execute(name, max_rows).await {
             Ok(()) => Ok(()),
             Err(failure) => self.refuse(failure, None).await,
@@ -273,13 +273,6 @@ impl<I: Interrupts> Session<I> {
         let left: Vec<_> = self.names.take_portals().filter_map(|portal| portal.open).collect();
         for open in left {
             self.close_early(open);
-        }
-    }
-
-    /// The first message of a batch starts the clock.
-    fn arm_batch(&mut self) {
-        if !std::mem::replace(&mut self.in_batch, true) {
-            self.arm();
         }
     }
 }

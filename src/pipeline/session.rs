@@ -90,7 +90,7 @@ pub struct Session<I> {
     pub(super) evidence: Evidence,
     pub(super) timer: Pin<Box<Sleep>>,
     pub(super) formats: (Vec<i16>, Vec<i16>),
-    /// A message since the last ReadyForQuery has started the clock.
+    /// A message has come since the last ReadyForQuery.
     pub(super) in_batch: bool,
     reported: Vec<(&'static str, Box<str>)>,
     reported_generation: u64,
@@ -266,9 +266,15 @@ impl<I: Interrupts> Session<I> {
         }
     }
 
-    /// Starts the clock of `statement_timeout`.
+    /// A batch starts: an older CancelRequest is not for it.
     pub(super) fn arm(&mut self) {
-        self.interrupts.arm();
+        if !std::mem::replace(&mut self.in_batch, true) {
+            self.interrupts.arm();
+        }
+    }
+
+    /// Starts the clock of `statement_timeout`.
+    pub(super) fn start_clock(&mut self) {
         let timeout = self.derived.statement_timeout;
         if timeout > 0 {
             self.timer.as_mut().reset(Instant::now() + std::time::Duration::from_millis(timeout));
