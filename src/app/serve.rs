@@ -163,8 +163,9 @@ async fn accept(listener: Listener, front: Arc<Front>, lanes: Arc<Lanes>) {
             Ok(incoming) => {
                 metrics::counter!("pgwicket_connections_total").increment(1);
                 // Over the bound there is nobody to answer: the connection is closed.
-                if let Some(permit) = front.admission.handshake() {
-                    lanes.dispatch(incoming, permit);
+                match front.admission.handshake() {
+                    Some(permit) => lanes.dispatch(incoming, permit),
+                    None => metrics::counter!("pgwicket_connections_refused_total", "sqlstate" => "none").increment(1),
                 }
             }
             Err(error) if is_peers_fault(&error) => {}

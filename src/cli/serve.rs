@@ -26,7 +26,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "DIR")]
     unix_socket_dir: Option<PathBuf>,
     /// Where /healthz, /readyz and /metrics are served
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6433", alias = "http")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6433")]
     control_listen: String,
     /// Directory of the evidence journal, made when missing
     #[arg(long, value_name = "DIR", default_value = "./pgwicket-journal")]

@@ -9,7 +9,10 @@ const SECONDS: [f64; 16] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0
 
 const COUNTERS: [(&str, &str); 13] = [
     ("pgwicket_connections_total", "client connections accepted from the network"),
-    ("pgwicket_connections_refused_total", "client connections refused before a session, by sqlstate"),
+    (
+        "pgwicket_connections_refused_total",
+        "client connections refused before a session, by sqlstate; none: closed unanswered, too many at once",
+    ),
     ("pgwicket_sessions_total", "client connections that authenticated"),
     ("pgwicket_cancel_requests_total", "cancel requests received, by whether their key matched"),
     ("pgwicket_statements_total", "statements by decision: forwarded, refused"),
