@@ -38,7 +38,10 @@ const GAUGES: [(&str, &str); 9] = [
     ("pgwicket_build_info", "always 1; the label has the version"),
 ];
 
-const HISTOGRAMS: [(&str, &str); 1] = [("pgwicket_statement_seconds", "time from a forwarded statement's decision to its end")];
+const HISTOGRAMS: [(&str, &str); 2] = [
+    ("pgwicket_statement_seconds", "time from a forwarded statement's decision to its end"),
+    ("pgwicket_journal_sync_seconds", "time of one sync of a lane's journal"),
+];
 
 /// The recorder that all rooms' metrics go to.
 #[derive(Clone)]
