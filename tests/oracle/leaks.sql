@@ -465,9 +465,6 @@ with d as materialized (select id from documents limit -1) select count(*) from 
 -- name: initplan-in-a-left-join
 select count(*) from documents d left join tickets t on t.amount = 7777 and t.id > (select id from documents);
 
--- name: initplan-in-a-cte-over-the-relation
-with t as (select * from tickets) select count(*) from t where amount = 7777 and id > (select id from documents);
-
 -- name: subplan-function-in-from
 select count(*) from tickets t where exists (select from generate_series(1, 1 / (t.id - 7777)) g where g < 0);
 
