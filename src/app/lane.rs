@@ -12,7 +12,11 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::{sync::mpsc, task::LocalSet, time};
+use tokio::{
+    sync::mpsc,
+    task::LocalSet,
+    time::{self, Instant},
+};
 
 use crate::{
     control::Status,
@@ -24,6 +28,9 @@ use crate::{
 
 /// How often a lane's figures are published.
 const PUBLISH: Duration = Duration::from_secs(1);
+
+/// How long a failed journal write keeps the server unready; without statements nothing tells that it would work again.
+const UNREADY: Duration = Duration::from_secs(30);
 
 /// How long a lane waits at its end for connections that are still lent.
 const CLOSE_POOLS: Duration = Duration::from_secs(2);
@@ -163,12 +170,20 @@ async fn receive(arrival: Arrival, front: Arc<Front>, lane: Rc<pipeline::Lane>) 
 async fn publish(number: usize, lane: Rc<pipeline::Lane>, gauge: Gauge, status: Arc<Status>) {
     let label = number.to_string();
     let plans = metrics::gauge!("pgwicket_lane_plans", "lane" => label.clone());
+    let entries = metrics::counter!("pgwicket_journal_entries_total", "lane" => label.clone());
+    let bytes = metrics::counter!("pgwicket_journal_bytes_total", "lane" => label.clone());
+    let errors = metrics::counter!("pgwicket_journal_errors_total", "lane" => label.clone());
     let unsynced = metrics::gauge!("pgwicket_journal_unsynced_bytes", "lane" => label.clone());
     let mut ticks = time::interval(PUBLISH);
+    let mut failures = Failures { count: gauge.status().errors, last: None };
     loop {
         ticks.tick().await;
-        unsynced.set(as_gauge(gauge.status().unsynced_bytes));
-        status.journal(number, gauge.error());
+        let journal = gauge.status();
+        entries.absolute(journal.entries);
+        bytes.absolute(journal.bytes);
+        errors.absolute(journal.errors);
+        unsynced.set(as_gauge(journal.unsynced_bytes));
+        status.journal(number, failures.are_recent(journal.errors).then(|| format!("lane {number} could not be written, see the log")));
 
         let held = lane.status();
         plans.set(as_gauge(held.plans as u64));
@@ -180,6 +195,21 @@ async fn publish(number: usize, lane: Rc<pipeline::Lane>, gauge: Gauge, status: 
             metrics::counter!("pgwicket_pool_connects_total", &labels).absolute(pool.connects);
             metrics::counter!("pgwicket_pool_failures_total", &labels).absolute(pool.failures);
         }
+    }
+}
+
+/// Failures of a lane's journal as its counter tells them.
+struct Failures {
+    count: u64,
+    last: Option<Instant>,
+}
+
+impl Failures {
+    fn are_recent(&mut self, count: u64) -> bool {
+        if count > self.count {
+            (self.count, self.last) = (count, Some(Instant::now()));
+        }
+        self.last.is_some_and(|last| last.elapsed() < UNREADY)
     }
 }
 
