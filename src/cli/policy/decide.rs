@@ -5,9 +5,10 @@ use std::sync::Arc;
 use anyhow::bail;
 
 use crate::{
-    govern::{GovernedStatement, Refusal, RefusalCode, Request, govern},
+    error::{Error, Report},
+    govern::{GovernedStatement, Request, govern},
     policy::{Agent, PolicySet},
-    sql::{ParseError, RefusedKind, Statement, classify},
+    sql::{Statement, classify},
     types::AgentName,
 };
 
@@ -18,28 +19,21 @@ pub(super) enum Decision {
     /// It is answered without the source.
     Local(&'static str),
     /// It is refused.
-    Refused(Box<Refusal>),
+    Refused(Box<Report>),
 }
 
 /// Decides as a session that has just begun would.
 pub(super) fn decide(policy: &PolicySet, agent: &Agent, text: &str) -> Decision {
-    let refused = |refusal: Refusal| Decision::Refused(Box::new(refusal));
+    let refused = |error: &Error| Decision::Refused(Box::new(error.report()));
     match classify(text) {
-        Err(error) => refused(not_one_statement(&error)),
-        Ok(Statement::Refused(kind)) => {
-            let code = match kind.kind {
-                RefusedKind::Write => RefusalCode::ReadOnly,
-                RefusedKind::Administration => RefusalCode::Denied,
-                RefusedKind::Unsupported => RefusalCode::Unsupported,
-            };
-            refused(Refusal::new(code, format!("{} is not allowed", kind.verb)))
-        }
+        Err(error) => refused(&Error::Parse(error)),
+        Ok(Statement::Refused(kind)) => refused(&Error::Kind(kind)),
         Ok(Statement::Read) => {
             let search_path: Vec<Box<str>> = agent.schemas.iter().map(|schema| schema.name.clone()).collect();
             let request = Request { text, declared_types: &[], agent, policy, search_path: &search_path };
             match govern(&request) {
                 Ok(statement) => Decision::Governed(statement),
-                Err(refusal) => refused(refusal),
+                Err(refusal) => refused(&Error::Refused(refusal)),
             }
         }
         Ok(
@@ -62,16 +56,7 @@ pub(super) fn decide(policy: &PolicySet, agent: &Agent, text: &str) -> Decision 
             | Statement::DiscardAll
             | Statement::DiscardPart(_)
             | Statement::Deallocate(_),
-        ) => Decision::Local("a session setting: answered by pgwicket's virtual session"),
-    }
-}
-
-fn not_one_statement(error: &ParseError) -> Refusal {
-    let message = error.to_string();
-    match error {
-        ParseError::Syntax { position, .. } => Refusal { position: *position, ..Refusal::new(RefusalCode::Syntax, message) },
-        ParseError::TooComplex => Refusal::new(RefusalCode::TooComplex, message),
-        ParseError::Multiple { .. } => Refusal::new(RefusalCode::Unsupported, message),
+        ) => Decision::Local("a session setting: pgwicket's virtual session answers or refuses it, the source never sees it"),
     }
 }
 

@@ -12,7 +12,8 @@ use super::{
     print_json, put,
 };
 use crate::{
-    govern::{Appended, AppendedValue, GovernedStatement, Refusal, SessionValue},
+    error::Report,
+    govern::{Appended, AppendedValue, GovernedStatement, SessionValue},
     policy::{Agent, EvidenceRows, OnLimit},
 };
 
@@ -45,7 +46,7 @@ impl Explain {
 fn as_json(agent: &Agent, decision: &Decision) -> serde_json::Value {
     match decision {
         Decision::Local(why) => json!({ "decision": "local", "agent": agent.name.as_str(), "why": why }),
-        Decision::Refused(report) => json!({ "decision": "refused", "agent": agent.name.as_str(), "sqlstate": report.code.sqlstate(),
+        Decision::Refused(report) => json!({ "decision": "refused", "agent": agent.name.as_str(), "sqlstate": report.sqlstate,
             "message": report.message, "detail": report.detail, "hint": report.hint, "position": report.position }),
         Decision::Governed(statement) => json!({ "decision": "forwarded", "agent": agent.name.as_str(),
             "source": statement.source().as_str(), "sql": statement.text(), "fenced": statement.fenced(),
@@ -66,8 +67,8 @@ fn as_text(agent: &Agent, sql: &str, decision: &Decision) -> String {
     }
 }
 
-fn refusal(report: &Refusal, sql: &str) -> String {
-    let mut out = format!("    ERROR {}: {}\n", report.code.sqlstate(), report.message);
+fn refusal(report: &Report, sql: &str) -> String {
+    let mut out = format!("    ERROR {}: {}\n", report.sqlstate, report.message);
     if let Some((line, column, text)) = report.position.and_then(|position| locate(sql, position)) {
         let prefix = format!("LINE {line}: ");
         put(&mut out, format_args!("    {prefix}{text}\n    {}^\n", " ".repeat(prefix.chars().count() + column)));

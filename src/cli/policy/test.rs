@@ -72,11 +72,11 @@ fn wrong(policy: &PolicySet, case: &PolicyCase) -> Option<String> {
     match (&case.expected, decide(policy, agent, &case.sql)) {
         (Expected::Deny { .. }, Decision::Governed(_) | Decision::Local(_)) => Some("expected a refusal, but it is allowed".to_owned()),
         (Expected::Allow { .. }, Decision::Refused(report)) => {
-            Some(format!("expected it to be allowed, but it is refused: {} {}", report.code.sqlstate(), report.message))
+            Some(format!("expected it to be allowed, but it is refused: {} {}", report.sqlstate, report.message))
         }
         (Expected::Deny { sqlstate, message }, Decision::Refused(report)) => {
-            if let Some(expected) = sqlstate.as_ref().filter(|expected| **expected != *report.code.sqlstate()) {
-                return Some(format!("expected SQLSTATE {expected}, got {}: {}", report.code.sqlstate(), report.message));
+            if let Some(expected) = sqlstate.as_ref().filter(|expected| **expected != report.sqlstate) {
+                return Some(format!("expected SQLSTATE {expected}, got {}: {}", report.sqlstate, report.message));
             }
             let part = message.as_ref().filter(|part| !report.message.contains(part.as_str()))?;
             Some(format!("expected a message with `{part}`, got: {}", report.message))
