@@ -339,24 +339,6 @@ impl<T: JsonSchema> JsonSchema for Spanned<T> {
     }
 }
 
-impl<T: JsonSchema> JsonSchema for Given<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        <Option<T>>::schema_name()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        <Option<T>>::json_schema(generator)
-    }
-
-    fn _schemars_private_is_option() -> bool {
-        true
-    }
-}
-
 impl<T: JsonSchema> JsonSchema for Named<T> {
     fn inline_schema() -> bool {
         true

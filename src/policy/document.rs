@@ -18,10 +18,13 @@ document! {
         /// The key of every `hash` mask whose schema has none of its own.
         mask_key: Option<SecretReference>,
         /// The databases, by a name of your choice.
+        #[schemars(with = "Option<Named<SourceDocument>>")]
         sources: Named<SourceDocument>,
         /// What agents see, by alias schema.
+        #[schemars(with = "Option<Named<SchemaDocument>>")]
         schemas: Named<SchemaDocument>,
         /// Who may connect, by login name.
+        #[schemars(with = "Option<Named<AgentDocument>>")]
         agents: Named<AgentDocument>,
         /// Not supported yet.
         reviewers: Option<NotYet>,
@@ -88,8 +91,10 @@ document! {
         /// The real relation: `schema.name`, names as PostgreSQL stores them.
         from: Spanned<String>,
         /// The column that says whose row it is. This or `single_tenant: true` is required.
+        #[schemars(with = "Option<Spanned<String>>")]
         tenant_column: Given<Spanned<String>>,
         /// The relation holds no tenant's rows.
+        #[schemars(with = "Option<Spanned<bool>>")]
         single_tenant: Given<Spanned<bool>>,
         /// The columns agents may see, in this order.
         columns: Vec<Spanned<String>>,
@@ -108,8 +113,10 @@ document! {
         /// What the relation is, for agents.
         description: Option<String>,
         /// What columns are, for agents.
+        #[schemars(with = "Option<Named<String>>")]
         column_descriptions: Named<String>,
         /// Columns whose value agents must not see: `null`, `hash`, `{last: 4}`, `{constant: text}`.
+        #[schemars(with = "Option<Named<MaskDocument>>")]
         masks: Named<MaskDocument>,
         /// What may be proposed.
         writes: Option<Spanned<WritesDocument>>,
@@ -134,6 +141,7 @@ document! {
         /// How it proves itself.
         auth: Spanned<AuthDocument>,
         /// The tenant whose rows it sees.
+        #[schemars(with = "Option<ScalarText>")]
         tenant: Given<Spanned<String>>,
         /// Alias schemas, in `search_path` order.
         schemas: Vec<Spanned<String>>,
@@ -157,8 +165,10 @@ document! {
     /// How an agent proves itself: one of the two.
     struct AuthDocument ("auth") {
         /// SCRAM-SHA-256 with this password.
+        #[schemars(with = "Option<SecretReference>")]
         scram: Given<SecretReference>,
         /// SCRAM-SHA-256 with PostgreSQL's stored verifier.
+        #[schemars(with = "Option<VerifierReference>")]
         scram_verifier: Given<VerifierReference>,
     }
 }
@@ -343,6 +353,10 @@ impl Decode for NotYet {
     }
 }
 
+/// Text that may look like a number, for the JSON Schema.
+#[derive(Debug)]
+struct ScalarText;
+
 /// A duration as text, for the JSON Schema.
 #[derive(Debug)]
 struct DurationText;
@@ -366,6 +380,7 @@ macro_rules! schema {
 }
 
 schema!(DurationText, "Duration", { "type": ["string", "integer"], "pattern": "^[0-9]+ ?(ms|s|min|h)$|^0$", "maximum": 0, "minimum": 0 });
+schema!(ScalarText, "Text", { "type": ["string", "integer"] });
 schema!(NotYet, "NotYet", { "not": {} });
 schema!(EvidenceDocument, "Evidence", {
     "anyOf": [

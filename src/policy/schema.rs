@@ -10,6 +10,9 @@ pub fn json_schema() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<PolicyDocument>().to_value();
     forbid_null(&mut schema);
+    if let Value::Object(root) = &mut schema {
+        root.insert("title".to_owned(), "pgwicket policy".into());
+    }
     schema
 }
 
@@ -19,6 +22,13 @@ fn forbid_null(value: &mut Value) {
         Value::Object(object) => {
             if let Some(Value::Array(types)) = object.get_mut("type") {
                 types.retain(|kind| kind != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    object.insert("type".to_owned(), only);
+                }
+            }
+            if let Some(Value::Array(values)) = object.get_mut("enum") {
+                values.retain(|value| !value.is_null());
             }
             let only = object.get("anyOf").and_then(Value::as_array).and_then(|options| match options.as_slice() {
                 [one, null] if null.get("type").is_some_and(|kind| kind == "null") => Some(one.clone()),

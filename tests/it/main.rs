@@ -16,5 +16,6 @@ mod leakproof;
 mod noninterference;
 mod operations;
 mod oracle;
+mod policies;
 mod support;
 mod tidy;
