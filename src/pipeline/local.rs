@@ -53,7 +53,7 @@ impl<I: Interrupts> Session<I> {
                 reply::bare(self.client.outgoing(), b'I');
                 return Ok(());
             }
-            Statement::Begin(modes) => self.begin(*modes).await?,
+            Statement::Begin { modes, start } => self.begin(*modes, *start).await?,
             Statement::Commit { chain } => self.commit(*chain).await?,
             Statement::Rollback { chain } => self.rollback(*chain).await?,
             Statement::Savepoint(name) => self.savepoint(name).await?,
@@ -84,7 +84,7 @@ impl<I: Interrupts> Session<I> {
         Ok(())
     }
 
-    async fn begin(&mut self, modes: TransactionModes) -> Result<&'static str, Failure> {
+    async fn begin(&mut self, modes: TransactionModes, start: bool) -> Result<&'static str, Failure> {
         if self.transaction.status() == Status::Idle {
             // What ran before it in the same batch ends first, so that the block's own snapshot is its first statement's.
             self.sync_upstream().await?;
@@ -96,7 +96,7 @@ impl<I: Interrupts> Session<I> {
             self.transaction.set_modes(modes)?;
             self.notice(&Report::warning("25001", "there is already a transaction in progress"));
         }
-        Ok("BEGIN")
+        Ok(if start { "START TRANSACTION" } else { "BEGIN" })
     }
 
     /// Starts a block with the session's defaults for what is not given.

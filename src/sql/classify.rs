@@ -15,7 +15,12 @@ pub enum Statement {
     /// A SELECT or VALUES: governed.
     Read,
     /// `BEGIN`, `START TRANSACTION`.
-    Begin(TransactionModes),
+    Begin {
+        /// The modes given.
+        modes: TransactionModes,
+        /// Spelled `START TRANSACTION`, which is its command tag too.
+        start: bool,
+    },
     /// `COMMIT`, `END`.
     Commit {
         /// `AND CHAIN`
@@ -206,7 +211,9 @@ fn transaction(node: &Node) -> Result<Statement, Misread> {
     let chain = node.flag("chain")?;
     let savepoint = || node.text("savepoint_name").map(str::to_owned);
     Ok(if is(TransactionStmtKind::TransStmtBegin) || is(TransactionStmtKind::TransStmtStart) {
-        modes(node.list("options")?)?.map_or_else(|| refused("BEGIN with this mode", RefusedKind::Unsupported), Statement::Begin)
+        let start = is(TransactionStmtKind::TransStmtStart);
+        modes(node.list("options")?)?
+            .map_or_else(|| refused("BEGIN with this mode", RefusedKind::Unsupported), |modes| Statement::Begin { modes, start })
     } else if is(TransactionStmtKind::TransStmtCommit) {
         Statement::Commit { chain }
     } else if is(TransactionStmtKind::TransStmtRollback) {
@@ -355,13 +362,12 @@ mod tests {
         assert_eq!(kind("values (1)"), Statement::Read);
         assert_eq!(
             kind("begin isolation level repeatable read, read only, not deferrable"),
-            Statement::Begin(TransactionModes {
-                isolation: Some(Isolation::RepeatableRead),
-                read_only: Some(true),
-                deferrable: Some(false)
-            })
+            Statement::Begin {
+                modes: TransactionModes { isolation: Some(Isolation::RepeatableRead), read_only: Some(true), deferrable: Some(false) },
+                start: false
+            }
         );
-        assert_eq!(kind("start transaction"), Statement::Begin(TransactionModes::default()));
+        assert_eq!(kind("start transaction"), Statement::Begin { modes: TransactionModes::default(), start: true });
         assert_eq!(kind("commit and chain"), Statement::Commit { chain: true });
         assert_eq!(kind("end"), Statement::Commit { chain: false });
         assert_eq!(kind("rollback to savepoint \"A\""), Statement::RollbackTo("A".to_owned()));

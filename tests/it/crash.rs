@@ -9,10 +9,10 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pgwicket::journal::{self, End, Filter};
@@ -100,19 +100,25 @@ fn assert_all_recorded(journal: &Path, acknowledged: &[Acknowledged]) {
 /// Clients read as fast as they can; after a random while, kill -9.
 fn load_until_killed(pgwicket: &mut Pgwicket, round: u32) -> Vec<Acknowledged> {
     let stop = Arc::new(AtomicBool::new(false));
+    let loaded = Arc::new(AtomicU32::new(0));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
-            let (login, stop) = (pgwicket.login(), Arc::clone(&stop));
-            thread::spawn(move || read_until(&login, &stop, round, client))
+            let (login, stop, loaded) = (pgwicket.login(), Arc::clone(&stop), Arc::clone(&loaded));
+            thread::spawn(move || read_until(&login, &stop, &loaded, round, client))
         })
         .collect();
-    thread::sleep(Duration::from_micros(rand::random_range(30_000..250_000)));
+    // The random moment is one under load: not before every client has read something.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while loaded.load(Ordering::Relaxed) < CLIENTS && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
+    }
+    thread::sleep(Duration::from_micros(rand::random_range(0..150_000)));
     pgwicket.kill();
     stop.store(true, Ordering::Relaxed);
     clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
 }
 
-fn read_until(login: &Login, stop: &AtomicBool, round: u32, client: u32) -> Vec<Acknowledged> {
+fn read_until(login: &Login, stop: &AtomicBool, loaded: &AtomicU32, round: u32, client: u32) -> Vec<Acknowledged> {
     let mut acknowledged = Vec::new();
     let Ok(mut wire) = login.wire() else { return acknowledged };
     for number in 0.. {
@@ -133,6 +139,9 @@ fn read_until(login: &Login, stop: &AtomicBool, round: u32, client: u32) -> Vec<
             }
         }
         if complete {
+            if acknowledged.is_empty() {
+                loaded.fetch_add(1, Ordering::Relaxed);
+            }
             acknowledged.push(Acknowledged { text, evidence, rows });
         }
     }

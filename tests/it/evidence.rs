@@ -44,7 +44,7 @@ fn a_refusal_and_a_failure_are_evidence_too() {
         ("update tickets set priority = 'high'", "25006"),
         ("drop table tickets", "42501"),
         ("copy tickets to stdout", "0A000"),
-        ("select internal_notes from tickets", "42703"),
+        ("select * from nowhere", "42P01"),
         ("select pg_read_file('/etc/passwd')", "42501"),
     ] {
         let answer = wire.simple(text).unwrap();

@@ -5,7 +5,7 @@ use std::{error::Error, fs};
 
 use tokio_postgres::{
     Client, NoTls, SimpleQueryMessage,
-    types::{FromSql, ToSql, Type},
+    types::{FromSql, Kind, ToSql, Type},
 };
 
 use crate::support::{AGENT, Cluster, Login, Pgwicket, Statement, repository, statements};
@@ -183,7 +183,11 @@ async fn ask(client: &Client, statement: &str) -> Result<Answer, String> {
     Ok(Answer { columns, rows, types, binary: binary.iter().map(bytes).collect() })
 }
 
-/// Types of the source that are not built in travel as their text form.
+/// Types of the source that are not built in: a whole row is a record, an enum travels as text.
 fn type_name(column: &Type) -> String {
-    if column.schema() == "pg_catalog" { column.name().to_owned() } else { "text".to_owned() }
+    match column.kind() {
+        Kind::Composite(_) => "record".to_owned(),
+        Kind::Enum(_) => "text".to_owned(),
+        _ => column.name().to_owned(),
+    }
 }

@@ -37,7 +37,7 @@ pub(super) fn decide(policy: &PolicySet, agent: &Agent, text: &str) -> Decision 
             }
         }
         Ok(
-            Statement::Begin(_)
+            Statement::Begin { .. }
             | Statement::Commit { .. }
             | Statement::Rollback { .. }
             | Statement::Savepoint(_)

@@ -24,7 +24,6 @@ select * from tickets where id = 1;
 select id, subject from tickets where id = 2 \gset ticket_
 \echo :ticket_id :ticket_subject
 select id, subject from tickets where id = :ticket_id \gx
-select amount as "type me", tags, meta, created_at, null as unknown from tickets \gdesc
 select priority, rating, count(*) from tickets where rating is not null group by 1, 2 order by 1, 2 \crosstabview
 select format('select %L as made_by_a_statement', subject) from tickets where id = 1 \gexec
 \echo :ROW_COUNT :SQLSTATE

@@ -41,15 +41,15 @@ READS = {
     "floats": "select 1.5::float4, 'NaN'::float4, 2.5e300::float8, '-Infinity'::float8, (-0.0)::float8, null::float8",
     "numerics": "select 0.00::numeric, 123456789012345678901234567890.123456789::numeric, 'NaN'::numeric, (-1e-20)::numeric, 5::numeric(10, 3)",
     "texts": "select 'žluťoučký kůň 🐎'::text, E'tab\\t quote'' backslash\\\\ newline\\n'::varchar(80), 'ab'::char(5), 'n'::name",
-    "booleans": "select true, false, null::bool, array[true, null, false]",
+    "booleans": "select true, false, null::bool",
     "dates and times": "select date '2024-02-29', timestamp '2024-02-29 23:59:59.999999', timestamptz '2024-02-29 23:59:59.999999+05:30',"
     " time '12:34:56.789', null::date",
     "intervals": "select interval '1 day 02:03:04.000005', interval '-3 hours', interval '0', null::interval",
     "documents": """select '{"a": [1, 2.50, null, {"b": "\\u00e9"}], "": true}'::jsonb, '[1,  2]'::json, 'null'::jsonb, null::jsonb""",
     "identifiers": "select '00000000-0000-0000-0000-000000000000'::uuid, public_id from tickets where id = 1",
     "arrays": "select array[1, null, 3]::int4[], array[[1, 2], [3, 4]]::int8[], '{}'::int4[], array[1.5, null]::numeric[], array['a', 'b,c', '{}', '\"']::text[],"
-    " array['00000000-0000-0000-0000-000000000001']::uuid[], array[date '2024-01-01', null]",
-    "bytes": "select '\\x00ff10'::bytea, null::bytea, array['\\x01'::bytea]",
+    " array['00000000-0000-0000-0000-000000000001']::uuid[], array[date '2024-01-01', null], array[true, null], array['\\x01'::bytea]",
+    "bytes": "select '\\x00ff10'::bytea, null::bytea",
 }
 
 # SQLSTATEs, each of a statement that PostgreSQL itself refuses in a read-only session that sees only these relations.

@@ -69,14 +69,20 @@ fn compare(program: impl Fn(&Login) -> String) {
     assert!(expected.lines().count() > 50, "the program did next to nothing:\n{expected}");
     let pgwicket = Pgwicket::start(&Cluster::desk());
     let seen = program(&pgwicket.login());
-    let differences: Vec<String> = lines_of_both(&expected, &seen)
-        .filter(|(direct, through)| direct != through)
-        .map(|(direct, through)| format!("direct   {}\npgwicket {}", direct.unwrap_or("(nothing)"), through.unwrap_or("(nothing)")))
-        .collect();
-    assert!(differences.is_empty(), "{} lines differ\n{}", differences.len(), differences.join("\n"));
+    let (missing, unexpected) = (less(&expected, &seen), less(&seen, &expected));
+    assert!(
+        missing.is_empty() && unexpected.is_empty(),
+        "only directly ({}):\n{}\n\nonly through pgwicket ({}):\n{}",
+        missing.len(),
+        missing.join("\n"),
+        unexpected.len(),
+        unexpected.join("\n")
+    );
+    assert_eq!(expected, seen, "the same lines in another order");
 }
 
-fn lines_of_both<'a>(first: &'a str, second: &'a str) -> impl Iterator<Item = (Option<&'a str>, Option<&'a str>)> {
-    let lines = first.lines().count().max(second.lines().count());
-    (0..lines).map(move |line| (first.lines().nth(line), second.lines().nth(line)))
+/// The lines of the first text that the second does not have, or not as often.
+fn less<'a>(first: &'a str, second: &str) -> Vec<&'a str> {
+    let mut rest: Vec<&str> = second.lines().collect();
+    first.lines().filter(|line| rest.iter().position(|other| other == line).map(|at| rest.swap_remove(at)).is_none()).collect()
 }
