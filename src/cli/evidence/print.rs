@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use comfy_table::{Table, presets};
+use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -13,6 +13,9 @@ use crate::journal::{
 
 /// Characters of a statement's text in a list.
 const TEXT: usize = 72;
+
+/// Columns of the terminal that the facts about one statement take at most; what is longer is wrapped.
+const WIDTH: u16 = 120;
 
 pub(super) fn list(listing: &Listing) -> String {
     let mut table = table();
@@ -42,6 +45,7 @@ pub(super) fn list_json(listing: &Listing) -> String {
 
 pub(super) fn statement(statement: &Statement, rows: Option<&[u8]>) -> String {
     let mut facts = table();
+    facts.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
     let mut fact = |name: &str, value: String| {
         if !value.is_empty() {
             facts.add_row([name.to_owned(), value]);
