@@ -90,12 +90,33 @@ enum Answer {
     Closed,
     Parameters(Box<[u8]>),
     Row(Option<Box<[u8]>>),
-    Complete(Box<[u8]>),
+    Complete(CommandTag),
     Empty,
     Suspended,
     Error(Box<ServerError>),
     Ready(TransactionStatus),
     Unexpected,
+}
+
+/// The body of a CommandComplete of a read, kept on the stack: `SELECT`, a number and a zero byte are never longer.
+struct CommandTag {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl CommandTag {
+    fn of(body: &[u8]) -> Self {
+        let mut bytes = [0; 32];
+        let length = body.len().min(bytes.len() - 1);
+        for (place, byte) in bytes.iter_mut().zip(body.iter().take(length)) {
+            *place = *byte;
+        }
+        Self { bytes, length }
+    }
+
+    fn body(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
 }
 
 /// Why no answer came.
@@ -288,12 +309,12 @@ impl<I: Interrupts> Session<I> {
                 }
             }
             (Expected::Executed(portal, open), Answer::Suspended) => self.suspended(portal, open),
-            (Expected::Executed(_, Some(open)), Answer::Complete(tag)) => self.completed(*open, Some(&tag)).await,
+            (Expected::Executed(_, Some(open)), Answer::Complete(tag)) => self.completed(*open, Some(tag.body())).await,
             (Expected::Executed(_, Some(open)), Answer::Empty) => self.completed(*open, None).await,
             // A portal that was complete already: no rows, nothing read, no new evidence.
             (Expected::Executed(_, None), Answer::Complete(tag)) => {
                 if !silent {
-                    reply::with_body(self.client.outgoing(), b'C', &tag);
+                    reply::with_body(self.client.outgoing(), b'C', tag.body());
                 }
             }
             (Expected::Ready, Answer::Ready(status)) => self.upstream_ready(status),
@@ -351,9 +372,15 @@ impl<I: Interrupts> Session<I> {
         };
         let failure = failure.unwrap_or_else(|| self.safe(error));
         let portal = self.front_portal();
+        // A text that the source refuses at Parse is evidence too, though no statement of it ever ran.
+        let parsed = self.queue.expected.iter().find_map(|expected| match expected {
+            Expected::Parameters(plan, Tell::Nobody) | Expected::Row(plan, Tell::Nobody, _) => Some(Rc::clone(plan)),
+            _ => None,
+        });
         self.undo(portal, Some(&failure));
+        let recorded = parsed.map_or(Ok(()), |plan| self.decide(&plan, None).map(|open| self.close_failed(open, Some(&failure))));
         if !self.queue.passing_over {
-            self.fail(&failure);
+            self.fail(recorded.as_ref().err().unwrap_or(&failure));
         }
         Ok(())
     }
@@ -471,7 +498,7 @@ fn owned(event: Event<'_>) -> Answer {
             b't' => Answer::Parameters(body.into()),
             b'T' => Answer::Row(Some(body.into())),
             b'n' => Answer::Row(None),
-            b'C' => Answer::Complete(body.into()),
+            b'C' => Answer::Complete(CommandTag::of(body)),
             b'I' => Answer::Empty,
             b's' => Answer::Suspended,
             _ => Answer::Unexpected,

@@ -8,6 +8,7 @@
 mod answer;
 mod appended;
 mod bind;
+mod clock;
 mod describe;
 mod extended;
 mod lane;

@@ -25,6 +25,7 @@ pub struct Plan {
     declared_types: Box<[Oid]>,
     action: Action,
     traceparent: Option<Box<str>>,
+    once: bool,
     description: OnceCell<Description>,
 }
 
@@ -32,7 +33,17 @@ impl Plan {
     /// A plan that its source has not described yet.
     pub fn new(text: &str, declared_types: &[Oid], action: Action) -> Self {
         let traceparent = traceparent(text).map(Into::into);
-        Self { text: text.into(), declared_types: declared_types.into(), action, traceparent, description: OnceCell::new() }
+        Self { text: text.into(), declared_types: declared_types.into(), action, traceparent, once: false, description: OnceCell::new() }
+    }
+
+    /// A plan made from a template: another text of its shape is likelier to come than this one again.
+    pub fn once(text: &str, declared_types: &[Oid], governed: Arc<GovernedStatement>) -> Self {
+        Self { once: true, ..Self::new(text, declared_types, Action::Forward(governed)) }
+    }
+
+    /// Whether it is not expected to come again.
+    pub fn is_once(&self) -> bool {
+        self.once
     }
 
     /// The client's text.

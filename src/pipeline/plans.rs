@@ -1,16 +1,16 @@
-//! The plan cache of a lane: a statement text seen before under the same policy, agent and search path is
-//! neither parsed nor governed again.
+//! The plan cache of a lane: a statement seen before under the same policy, agent and search path is neither
+//! parsed nor governed again. Nor is one that differs from it in the values of its literals only.
 
 use std::{
-    cell::Cell,
     hash::{BuildHasher as _, Hash as _, Hasher as _},
     rc::Rc,
 };
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap};
 
-use super::plan::Plan;
+use super::{clock::Clock, plan::Plan};
 use crate::{
+    govern::Template,
     sql::catalog::Oid,
     types::{AgentName, PolicyEpoch},
 };
@@ -19,6 +19,10 @@ use crate::{
 const ENTRIES: usize = 4096;
 /// Memory of plans at most, by their own estimate. Unit: bytes.
 const BYTES: usize = 32 << 20;
+/// Templates at most.
+const TEMPLATES: usize = 2048;
+/// Memory of templates at most, by their texts' length. Unit: bytes.
+const TEMPLATE_BYTES: usize = 16 << 20;
 /// Scopes at most; past it all are numbered anew.
 const SCOPES: usize = 4096;
 
@@ -26,36 +30,31 @@ const SCOPES: usize = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Scope(u64);
 
-/// The plans of a lane, bounded; a clock hand drops those not used since it last passed.
+/// The plans and templates of a lane, bounded.
 #[derive(Debug)]
 pub struct Plans {
     hasher: DefaultHashBuilder,
-    table: HashTable<usize>,
-    slots: Vec<Slot>,
-    free: Vec<usize>,
-    hand: usize,
-    bytes: usize,
+    plans: Clock<(Scope, Rc<Plan>)>,
+    templates: Clock<Shaped>,
     scopes: HashMap<(AgentName, PolicyEpoch, Box<[Box<str>]>), Scope>,
     last_scope: u64,
 }
 
+/// What is known of a shape; `None`: its texts are decided one by one.
 #[derive(Debug)]
-struct Slot {
+struct Shaped {
     scope: Scope,
-    hash: u64,
-    used: Cell<bool>,
-    plan: Option<Rc<Plan>>,
+    shape: Box<str>,
+    declared_types: Box<[Oid]>,
+    template: Option<Rc<Template>>,
 }
 
 impl Default for Plans {
     fn default() -> Self {
         Self {
             hasher: DefaultHashBuilder::default(),
-            table: HashTable::new(),
-            slots: Vec::new(),
-            free: Vec::new(),
-            hand: 0,
-            bytes: 0,
+            plans: Clock::new(ENTRIES, BYTES),
+            templates: Clock::new(TEMPLATES, TEMPLATE_BYTES),
             scopes: HashMap::new(),
             last_scope: 0,
         }
@@ -77,48 +76,39 @@ impl Plans {
 
     /// The plan of a text, if it is held.
     pub fn find(&self, scope: Scope, text: &str, declared_types: &[Oid]) -> Option<Rc<Plan>> {
-        let slot = self.table.find(self.hash(scope, text, declared_types), |slot| self.is(*slot, scope, text, declared_types))?;
-        let slot = self.slots.get(*slot)?;
-        slot.used.set(true);
-        slot.plan.clone()
+        let is = |held: &(Scope, Rc<Plan>)| held.0 == scope && held.1.text() == text && held.1.declared_types() == declared_types;
+        self.plans.find(self.hash(scope, text, declared_types), is).map(|(_, plan)| Rc::clone(plan))
     }
 
     /// Keeps a plan.
     pub fn insert(&mut self, scope: Scope, plan: &Rc<Plan>) {
-        let size = plan.size();
-        if size > BYTES / 16 || self.find(scope, plan.text(), plan.declared_types()).is_some() {
-            return;
-        }
-        while self.table.len() >= ENTRIES || self.bytes + size > BYTES {
-            self.drop_one();
-        }
         let hash = self.hash(scope, plan.text(), plan.declared_types());
-        let slot = Slot { scope, hash, used: Cell::new(false), plan: Some(Rc::clone(plan)) };
-        let index = if let Some(index) = self.free.pop() {
-            if let Some(place) = self.slots.get_mut(index) {
-                *place = slot;
-            }
-            index
-        } else {
-            self.slots.push(slot);
-            self.slots.len() - 1
-        };
-        self.bytes += size;
-        let slots = &self.slots;
-        self.table.insert_unique(hash, index, |index| slots.get(*index).map_or(0, |slot| slot.hash));
+        self.plans.insert(hash, plan.size(), (scope, Rc::clone(plan)));
     }
 
     /// Forgets a plan whose source no longer agrees with its description.
     pub fn forget(&mut self, plan: &Rc<Plan>) {
-        let same = |slot: &Slot| slot.plan.as_ref().is_some_and(|held| Rc::ptr_eq(held, plan));
-        if let Some(index) = self.slots.iter().position(same) {
-            self.remove(index);
-        }
+        self.plans.forget(|(_, held)| Rc::ptr_eq(held, plan));
+    }
+
+    /// What is known of a shape: nothing, that it has no template, or its template.
+    pub fn template(&self, scope: Scope, shape: &str, declared_types: &[Oid]) -> Option<Option<Rc<Template>>> {
+        let is = |held: &Shaped| held.scope == scope && *held.shape == *shape && *held.declared_types == *declared_types;
+        self.templates.find(self.hash(scope, shape, declared_types), is).map(|held| held.template.clone())
+    }
+
+    /// Keeps what is known of a shape.
+    pub fn insert_template(&mut self, scope: Scope, shape: &str, declared_types: &[Oid], template: Option<Template>) {
+        let hash = self.hash(scope, shape, declared_types);
+        // The governed text and what it names, several times over.
+        let size = 8 * shape.len() + 1024;
+        let template = template.map(Rc::new);
+        self.templates.insert(hash, size, Shaped { scope, shape: shape.into(), declared_types: declared_types.into(), template });
     }
 
     /// How many plans are held.
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.plans.len()
     }
 
     fn hash(&self, scope: Scope, text: &str, declared_types: &[Oid]) -> u64 {
@@ -127,34 +117,6 @@ impl Plans {
         declared_types.hash(&mut hasher);
         text.hash(&mut hasher);
         hasher.finish()
-    }
-
-    fn is(&self, slot: usize, scope: Scope, text: &str, declared_types: &[Oid]) -> bool {
-        self.slots.get(slot).is_some_and(|slot| {
-            slot.scope == scope && slot.plan.as_ref().is_some_and(|plan| plan.text() == text && plan.declared_types() == declared_types)
-        })
-    }
-
-    fn drop_one(&mut self) {
-        for _ in 0..=2 * self.slots.len() {
-            let index = self.hand;
-            self.hand = (self.hand + 1) % self.slots.len().max(1);
-            let Some(slot) = self.slots.get(index) else { continue };
-            if slot.plan.is_some() && !slot.used.replace(false) {
-                return self.remove(index);
-            }
-        }
-    }
-
-    fn remove(&mut self, index: usize) {
-        let Some(slot) = self.slots.get_mut(index) else { return };
-        let Some(plan) = slot.plan.take() else { return };
-        let hash = slot.hash;
-        self.bytes = self.bytes.saturating_sub(plan.size());
-        if let Ok(entry) = self.table.find_entry(hash, |held| *held == index) {
-            entry.remove();
-        }
-        self.free.push(index);
     }
 }
 

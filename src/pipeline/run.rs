@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::{Error, SessionError, TransactionError},
-    govern::{self, Request},
+    govern::{self, Request, Template},
     journal::{BoundParameters, Decision},
     source::{BindParameters, SourceError},
     sql::{self, Statement, catalog::Oid},
@@ -25,7 +25,10 @@ impl<I: Interrupts> Session<I> {
     /// Bind decides and forwards, Execute streams.
     async fn run(&mut self, text: &str) -> Result<(), Failure> {
         let plan = self.plan(text, &[])?; // classified and governed, or found decided before
-        let Action::Forward(_) = plan.action() else { return self.answer_here(&plan).await };
+        let Action::Forward(statement) = plan.action() else { return self.answer_here(&plan).await };
+        if statement.client_parameters() > 0 {
+            return Err(SessionError::NoParameter.into());
+        }
         let open = self.decide(&plan, None)?; // recorded before anything is forwarded
         self.forward(&plan, open).await?; // in the client's transaction, under the client's settings
         Ok(self.sync_upstream().await?) // rows to the client and into evidence; the outcome; then CommandComplete
@@ -52,17 +55,32 @@ impl<I: Interrupts> Session<I> {
     /// Classifies and governs a statement, unless this lane has done so before under the same policy, agent and search path.
     pub(super) fn plan(&mut self, text: &str, declared_types: &[Oid]) -> Result<Rc<Plan>, Error> {
         self.refresh()?;
-        let scope = self.derived.scope;
-        let found = self.lane.plans().find(scope, text, declared_types);
+        let found = self.lane.plans().find(self.derived.scope, text, declared_types);
         let plan = match found {
             Some(plan) => plan,
-            None => {
-                let plan = Rc::new(Plan::new(text, declared_types, self.decide_action(text, declared_types)?));
-                self.lane.plans().insert(scope, &plan);
-                plan
-            }
+            None => self.new_plan(text, declared_types)?,
         };
         self.check_block(&plan)?;
+        Ok(plan)
+    }
+
+    /// A plan from the template of the text's shape; or from the text itself, which may make a template.
+    fn new_plan(&mut self, text: &str, declared_types: &[Oid]) -> Result<Rc<Plan>, Error> {
+        let scope = self.derived.scope;
+        let shaped = self.shape.read(text) && !self.shape.slots.is_empty();
+        let known = if shaped { self.lane.plans().template(scope, &self.shape.key, declared_types) } else { None };
+        if let Some(Some(template)) = &known
+            && let Some(governed) = template.fill(text, &self.shape.slots)
+        {
+            return Ok(Rc::new(Plan::once(text, declared_types, governed)));
+        }
+        let plan = Rc::new(Plan::new(text, declared_types, self.decide_action(text, declared_types)?));
+        let mut plans = self.lane.plans();
+        plans.insert(scope, &plan);
+        if let (true, None, Some(governed)) = (shaped, known, plan.governed()) {
+            plans.insert_template(scope, &self.shape.key, declared_types, Template::of(governed, text, &self.shape));
+        }
+        drop(plans);
         Ok(plan)
     }
 
@@ -94,9 +112,6 @@ impl<I: Interrupts> Session<I> {
     /// Records the decision to forward, with the bound values as the source will get them.
     pub(super) fn decide(&mut self, plan: &Rc<Plan>, bound: Option<(Parameters<'_>, &Rc<[i16]>)>) -> Result<Open, Error> {
         let Some(statement) = plan.governed() else { return Err(SourceError::NotPrepared.into()) };
-        if bound.is_none() && statement.client_parameters() > 0 {
-            return Err(SessionError::NoParameter.into());
-        }
         let parameters = BoundParameters {
             types: plan.description().map_or(statement.parameter_types(), |description| description.parameter_types()),
             formats: &self.formats.0,
@@ -172,7 +187,11 @@ impl<I: Interrupts> Session<I> {
             version: &who.version,
             setting: &setting,
         };
-        upstream.lease.prepare(statement);
+        if plan.is_once() && tell == Tell::Nobody {
+            upstream.lease.prepare_unnamed(statement);
+        } else {
+            upstream.lease.prepare(statement);
+        }
         queue.push(Expected::Prepared(portal));
         let described = plan.description().is_some();
         if !described {

@@ -18,6 +18,7 @@ use crate::{
     error::{Error, Report, SessionError, Severity},
     policy::{Agent, PolicySet},
     source::{self, Setting},
+    sql::Shape,
     types::{EvidenceId, Principal},
     wire::{Channel, MessageWriter},
 };
@@ -90,6 +91,8 @@ pub struct Session<I> {
     pub(super) evidence: Evidence,
     pub(super) timer: Pin<Box<Sleep>>,
     pub(super) formats: (Vec<i16>, Vec<i16>),
+    /// A buffer for the shape of a text.
+    pub(super) shape: Shape,
     /// A message has come since the last ReadyForQuery.
     pub(super) in_batch: bool,
     reported: Vec<(&'static str, Box<str>)>,
@@ -177,6 +180,7 @@ impl<I: Interrupts> Session<I> {
             evidence: Evidence::default(),
             timer: Box::pin(sleep(std::time::Duration::ZERO)),
             formats: (Vec::new(), Vec::new()),
+            shape: Shape::default(),
             in_batch: false,
             reported: Vec::new(),
             reported_generation: 0,
