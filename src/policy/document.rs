@@ -147,8 +147,8 @@ document! {
         schemas: Vec<Spanned<String>>,
         /// Functions of the source it may call besides the reviewed ones: `schema.name(type, …)`.
         functions: Option<Vec<Spanned<String>>>,
-        /// May use EXPLAIN (its costs speak of other tenants' rows); default false.
-        allow_explain: Option<bool>,
+        /// May use EXPLAIN; default false. Without effect so far: EXPLAIN is not supported.
+        allow_explain: Option<Spanned<bool>>,
         /// Longest a statement of this agent may run; default the source's.
         #[schemars(with = "Option<DurationText>")]
         statement_timeout: Option<Duration>,

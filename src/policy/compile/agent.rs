@@ -43,6 +43,9 @@ pub(super) fn compile(
             .error(&connections.at, "`max_connections: 0` would refuse every connection")
             .hint("write 1 or more, or remove the agent");
     }
+    for allow in agent.allow_explain.iter().filter(|allow| allow.value) {
+        compiler.problems.warn(&allow.at, "`allow_explain` has no effect yet: EXPLAIN is refused in this version");
+    }
     let statement_timeout = agent.statement_timeout.unwrap_or_else(|| source_timeout(bundle, &exposed));
     Some(Agent {
         name: parsed?,
@@ -50,7 +53,7 @@ pub(super) fn compile(
         tenant,
         schemas: exposed,
         functions,
-        allow_explain: agent.allow_explain.unwrap_or(false),
+        allow_explain: agent.allow_explain.as_ref().is_some_and(|allow| allow.value),
         statement_timeout,
         max_connections: usize::try_from(agent.max_connections.as_ref().map_or(CONNECTIONS, |given| given.value)).unwrap_or(usize::MAX),
         durability: agent.durability.unwrap_or(Durability::Group),

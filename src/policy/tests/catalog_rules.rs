@@ -88,6 +88,12 @@ fn a_tenants_relation_needs_an_agent_with_a_fitting_tenant() {
 }
 
 #[test]
+fn what_has_no_effect_yet_is_warned_about() {
+    let policy = with_relation("from: public.shared\nsingle_tenant: true\ncolumns: [code]").replace("tenant: \"1\"", "allow_explain: true");
+    assert_snapshot!(findings(&policy), @"p.yaml:11:56: warning: `allow_explain` has no effect yet: EXPLAIN is refused in this version");
+}
+
+#[test]
 fn an_agent_proves_itself_in_one_valid_way() {
     let auth = |auth: &str| {
         findings(&format!("sources: {{db: {{kind: postgres, url: env:URL}}}}\nschemas: {{}}\nagents: {{a: {{auth: {auth}, schemas: []}}}}"))
