@@ -7,14 +7,14 @@ use crate::{
 };
 
 /// The body of a Query, Parse or Bind message at most: 64 MiB. Unit: bytes.
-pub const LARGE_MESSAGE: usize = 64 << 20;
+pub(super) const LARGE_MESSAGE: usize = 64 << 20;
 
 /// The body of any other message at most: names are under this by far. Unit: bytes.
-pub const SMALL_MESSAGE: usize = 64 << 10;
+pub(super) const SMALL_MESSAGE: usize = 64 << 10;
 
 /// A message from the client.
 #[derive(Debug, Clone, Copy)]
-pub enum Message<'a> {
+pub(super) enum Message<'a> {
     /// `Q`
     Query(&'a str),
     /// `P`
@@ -51,17 +51,17 @@ pub enum Message<'a> {
 
 /// Declared parameter types as they came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Types<'a>(&'a [u8]);
+pub(super) struct Types<'a>(&'a [u8]);
 
 impl Types<'_> {
     /// The type OIDs in order, 0 where the server is to infer.
-    pub fn iter(self) -> impl Iterator<Item = Oid> {
+    pub(super) fn iter(self) -> impl Iterator<Item = Oid> {
         self.0.chunks_exact(4).map(|oid| oid.try_into().map_or(0, Oid::from_be_bytes))
     }
 }
 
 /// How long the body of a message with this tag may be.
-pub fn body_limit(tag: u8) -> usize {
+pub(super) fn body_limit(tag: u8) -> usize {
     match tag {
         b'Q' | b'P' | b'B' => LARGE_MESSAGE,
         _ => SMALL_MESSAGE,
@@ -69,7 +69,7 @@ pub fn body_limit(tag: u8) -> usize {
 }
 
 /// Decodes one message.
-pub fn decode(tag: u8, body: &[u8]) -> Result<Message<'_>, ProtocolError> {
+pub(super) fn decode(tag: u8, body: &[u8]) -> Result<Message<'_>, ProtocolError> {
     let mut reader = Reader { rest: body };
     let message = match tag {
         b'Q' => Message::Query(reader.string()?),

@@ -21,7 +21,8 @@ pub async fn run(accepted: Accepted, lane: Rc<Lane>) {
     let outside = Outside { cancel, ticket, drain };
     let mut session = match Session::start(start, lane, outside) {
         Ok(session) => session,
-        Err((mut channel, error)) => {
+        Err(refused) => {
+            let (mut channel, error) = *refused;
             let report = Report { severity: Severity::Fatal, ..error.report() };
             report.write(channel.outgoing());
             // The client may be gone already.

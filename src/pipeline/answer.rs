@@ -1,20 +1,20 @@
-//! What the client is still owed, in order, and how the source's answers settle it.
+//! How the source's answers settle what the client is owed.
 
-use std::{collections::VecDeque, rc::Rc};
+use std::rc::Rc;
 
 use tokio::task::spawn_local;
 
 use super::{
     describe::Description,
-    open::{Open, Pass, Stopped},
-    plan::Plan,
-    prepared::{PortalNumber, Prepared},
+    open::{Open, Stopped},
+    prepared::PortalNumber,
+    queue::{Expected, Passed, Reply, Tell},
     reply,
     session::{Ended, Interrupt, Interrupts, Session},
 };
 use crate::{
     error::{Error, SessionError},
-    journal::{Lane, Status},
+    journal::Status,
     source::{Event, ServerError, SourceError, TransactionStatus},
 };
 
@@ -22,65 +22,6 @@ use crate::{
 const READ_AHEAD: usize = 64 << 10;
 /// Bytes queued for a client above which they are sent before more is read from the source.
 const WRITE_BEHIND: usize = 64 << 10;
-
-/// What is owed, in the order of the client's messages.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    expected: VecDeque<Expected>,
-    /// Why a cancel was sent.
-    interrupted: Option<SessionError>,
-    /// A statement failed here while the source goes on: what it still answers is passed over.
-    passing_over: bool,
-}
-
-/// One thing that is owed.
-#[derive(Debug)]
-pub(super) enum Expected {
-    /// The source has nothing to say to it: it waits for its turn.
-    Reply(Reply),
-    /// A statement is prepared at the source.
-    Prepared(PortalNumber),
-    /// A transaction command is done.
-    Controlled,
-    /// ParameterDescription, then as [`Self::Row`].
-    Parameters(Rc<Plan>, Tell),
-    /// RowDescription or NoData.
-    Row(Rc<Plan>, Tell, Box<[u8]>),
-    /// BindComplete.
-    Bound(PortalNumber, Tell),
-    /// Rows and what ends them. `None` runs on with what an Execute before it left in the portal.
-    Executed(PortalNumber, Option<Box<Open>>),
-    /// CloseComplete of a portal; the client has been told.
-    Closed,
-    /// ReadyForQuery; the client is told by the batch.
-    Ready,
-}
-
-/// Whether the client hears of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tell {
-    /// It does.
-    Client,
-    /// It does not.
-    Nobody,
-}
-
-/// A reply of our own.
-#[derive(Debug)]
-pub(super) enum Reply {
-    /// ParseComplete; undone by forgetting the statement.
-    Parsed(Box<str>),
-    /// CloseComplete; undone by keeping the statement.
-    ClosedStatement(Box<str>, Option<Prepared>),
-    /// CloseComplete of a portal.
-    ClosedPortal,
-    /// BindComplete of a portal that is not at the source; undone by forgetting it.
-    Bound(PortalNumber),
-    /// What Describe of a statement answers.
-    Statement(Rc<Plan>),
-    /// What Describe of a portal answers.
-    Portal(Rc<Plan>, Option<Rc<[i16]>>),
-}
 
 /// An answer of the source, rows passed on.
 enum Answer {
@@ -135,50 +76,6 @@ enum Woken<'a> {
     Client(bool),
 }
 
-/// What of a run of rows goes to the client.
-enum Passed<'a> {
-    Some(&'a [u8]),
-    None,
-    Broken,
-    Unexpected,
-}
-
-impl Queue {
-    /// Records a run of rows for the statement in front, and says what of it goes to the client.
-    fn pass<'a>(&mut self, journal: &mut Lane, bytes: &'a [u8], rows: u64) -> Passed<'a> {
-        let Some(Expected::Executed(_, Some(open))) = self.expected.front_mut() else { return Passed::Unexpected };
-        if self.passing_over || open.stopped.is_some() {
-            return Passed::None;
-        }
-        match open.pass(journal, bytes, rows) {
-            Pass::All => Passed::Some(bytes),
-            Pass::First(length) => Passed::Some(bytes.get(..length).unwrap_or_default()),
-            Pass::Broken => Passed::Broken,
-        }
-    }
-
-    /// Whether the source has to be stopped, now that a run of rows was passed on.
-    fn must_cancel(&self, in_block: bool) -> bool {
-        let Some(Expected::Executed(_, Some(open))) = self.expected.front() else { return false };
-        match &open.stopped {
-            None => false,
-            // A cancel would fail what follows, or the client's transaction: the rest is read and passed over instead.
-            Some(Stopped::Truncated) => !in_block && matches!(self.expected.get(1), None | Some(Expected::Ready)),
-            Some(Stopped::Limit(_) | Stopped::Journal(_)) => true,
-        }
-    }
-
-    /// Adds what is owed next.
-    pub(super) fn push(&mut self, expected: Expected) {
-        self.expected.push_back(expected);
-    }
-
-    /// Whether nothing is owed.
-    pub(super) fn is_empty(&self) -> bool {
-        self.expected.is_empty()
-    }
-}
-
 impl<I: Interrupts> Session<I> {
     /// Sends what is queued and settles everything that is owed. Afterwards [`Session::skipping`] says whether
     /// something failed.
@@ -188,22 +85,19 @@ impl<I: Interrupts> Session<I> {
         }
         self.start_clock();
         while let Some(front) = self.queue.expected.front_mut() {
-            match front {
-                Expected::Reply(_) => {
-                    if let Some(Expected::Reply(reply)) = self.queue.expected.pop_front() {
-                        self.reply(&reply);
-                    }
-                    continue;
+            if let Expected::Reply(_) = front {
+                if let Some(Expected::Reply(reply)) = self.queue.expected.pop_front() {
+                    self.reply(&reply);
                 }
-                Expected::Executed(portal, open @ None) => {
-                    let resumed = self.names.portal_numbered(*portal).and_then(|portal| portal.open.take());
-                    *open = resumed.map(Box::new);
-                }
-                _ => {}
+                continue;
+            }
+            if let Expected::Executed(portal, open @ None) = front {
+                let resumed = self.names.portal_numbered(*portal).and_then(|portal| portal.open.take());
+                *open = resumed.map(Box::new);
             }
             match self.answer().await {
                 Ok(answer) => self.take(answer).await?,
-                Err(Broken::Source(error)) => self.lost(error).await?,
+                Err(Broken::Source(error)) => self.lost(error)?,
                 Err(Broken::Gone) => return Err(self.gone()),
                 Err(Broken::Closing) => {
                     let report = Error::from(SessionError::ShuttingDown).report();
@@ -248,7 +142,7 @@ impl<I: Interrupts> Session<I> {
                 read = client.fill(), if may_read => Woken::Client(matches!(read, Ok(1..))),
             };
             let cancel = match woken {
-                Woken::Event(Ok(Event::Rows { bytes, rows })) => match queue.pass(&mut lane.journal(), bytes, rows) {
+                Woken::Event(Ok(Event::Rows { bytes, rows })) => match queue.pass(lane, bytes, rows) {
                     Passed::Some(passed) => {
                         client.write_through(passed).await.map_err(|_gone| Broken::Gone)?;
                         if client.outgoing().len() > WRITE_BEHIND {
@@ -297,7 +191,7 @@ impl<I: Interrupts> Session<I> {
                 let client_parameters = plan.governed().map_or(0, |governed| governed.client_parameters());
                 match Description::read(&parameters, row.as_deref(), client_parameters) {
                     Ok(description) => plan.describe(description),
-                    Err(_) => return self.lost(SourceError::Protocol("a description that cannot be read")).await,
+                    Err(_) => return self.lost(SourceError::Protocol("a description that cannot be read")),
                 }
                 if let (Tell::Client, false, Some(description)) = (tell, silent, plan.description()) {
                     description.write_row(&[], self.client.outgoing());
@@ -320,7 +214,7 @@ impl<I: Interrupts> Session<I> {
             (Expected::Ready, Answer::Ready(status)) => self.upstream_ready(status),
             (front, _) => {
                 self.queue.expected.push_front(front);
-                return self.lost(SourceError::Protocol("an answer out of turn")).await;
+                return self.lost(SourceError::Protocol("an answer out of turn"));
             }
         }
         Ok(())
@@ -352,11 +246,7 @@ impl<I: Interrupts> Session<I> {
     /// The source answered with an error: of what was asked up to the next Sync, nothing more comes.
     async fn failed_upstream(&mut self, error: &ServerError) -> Result<(), Ended> {
         let reason = if &*error.sqlstate == "57014" { self.queue.interrupted.take() } else { None };
-        let front = self.queue.expected.front();
-        let stopped = match front {
-            Some(Expected::Executed(_, Some(open))) => open.stopped.clone(),
-            _ => None,
-        };
+        let stopped = self.queue.front_open().and_then(|open| open.stopped.clone());
         let failure = match (&stopped, reason) {
             (Some(Stopped::Truncated), None) if &*error.sqlstate == "57014" => {
                 // Cut off by us on purpose: it ends well.
@@ -371,12 +261,9 @@ impl<I: Interrupts> Session<I> {
             (_, None) => None,
         };
         let failure = failure.unwrap_or_else(|| self.safe(error));
-        let portal = self.front_portal();
+        let portal = self.queue.front_portal();
         // A text that the source refuses at Parse is evidence too, though no statement of it ever ran.
-        let parsed = self.queue.expected.iter().find_map(|expected| match expected {
-            Expected::Parameters(plan, Tell::Nobody) | Expected::Row(plan, Tell::Nobody, _) => Some(Rc::clone(plan)),
-            _ => None,
-        });
+        let parsed = self.queue.parsing();
         self.undo(portal, Some(&failure));
         let recorded = parsed.map_or(Ok(()), |plan| self.decide(&plan, None).map(|open| self.close_failed(open, Some(&failure))));
         if !self.queue.passing_over {
@@ -386,15 +273,15 @@ impl<I: Interrupts> Session<I> {
     }
 
     /// The connection to the source is of no more use.
-    async fn lost(&mut self, error: SourceError) -> Result<(), Ended> {
-        let within_row = matches!(self.queue.expected.front(), Some(Expected::Executed(_, Some(open))) if open.is_within_row());
+    fn lost(&mut self, error: SourceError) -> Result<(), Ended> {
+        let within_row = self.queue.front_open().is_some_and(Open::is_within_row);
         let error = Error::from(error);
         tracing::warn!(source = self.upstream.as_ref().map(|upstream| upstream.source.as_str()), %error, "lost an upstream connection");
         self.upstream = None;
         if let Some(block) = self.transaction.block_mut() {
             block.lose();
         }
-        let portal = self.front_portal();
+        let portal = self.queue.front_portal();
         self.undo(portal, Some(&error));
         self.queue.expected.clear();
         if within_row {
@@ -439,19 +326,6 @@ impl<I: Interrupts> Session<I> {
         }
     }
 
-    /// The portal that the front of the queue works for.
-    fn front_portal(&self) -> Option<PortalNumber> {
-        self.queue.expected.iter().find_map(|expected| match expected {
-            Expected::Prepared(portal) | Expected::Bound(portal, _) | Expected::Executed(portal, _) => Some(*portal),
-            Expected::Reply(_)
-            | Expected::Controlled
-            | Expected::Parameters(..)
-            | Expected::Row(..)
-            | Expected::Closed
-            | Expected::Ready => None,
-        })
-    }
-
     /// What the client may read of an error of the source.
     fn safe(&mut self, error: &ServerError) -> Error {
         let plan = self.queue.expected.iter().find_map(|expected| match expected {
@@ -476,11 +350,7 @@ impl<I: Interrupts> Session<I> {
 
     /// Every statement that is open, wherever it is kept.
     pub(super) fn take_open(&mut self) -> Vec<Open> {
-        let owed = self.queue.expected.drain(..).filter_map(|expected| match expected {
-            Expected::Executed(_, Some(open)) => Some(*open),
-            _ => None,
-        });
-        let owed: Vec<Open> = owed.collect();
+        let owed = self.queue.take_open();
         owed.into_iter().chain(self.names.take_portals().filter_map(|portal| portal.open)).collect()
     }
 }

@@ -14,7 +14,7 @@ const TEXT: Oid = 25;
 
 /// The description of a statement, as messages ready to send.
 #[derive(Debug, Default)]
-pub struct Description {
+pub(super) struct Description {
     parameters: Box<[u8]>,
     parameter_types: Box<[Oid]>,
     foreign_parameters: bool,
@@ -34,12 +34,12 @@ struct RowShape {
 /// A description of the source that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the source's description of a statement is malformed")]
-pub struct Malformed;
+pub(super) struct Malformed;
 
 impl Description {
     /// From the bodies of ParameterDescription and RowDescription (`None`: NoData), keeping the first
     /// `client_parameters` parameters: those that pgwicket appended are not the client's to see.
-    pub fn read(parameters: &[u8], row: Option<&[u8]>, client_parameters: usize) -> Result<Self, Malformed> {
+    pub(super) fn read(parameters: &[u8], row: Option<&[u8]>, client_parameters: usize) -> Result<Self, Malformed> {
         let types: Vec<Oid> = oids(parameters).ok_or(Malformed)?.take(client_parameters).collect();
         if types.len() != client_parameters {
             return Err(Malformed);
@@ -60,27 +60,27 @@ impl Description {
     }
 
     /// The ParameterDescription message.
-    pub fn parameters(&self) -> &[u8] {
+    pub(super) fn parameters(&self) -> &[u8] {
         &self.parameters
     }
 
     /// The types of the client's parameters at the source.
-    pub fn parameter_types(&self) -> &[Oid] {
+    pub(super) fn parameter_types(&self) -> &[Oid] {
         &self.parameter_types
     }
 
     /// How many columns it returns.
-    pub fn columns(&self) -> usize {
+    pub(super) fn columns(&self) -> usize {
         self.row.as_ref().map_or(0, |row| row.formats.len())
     }
 
     /// The body of RowDescription with text formats, for evidence; empty when there are no columns.
-    pub fn row_body(&self) -> &[u8] {
+    pub(super) fn row_body(&self) -> &[u8] {
         self.row.as_ref().and_then(|row| row.message.get(5..)).unwrap_or_default()
     }
 
     /// Writes RowDescription with the formats the client asked for, or NoData.
-    pub fn write_row(&self, asked: &[i16], out: &mut BytesMut) {
+    pub(super) fn write_row(&self, asked: &[i16], out: &mut BytesMut) {
         let Some(row) = &self.row else {
             MessageWriter::new(out, b'n').finish();
             return;
@@ -98,7 +98,7 @@ impl Description {
     }
 
     /// The result formats to ask the source for: the client's, but text for types that are not built in.
-    pub fn result_formats(&self, asked: Formats<'_>, out: &mut Vec<i16>) {
+    pub(super) fn result_formats(&self, asked: Formats<'_>, out: &mut Vec<i16>) {
         out.clear();
         out.extend(asked.iter());
         let foreign = self.row.as_ref().map_or(&[][..], |row| &row.foreign);
@@ -109,7 +109,7 @@ impl Description {
     }
 
     /// The parameter formats to tell the source, by the same rule.
-    pub fn parameter_formats(&self, given: Formats<'_>, out: &mut Vec<i16>) {
+    pub(super) fn parameter_formats(&self, given: Formats<'_>, out: &mut Vec<i16>) {
         out.clear();
         out.extend(given.iter());
         if self.foreign_parameters && out.contains(&1) {
@@ -120,7 +120,7 @@ impl Description {
     }
 
     /// Whether a client that knows one description may be answered by the other.
-    pub fn same_result(&self, other: &Self) -> bool {
+    pub(super) fn same_result(&self, other: &Self) -> bool {
         self.row_body() == other.row_body() && self.parameters == other.parameters
     }
 }

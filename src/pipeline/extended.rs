@@ -7,11 +7,11 @@ use bytes::BytesMut;
 
 use super::{
     Target,
-    answer::{Expected, Reply, Tell},
     bind::Bind,
     local,
     plan::{Action, Plan},
     prepared::{Portal, Prepared},
+    queue::{Expected, Reply, Tell},
     reply,
     session::{Ended, Interrupts, Session},
     settings,

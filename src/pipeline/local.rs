@@ -23,13 +23,13 @@ const ALL_COLUMNS: [&str; 3] = ["name", "setting", "description"];
 
 /// Writes RowDescription or NoData of a statement that is answered here.
 pub(super) fn describe(statement: &Statement, formats: &[i16], out: &mut BytesMut) {
-    match statement {
-        Statement::Show(name) => {
-            let name = settings::definition(name).map_or(&**name, |definition| definition.name);
-            reply::text_columns(out, &[name], formats);
-        }
-        Statement::ShowAll => reply::text_columns(out, &ALL_COLUMNS, formats),
-        _ => reply::bare(out, b'n'),
+    if let Statement::Show(name) = statement {
+        let name = settings::definition(name).map_or(&**name, |definition| definition.name);
+        reply::text_columns(out, &[name], formats);
+    } else if *statement == Statement::ShowAll {
+        reply::text_columns(out, &ALL_COLUMNS, formats);
+    } else {
+        reply::bare(out, b'n');
     }
 }
 

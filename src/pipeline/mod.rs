@@ -17,6 +17,7 @@ mod open;
 mod plan;
 mod plans;
 mod prepared;
+mod queue;
 mod record;
 mod reply;
 mod run;

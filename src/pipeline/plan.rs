@@ -11,7 +11,7 @@ use crate::{
 
 /// What is done with a statement.
 #[derive(Debug)]
-pub enum Action {
+pub(super) enum Action {
     /// It is forwarded as governed.
     Forward(Arc<GovernedStatement>),
     /// It is answered here: transactions, settings, nothing at all.
@@ -20,7 +20,7 @@ pub enum Action {
 
 /// A classified and governed statement.
 #[derive(Debug)]
-pub struct Plan {
+pub(super) struct Plan {
     text: Box<str>,
     declared_types: Box<[Oid]>,
     action: Action,
@@ -31,38 +31,38 @@ pub struct Plan {
 
 impl Plan {
     /// A plan that its source has not described yet.
-    pub fn new(text: &str, declared_types: &[Oid], action: Action) -> Self {
+    pub(super) fn new(text: &str, declared_types: &[Oid], action: Action) -> Self {
         let traceparent = traceparent(text).map(Into::into);
         Self { text: text.into(), declared_types: declared_types.into(), action, traceparent, once: false, description: OnceCell::new() }
     }
 
     /// A plan made from a template: another text of its shape is likelier to come than this one again.
-    pub fn once(text: &str, declared_types: &[Oid], governed: Arc<GovernedStatement>) -> Self {
+    pub(super) fn once(text: &str, declared_types: &[Oid], governed: Arc<GovernedStatement>) -> Self {
         Self { once: true, ..Self::new(text, declared_types, Action::Forward(governed)) }
     }
 
     /// Whether it is not expected to come again.
-    pub fn is_once(&self) -> bool {
+    pub(super) fn is_once(&self) -> bool {
         self.once
     }
 
     /// The client's text.
-    pub fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         &self.text
     }
 
     /// The parameter types the client declared.
-    pub fn declared_types(&self) -> &[Oid] {
+    pub(super) fn declared_types(&self) -> &[Oid] {
         &self.declared_types
     }
 
     /// What is done with it.
-    pub fn action(&self) -> &Action {
+    pub(super) fn action(&self) -> &Action {
         &self.action
     }
 
     /// The governed statement, when it is forwarded.
-    pub fn governed(&self) -> Option<&Arc<GovernedStatement>> {
+    pub(super) fn governed(&self) -> Option<&Arc<GovernedStatement>> {
         match &self.action {
             Action::Forward(governed) => Some(governed),
             Action::Local(_) => None,
@@ -70,22 +70,22 @@ impl Plan {
     }
 
     /// `traceparent` of a sqlcommenter comment.
-    pub fn traceparent(&self) -> Option<&str> {
+    pub(super) fn traceparent(&self) -> Option<&str> {
         self.traceparent.as_deref()
     }
 
     /// What the source said of its parameters and columns, once it has been asked.
-    pub fn description(&self) -> Option<&Description> {
+    pub(super) fn description(&self) -> Option<&Description> {
         self.description.get()
     }
 
     /// Keeps what the source said. Two sessions may ask at once; the first answer stays.
-    pub fn describe(&self, description: Description) {
+    pub(super) fn describe(&self, description: Description) {
         self.description.get_or_init(|| description);
     }
 
     /// Roughly what it holds in memory, for the cache's bound. Unit: bytes.
-    pub fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         let governed = self.governed().map_or(0, |governed| governed.text().len() + 512);
         self.text.len() + governed + self.declared_types.len() * 4 + 1024
     }

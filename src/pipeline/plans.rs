@@ -28,32 +28,45 @@ const SCOPES: usize = 4096;
 
 /// Everything besides text and declared types that a plan depends on, as one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Scope(u64);
+pub(super) struct Scope(u64);
+
+/// What a scope stands for.
+type Seen = (AgentName, PolicyEpoch, Box<[Box<str>]>);
 
 /// The plans and templates of a lane, bounded.
 #[derive(Debug)]
-pub struct Plans {
+pub(super) struct Plans {
     hasher: DefaultHashBuilder,
-    plans: Clock<(Scope, Rc<Plan>)>,
+    held: Clock<(Scope, Rc<Plan>)>,
     templates: Clock<Shaped>,
-    scopes: HashMap<(AgentName, PolicyEpoch, Box<[Box<str>]>), Scope>,
+    scopes: HashMap<Seen, Scope>,
     last_scope: u64,
 }
 
-/// What is known of a shape; `None`: its texts are decided one by one.
+/// What is known of a shape.
+#[derive(Debug, Clone)]
+pub(super) enum Known {
+    /// Nothing yet.
+    Nothing,
+    /// Its texts are decided one by one.
+    Single,
+    /// One decision is for every text of it.
+    Template(Rc<Template>),
+}
+
 #[derive(Debug)]
 struct Shaped {
     scope: Scope,
     shape: Box<str>,
     declared_types: Box<[Oid]>,
-    template: Option<Rc<Template>>,
+    known: Known,
 }
 
 impl Default for Plans {
     fn default() -> Self {
         Self {
             hasher: DefaultHashBuilder::default(),
-            plans: Clock::new(ENTRIES, BYTES),
+            held: Clock::new(ENTRIES, BYTES),
             templates: Clock::new(TEMPLATES, TEMPLATE_BYTES),
             scopes: HashMap::new(),
             last_scope: 0,
@@ -63,7 +76,7 @@ impl Default for Plans {
 
 impl Plans {
     /// The scope of an agent under a policy with a search path. A session asks again only when one of them changes.
-    pub fn scope(&mut self, agent: &AgentName, epoch: PolicyEpoch, search_path: &[Box<str>]) -> Scope {
+    pub(super) fn scope(&mut self, agent: &AgentName, epoch: PolicyEpoch, search_path: &[Box<str>]) -> Scope {
         if self.scopes.len() >= SCOPES {
             self.scopes.clear();
         }
@@ -75,40 +88,40 @@ impl Plans {
     }
 
     /// The plan of a text, if it is held.
-    pub fn find(&self, scope: Scope, text: &str, declared_types: &[Oid]) -> Option<Rc<Plan>> {
+    pub(super) fn find(&self, scope: Scope, text: &str, declared_types: &[Oid]) -> Option<Rc<Plan>> {
         let is = |held: &(Scope, Rc<Plan>)| held.0 == scope && held.1.text() == text && held.1.declared_types() == declared_types;
-        self.plans.find(self.hash(scope, text, declared_types), is).map(|(_, plan)| Rc::clone(plan))
+        self.held.find(self.hash(scope, text, declared_types), is).map(|(_, plan)| Rc::clone(plan))
     }
 
     /// Keeps a plan.
-    pub fn insert(&mut self, scope: Scope, plan: &Rc<Plan>) {
+    pub(super) fn insert(&mut self, scope: Scope, plan: &Rc<Plan>) {
         let hash = self.hash(scope, plan.text(), plan.declared_types());
-        self.plans.insert(hash, plan.size(), (scope, Rc::clone(plan)));
+        self.held.insert(hash, plan.size(), (scope, Rc::clone(plan)));
     }
 
     /// Forgets a plan whose source no longer agrees with its description.
-    pub fn forget(&mut self, plan: &Rc<Plan>) {
-        self.plans.forget(|(_, held)| Rc::ptr_eq(held, plan));
+    pub(super) fn forget(&mut self, plan: &Rc<Plan>) {
+        self.held.forget(|(_, held)| Rc::ptr_eq(held, plan));
     }
 
-    /// What is known of a shape: nothing, that it has no template, or its template.
-    pub fn template(&self, scope: Scope, shape: &str, declared_types: &[Oid]) -> Option<Option<Rc<Template>>> {
+    /// What is known of a shape.
+    pub(super) fn shape(&self, scope: Scope, shape: &str, declared_types: &[Oid]) -> Known {
         let is = |held: &Shaped| held.scope == scope && *held.shape == *shape && *held.declared_types == *declared_types;
-        self.templates.find(self.hash(scope, shape, declared_types), is).map(|held| held.template.clone())
+        self.templates.find(self.hash(scope, shape, declared_types), is).map_or(Known::Nothing, |held| held.known.clone())
     }
 
     /// Keeps what is known of a shape.
-    pub fn insert_template(&mut self, scope: Scope, shape: &str, declared_types: &[Oid], template: Option<Template>) {
+    pub(super) fn insert_template(&mut self, scope: Scope, shape: &str, declared_types: &[Oid], template: Option<Template>) {
         let hash = self.hash(scope, shape, declared_types);
         // The governed text and what it names, several times over.
         let size = 8 * shape.len() + 1024;
-        let template = template.map(Rc::new);
-        self.templates.insert(hash, size, Shaped { scope, shape: shape.into(), declared_types: declared_types.into(), template });
+        let known = template.map_or(Known::Single, |template| Known::Template(Rc::new(template)));
+        self.templates.insert(hash, size, Shaped { scope, shape: shape.into(), declared_types: declared_types.into(), known });
     }
 
     /// How many plans are held.
-    pub fn len(&self) -> usize {
-        self.plans.len()
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
     }
 
     fn hash(&self, scope: Scope, text: &str, declared_types: &[Oid]) -> u64 {

@@ -38,17 +38,13 @@ impl<I: Interrupts> Session<I> {
         let rows = open.recorder.rows();
         let stopped = open.stopped.clone();
         let error = stopped.as_ref().and_then(Stopped::error);
-        match error {
-            Some(error) => {
-                self.close_failed(open, Some(&error));
-                return Err(error);
-            }
-            None => {
-                let status = if stopped.is_some() { Status::Truncated } else { Status::Completed };
-                let position = self.close_with(open, status)?;
-                self.durable(position).await?;
-            }
+        if let Some(error) = error {
+            self.close_failed(open, Some(&error));
+            return Err(error);
         }
+        let status = if stopped.is_some() { Status::Truncated } else { Status::Completed };
+        let position = self.close_with(open, status)?;
+        self.durable(position).await?;
         match (stopped, tag) {
             (Some(_), _) => {
                 let report = Report::warning("01000", format!("result truncated after {rows} rows"))
@@ -104,10 +100,12 @@ impl<I: Interrupts> Session<I> {
     pub(super) fn close_failed(&mut self, open: Open, failure: Option<&Error>) {
         let Some(failure) = failure else { return self.close_quietly(open, Status::NotExecuted) };
         let report = failure.report();
-        let status = match failure {
-            Error::Session(SessionError::Canceled) => Status::Canceled,
-            Error::Session(SessionError::RowLimit(_) | SessionError::ByteLimit(_)) => Status::Limit,
-            _ => Status::Failed { sqlstate: &report.sqlstate, message: &report.message },
+        let status = if matches!(failure, Error::Session(SessionError::Canceled)) {
+            Status::Canceled
+        } else if matches!(failure, Error::Session(SessionError::RowLimit(_) | SessionError::ByteLimit(_))) {
+            Status::Limit
+        } else {
+            Status::Failed { sqlstate: &report.sqlstate, message: &report.message }
         };
         self.close_quietly(open, status);
     }

@@ -3,12 +3,13 @@
 use std::rc::Rc;
 
 use super::{
-    answer::{Expected, Reply, Tell},
     appended::Values,
     bind::Parameters,
     open::Open,
     plan::{Action, Plan},
+    plans::Known,
     prepared::PortalNumber,
+    queue::{Expected, Reply, Tell},
     session::{Ended, Interrupts, Session},
     upstream::Failure,
 };
@@ -18,6 +19,7 @@ use crate::{
     journal::{BoundParameters, Decision},
     source::{BindParameters, SourceError},
     sql::{self, Statement, catalog::Oid},
+    types::TenantId,
 };
 
 impl<I: Interrupts> Session<I> {
@@ -68,8 +70,8 @@ impl<I: Interrupts> Session<I> {
     fn new_plan(&mut self, text: &str, declared_types: &[Oid]) -> Result<Rc<Plan>, Error> {
         let scope = self.derived.scope;
         let shaped = self.shape.read(text) && !self.shape.slots.is_empty();
-        let known = if shaped { self.lane.plans().template(scope, &self.shape.key, declared_types) } else { None };
-        if let Some(Some(template)) = &known
+        let known = if shaped { self.lane.plans().shape(scope, &self.shape.key, declared_types) } else { Known::Single };
+        if let Known::Template(template) = &known
             && let Some(governed) = template.fill(text, &self.shape.slots)
         {
             return Ok(Rc::new(Plan::once(text, declared_types, governed)));
@@ -77,7 +79,7 @@ impl<I: Interrupts> Session<I> {
         let plan = Rc::new(Plan::new(text, declared_types, self.decide_action(text, declared_types)?));
         let mut plans = self.lane.plans();
         plans.insert(scope, &plan);
-        if let (true, None, Some(governed)) = (shaped, known, plan.governed()) {
+        if let (Known::Nothing, Some(governed)) = (known, plan.governed()) {
             plans.insert_template(scope, &self.shape.key, declared_types, Template::of(governed, text, &self.shape));
         }
         drop(plans);
@@ -94,7 +96,23 @@ impl<I: Interrupts> Session<I> {
                 Ok(Action::Forward(govern::govern(&request)?))
             }
             Statement::Refused(refused) => Err(Error::Kind(refused)),
-            local => Ok(Action::Local(local)),
+            local @ (Statement::Empty
+            | Statement::Begin(_)
+            | Statement::Commit { .. }
+            | Statement::Rollback { .. }
+            | Statement::Savepoint(_)
+            | Statement::Release(_)
+            | Statement::RollbackTo(_)
+            | Statement::SetTransaction(_)
+            | Statement::SetSessionCharacteristics(_)
+            | Statement::Set { .. }
+            | Statement::Reset(_)
+            | Statement::ResetAll
+            | Statement::Show(_)
+            | Statement::ShowAll
+            | Statement::DiscardAll
+            | Statement::DiscardPart(_)
+            | Statement::Deallocate(_)) => Ok(Action::Local(local)),
         }
     }
 
@@ -179,7 +197,7 @@ impl<I: Interrupts> Session<I> {
         let Some(statement) = plan.governed() else { return Ok(()) };
         let setting = |name: &str| if name == "pgwicket.evidence_id" { Some(evidence.text()) } else { settings.value(name) };
         let values = Values {
-            tenant: who.principal.tenant.as_ref().map(|tenant| tenant.as_str()),
+            tenant: who.principal.tenant.as_ref().map(TenantId::as_str),
             agent: who.principal.agent.as_str(),
             database: &who.database,
             schema: derived.search_path.first().map(AsRef::as_ref),

@@ -5,10 +5,10 @@ use std::{fmt::Write as _, future::Future, pin::Pin, rc::Rc, sync::Arc};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
-    answer::Queue,
     lane::Lane,
     plans::Scope,
     prepared::Names,
+    queue::Queue,
     reply,
     settings::{self, Settings},
     transaction::{Status, Transaction},
@@ -132,8 +132,7 @@ impl Evidence {
     pub(super) fn note(&mut self, id: EvidenceId) {
         self.text.clear();
         // Writing to a String cannot fail.
-        drop(write!(self.text, "{id}"));
-        self.untold = true;
+        self.untold = write!(self.text, "{id}").is_ok();
     }
 
     pub(super) fn text(&self) -> &str {
@@ -142,15 +141,15 @@ impl Evidence {
 }
 
 impl<I: Interrupts> Session<I> {
-    /// Greets a client: ParameterStatus, BackendKeyData and ReadyForQuery are queued behind AuthenticationOk.
-    pub fn start(start: Start, lane: Rc<Lane>, interrupts: I) -> Result<Self, (Channel, Error)> {
+    /// Greets a client: ParameterStatus, BackendKeyData and ReadyForQuery are queued behind `AuthenticationOk`.
+    pub fn start(start: Start, lane: Rc<Lane>, interrupts: I) -> Result<Self, Box<(Channel, Error)>> {
         let policy = lane.policy();
         let Some(agent) = policy.agents.get(&start.principal.agent).cloned() else {
-            return Err((start.channel, SessionError::PolicyChanged(start.principal.agent.as_str().into()).into()));
+            return Err(Box::new((start.channel, SessionError::PolicyChanged(start.principal.agent.as_str().into()).into())));
         };
         let settings = match initial_settings(&start, &policy, &agent) {
             Ok(settings) => settings,
-            Err(error) => return Err((start.channel, error)),
+            Err(error) => return Err(Box::new((start.channel, error))),
         };
         let version = format!("PostgreSQL {}", settings.value("server_version").unwrap_or_default());
         let derived = Derived::new(&settings, &lane, &policy, &agent);

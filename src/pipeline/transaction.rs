@@ -9,7 +9,7 @@ use crate::{
 
 /// What ReadyForQuery tells the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub(super) enum Status {
     /// Outside a block.
     Idle,
     /// In a block.
@@ -20,7 +20,7 @@ pub enum Status {
 
 impl Status {
     /// The byte in ReadyForQuery.
-    pub fn byte(self) -> u8 {
+    pub(super) fn byte(self) -> u8 {
         match self {
             Self::Idle => b'I',
             Self::Open => b'T',
@@ -31,7 +31,7 @@ impl Status {
 
 /// How far the source followed the block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Upstream {
+pub(super) enum Upstream {
     /// No statement has needed it yet.
     NotBegun,
     /// BEGIN was sent to this source.
@@ -42,13 +42,13 @@ pub enum Upstream {
 
 /// A transaction block.
 #[derive(Debug, Clone)]
-pub struct Block {
+pub(super) struct Block {
     /// Modes of BEGIN and SET TRANSACTION, defaults filled in.
-    pub modes: TransactionModes,
+    pub(super) modes: TransactionModes,
     /// How far the source followed.
-    pub upstream: Upstream,
+    pub(super) upstream: Upstream,
     /// Whether it failed.
-    pub failed: bool,
+    pub(super) failed: bool,
     savepoints: Vec<Savepoint>,
     numbers: u32,
 }
@@ -61,7 +61,7 @@ struct Savepoint {
 
 /// The client's transaction, or none.
 #[derive(Debug, Default)]
-pub struct Transaction {
+pub(super) struct Transaction {
     block: Option<Block>,
 }
 
@@ -70,7 +70,7 @@ const SAVEPOINTS: usize = 1024;
 
 impl Transaction {
     /// For ReadyForQuery.
-    pub fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         match &self.block {
             None => Status::Idle,
             Some(block) if block.failed => Status::Failed,
@@ -79,41 +79,41 @@ impl Transaction {
     }
 
     /// The block, if there is one.
-    pub fn block(&self) -> Option<&Block> {
+    pub(super) fn block(&self) -> Option<&Block> {
         self.block.as_ref()
     }
 
     /// The block, to note what the source did.
-    pub fn block_mut(&mut self) -> Option<&mut Block> {
+    pub(super) fn block_mut(&mut self) -> Option<&mut Block> {
         self.block.as_mut()
     }
 
     /// BEGIN outside a block.
-    pub fn begin(&mut self, modes: TransactionModes) -> Result<(), TransactionError> {
+    pub(super) fn begin(&mut self, modes: TransactionModes) -> Result<(), TransactionError> {
         readable(modes)?;
         self.block = Some(Block { modes, upstream: Upstream::NotBegun, failed: false, savepoints: Vec::new(), numbers: 0 });
         Ok(())
     }
 
     /// The block is over; answers it, so that the caller can end the source's.
-    pub fn end(&mut self) -> Option<Block> {
+    pub(super) fn end(&mut self) -> Option<Block> {
         self.block.take()
     }
 
     /// A statement failed or was refused.
-    pub fn fail(&mut self) {
+    pub(super) fn fail(&mut self) {
         if let Some(block) = &mut self.block {
             block.failed = true;
         }
     }
 
     /// Refuses what a failed block refuses.
-    pub fn check(&self) -> Result<(), TransactionError> {
+    pub(super) fn check(&self) -> Result<(), TransactionError> {
         if self.status() == Status::Failed { Err(TransactionError::Failed) } else { Ok(()) }
     }
 
     /// SET TRANSACTION in a block; BEGIN in a block changes modes the same way.
-    pub fn set_modes(&mut self, modes: TransactionModes) -> Result<(), TransactionError> {
+    pub(super) fn set_modes(&mut self, modes: TransactionModes) -> Result<(), TransactionError> {
         readable(modes)?;
         let Some(block) = &mut self.block else { return Ok(()) };
         if block.upstream != Upstream::NotBegun {
@@ -126,7 +126,7 @@ impl Transaction {
     }
 
     /// SAVEPOINT: its number for the source.
-    pub fn savepoint(&mut self, name: &str) -> Result<u32, TransactionError> {
+    pub(super) fn savepoint(&mut self, name: &str) -> Result<u32, TransactionError> {
         self.check()?;
         let block = self.block.as_mut().ok_or(TransactionError::NoBlock("SAVEPOINT"))?;
         if block.savepoints.len() >= SAVEPOINTS {
@@ -138,7 +138,7 @@ impl Transaction {
     }
 
     /// RELEASE: the savepoint's depth and number. It and those after it are gone.
-    pub fn release(&mut self, name: &str) -> Result<(usize, u32), TransactionError> {
+    pub(super) fn release(&mut self, name: &str) -> Result<(usize, u32), TransactionError> {
         self.check()?;
         let block = self.block.as_mut().ok_or(TransactionError::NoBlock("RELEASE SAVEPOINT"))?;
         let (depth, number) = block.find(name)?;
@@ -147,7 +147,7 @@ impl Transaction {
     }
 
     /// ROLLBACK TO: the savepoint's depth and number. It stays, those after it are gone, and a failed block is whole again.
-    pub fn rollback_to(&mut self, name: &str) -> Result<(usize, u32), TransactionError> {
+    pub(super) fn rollback_to(&mut self, name: &str) -> Result<(usize, u32), TransactionError> {
         let block = self.block.as_mut().ok_or(TransactionError::NoBlock("ROLLBACK TO SAVEPOINT"))?;
         if block.upstream == Upstream::Lost {
             return Err(TransactionError::Failed);
@@ -161,12 +161,12 @@ impl Transaction {
 
 impl Block {
     /// The numbers of its savepoints, oldest first.
-    pub fn savepoints(&self) -> impl Iterator<Item = u32> {
+    pub(super) fn savepoints(&self) -> impl Iterator<Item = u32> {
         self.savepoints.iter().map(|savepoint| savepoint.number)
     }
 
     /// The connection that held it is gone.
-    pub fn lose(&mut self) {
+    pub(super) fn lose(&mut self) {
         if matches!(self.upstream, Upstream::Begun(_)) {
             self.upstream = Upstream::Lost;
             self.failed = true;
@@ -181,7 +181,7 @@ impl Block {
 }
 
 /// The name of an isolation level as SHOW prints it.
-pub fn isolation_name(isolation: Isolation) -> &'static str {
+pub(super) fn isolation_name(isolation: Isolation) -> &'static str {
     match isolation {
         Isolation::ReadUncommitted => "read uncommitted",
         Isolation::ReadCommitted => "read committed",
@@ -191,7 +191,7 @@ pub fn isolation_name(isolation: Isolation) -> &'static str {
 }
 
 /// The isolation level that SHOW prints so.
-pub fn isolation_named(name: &str) -> Option<Isolation> {
+pub(super) fn isolation_named(name: &str) -> Option<Isolation> {
     [Isolation::ReadUncommitted, Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable]
         .into_iter()
         .find(|isolation| isolation_name(*isolation) == name)

@@ -1,7 +1,7 @@
 //! The connection to a source that a session holds: for one statement, or for one transaction.
 
 use super::{
-    answer::Expected,
+    queue::Expected,
     session::{Ended, Interrupt, Interrupts, Session},
     transaction,
 };

@@ -4,24 +4,22 @@ use crate::error::SettingError;
 
 /// A setting.
 #[derive(Debug)]
-pub struct Definition {
+pub(in crate::pipeline) struct Definition {
     /// Name as PostgreSQL prints it.
-    pub name: &'static str,
+    pub(in crate::pipeline) name: &'static str,
     /// Value of a new session; some are filled in by [`super::Settings::new`].
-    pub default: &'static str,
+    pub(in crate::pipeline) default: &'static str,
     /// What it takes.
-    pub kind: Kind,
+    pub(in crate::pipeline) kind: Kind,
     /// Told to the client by ParameterStatus when it changes.
-    pub reported: bool,
-    /// Changes the text form of values, so the source's session needs it too.
-    pub upstream: bool,
+    pub(in crate::pipeline) reported: bool,
     /// For SHOW ALL.
-    pub description: &'static str,
+    pub(in crate::pipeline) description: &'static str,
 }
 
 /// What a setting takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(in crate::pipeline) enum Kind {
     /// Only SHOW.
     Fixed,
     /// Free text of at most this many bytes.
@@ -53,15 +51,15 @@ pub enum Kind {
 }
 
 const fn setting(name: &'static str, default: &'static str, kind: Kind, description: &'static str) -> Definition {
-    Definition { name, default, kind, reported: false, upstream: false, description }
+    Definition { name, default, kind, reported: false, description }
 }
 
 const fn reported(name: &'static str, default: &'static str, kind: Kind, description: &'static str) -> Definition {
-    Definition { name, default, kind, reported: true, upstream: false, description }
+    Definition { name, default, kind, reported: true, description }
 }
 
 const fn format(name: &'static str, default: &'static str, kind: Kind, reported: bool, description: &'static str) -> Definition {
-    Definition { name, default, kind, reported, upstream: true, description }
+    Definition { name, default, kind, reported, description }
 }
 
 const LEVELS: &[&str] = &["read committed", "repeatable read", "serializable", "read uncommitted"];
@@ -155,7 +153,7 @@ const FORBIDDEN: &[&str] = &[
 ];
 
 /// The setting of that name, in any case.
-pub fn definition(name: &str) -> Result<&'static Definition, SettingError> {
+pub(in crate::pipeline) fn definition(name: &str) -> Result<&'static Definition, SettingError> {
     if let Some(found) = ALL.iter().find(|definition| definition.name.eq_ignore_ascii_case(name)) {
         return Ok(found);
     }

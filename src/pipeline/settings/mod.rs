@@ -4,8 +4,8 @@
 mod definitions;
 mod values;
 
-pub use definitions::{Definition, Kind, definition};
-pub use values::print_identifiers;
+pub(in crate::pipeline) use definitions::{Definition, Kind, definition};
+pub(in crate::pipeline) use values::print_identifiers;
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -16,7 +16,7 @@ type Values = BTreeMap<&'static str, Box<str>>;
 /// One session's settings, transactional as PostgreSQL's: a rollback undoes SET, the end of the
 /// transaction undoes SET LOCAL.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(in crate::pipeline) struct Settings {
     start: Rc<Values>,
     session: Rc<Values>,
     local: Rc<Values>,
@@ -27,35 +27,35 @@ pub struct Settings {
 
 /// What a rollback goes back to.
 #[derive(Debug, Clone)]
-pub struct Mark {
+pub(in crate::pipeline) struct Mark {
     session: Rc<Values>,
     local: Rc<Values>,
 }
 
 /// What a session starts with.
 #[derive(Debug, Clone)]
-pub struct Start<'a> {
+pub(in crate::pipeline) struct Start<'a> {
     /// `server_version`
-    pub server_version: &'a str,
+    pub(in crate::pipeline) server_version: &'a str,
     /// `server_version_num`
-    pub server_version_number: u32,
+    pub(in crate::pipeline) server_version_number: u32,
     /// `session_authorization`: the agent's name.
-    pub agent: &'a str,
+    pub(in crate::pipeline) agent: &'a str,
     /// `pgwicket.tenant`, empty when there is none.
-    pub tenant: &'a str,
+    pub(in crate::pipeline) tenant: &'a str,
     /// `pgwicket.run`, empty when there is none.
-    pub run: &'a str,
+    pub(in crate::pipeline) run: &'a str,
     /// The default search path: the agent's alias schemas.
-    pub search_path: &'a str,
+    pub(in crate::pipeline) search_path: &'a str,
     /// `statement_timeout` at most, in milliseconds; 0 is no bound.
-    pub statement_timeout: u64,
+    pub(in crate::pipeline) statement_timeout: u64,
     /// `ssl`
-    pub tls: bool,
+    pub(in crate::pipeline) tls: bool,
 }
 
 impl Settings {
     /// The settings of a new session, before the startup message's own.
-    pub fn new(start: &Start<'_>) -> Self {
+    pub(in crate::pipeline) fn new(start: &Start<'_>) -> Self {
         let mut values: Values = definitions::ALL.iter().map(|definition| (definition.name, definition.default.into())).collect();
         values.insert("server_version", start.server_version.into());
         values.insert("server_version_num", start.server_version_number.to_string().into());
@@ -78,7 +78,7 @@ impl Settings {
     }
 
     /// A setting of the startup message: also what RESET goes back to.
-    pub fn set_at_startup(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
+    pub(in crate::pipeline) fn set_at_startup(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
         let (definition, value) = self.checked(name, value)?;
         Rc::make_mut(&mut self.start).insert(definition.name, value.clone());
         Rc::make_mut(&mut self.session).insert(definition.name, value);
@@ -87,7 +87,7 @@ impl Settings {
     }
 
     /// `SET name = value`; `None` is DEFAULT.
-    pub fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), SettingError> {
+    pub(in crate::pipeline) fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), SettingError> {
         let (definition, value) = self.wanted(name, value)?;
         Rc::make_mut(&mut self.session).insert(definition.name, value);
         if self.local.contains_key(definition.name) {
@@ -98,7 +98,7 @@ impl Settings {
     }
 
     /// `SET LOCAL name = value`, inside a transaction block.
-    pub fn set_local(&mut self, name: &str, value: Option<&str>) -> Result<(), SettingError> {
+    pub(in crate::pipeline) fn set_local(&mut self, name: &str, value: Option<&str>) -> Result<(), SettingError> {
         let (definition, value) = self.wanted(name, value)?;
         Rc::make_mut(&mut self.local).insert(definition.name, value);
         self.generation += 1;
@@ -106,46 +106,46 @@ impl Settings {
     }
 
     /// `RESET ALL`, `DISCARD ALL`.
-    pub fn reset_all(&mut self) {
+    pub(in crate::pipeline) fn reset_all(&mut self) {
         self.session = Rc::clone(&self.start);
         self.local = Rc::default();
         self.generation += 1;
     }
 
     /// The value in force of a setting, by its canonical name.
-    pub fn value(&self, name: &str) -> Option<&str> {
+    pub(in crate::pipeline) fn value(&self, name: &str) -> Option<&str> {
         self.local.get(name).or_else(|| self.session.get(name)).map(AsRef::as_ref)
     }
 
     /// Every setting with its value in force, in the order of SHOW ALL.
-    pub fn all(&self) -> impl Iterator<Item = (&'static Definition, &str)> {
+    pub(in crate::pipeline) fn all(&self) -> impl Iterator<Item = (&'static Definition, &str)> {
         definitions::ALL.iter().map(|definition| (definition, self.value(definition.name).unwrap_or_default()))
     }
 
     /// Grows with every change, so that what was derived from the settings can be kept until then.
-    pub fn generation(&self) -> u64 {
+    pub(in crate::pipeline) fn generation(&self) -> u64 {
         self.generation
     }
 
     /// What a rollback to here would restore.
-    pub fn mark(&self) -> Mark {
+    pub(in crate::pipeline) fn mark(&self) -> Mark {
         Mark { session: Rc::clone(&self.session), local: Rc::clone(&self.local) }
     }
 
     /// Goes back to a mark.
-    pub fn restore(&mut self, mark: &Mark) {
+    pub(in crate::pipeline) fn restore(&mut self, mark: &Mark) {
         self.session = Rc::clone(&mark.session);
         self.local = Rc::clone(&mark.local);
         self.generation += 1;
     }
 
     /// A transaction block or savepoint starts.
-    pub fn push(&mut self) {
+    pub(in crate::pipeline) fn push(&mut self) {
         self.marks.push(self.mark());
     }
 
     /// ROLLBACK TO: back to the state at mark `depth` (0 is the block itself), which stays.
-    pub fn rollback_to(&mut self, depth: usize) {
+    pub(in crate::pipeline) fn rollback_to(&mut self, depth: usize) {
         self.marks.truncate(depth + 1);
         if let Some(mark) = self.marks.last().cloned() {
             self.restore(&mark);
@@ -153,12 +153,12 @@ impl Settings {
     }
 
     /// RELEASE: forgets mark `depth` and those above, keeps the values.
-    pub fn release(&mut self, depth: usize) {
+    pub(in crate::pipeline) fn release(&mut self, depth: usize) {
         self.marks.truncate(depth);
     }
 
     /// The transaction block ends.
-    pub fn end(&mut self, committed: bool) {
+    pub(in crate::pipeline) fn end(&mut self, committed: bool) {
         if !committed && !self.marks.is_empty() {
             self.rollback_to(0);
         }
@@ -168,12 +168,12 @@ impl Settings {
     }
 
     /// `statement_timeout` in force, in milliseconds; 0 is none.
-    pub fn statement_timeout(&self) -> u64 {
+    pub(in crate::pipeline) fn statement_timeout(&self) -> u64 {
         self.value("statement_timeout").and_then(values::milliseconds).unwrap_or(self.bound)
     }
 
     /// The virtual search path as names.
-    pub fn search_path(&self) -> Vec<Box<str>> {
+    pub(in crate::pipeline) fn search_path(&self) -> Vec<Box<str>> {
         values::identifiers(self.value("search_path").unwrap_or_default())
     }
 

@@ -92,7 +92,7 @@ pub(super) fn print_milliseconds(ms: u64) -> String {
 
 /// A list of identifiers: quoted ones as they are, others folded to lower case.
 pub(super) fn identifiers(list: &str) -> Vec<Box<str>> {
-    let mut names = Vec::new();
+    let mut names: Vec<Box<str>> = Vec::new();
     let mut rest = list.trim_start();
     while !rest.is_empty() {
         if let Some(quoted) = rest.strip_prefix('"') {
@@ -106,12 +106,12 @@ pub(super) fn identifiers(list: &str) -> Vec<Box<str>> {
         }
         rest = rest.trim_start().trim_start_matches(',').trim_start();
     }
-    names.retain(|name: &Box<str>| !name.is_empty());
+    names.retain(|name| !name.is_empty());
     names
 }
 
 /// A list of names as SHOW prints it: quoted where the name would not read back.
-pub fn print_identifiers(names: &[impl AsRef<str>]) -> String {
+pub(in crate::pipeline) fn print_identifiers(names: &[impl AsRef<str>]) -> String {
     let plain = |name: &str| {
         name.bytes()
             .enumerate()
