@@ -97,7 +97,7 @@ impl<I: Interrupts> Session<I> {
             }
             Statement::Refused(refused) => Err(Error::Kind(refused)),
             local @ (Statement::Empty
-            | Statement::Begin(_)
+            | Statement::Begin { .. }
             | Statement::Commit { .. }
             | Statement::Rollback { .. }
             | Statement::Savepoint(_)
