@@ -12,6 +12,9 @@ use crate::{
     wire::{FrameError, header},
 };
 
+/// Bytes queued for a client above which they are sent before its next message is taken.
+const WRITE_BEHIND: usize = 64 << 10;
+
 /// Serves an accepted connection until it ends. Every end is orderly: what ran has its outcome recorded.
 pub async fn run(accepted: Accepted, lane: Rc<Lane>) {
     let Accepted { channel, principal, parameters, database, process_id, secret_key, cancel, drain, .. } = accepted;
@@ -81,6 +84,9 @@ async fn next_message(session: &mut Session<Outside>) -> Result<(u8, bytes::Byte
     loop {
         let (client, outside) = session.parts();
         let tag = client.incoming().first().copied().unwrap_or_default();
+        if client.outgoing().len() > WRITE_BEHIND {
+            client.flush().await.map_err(|_gone| Ended::Gone)?;
+        }
         match header(client.incoming(), body_limit(tag)) {
             Ok(Some(head)) if client.incoming().len() >= head.total() => {
                 let mut message = client.incoming().split_to(head.total()).freeze();

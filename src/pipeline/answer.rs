@@ -13,7 +13,7 @@ use super::{
     session::{Ended, Interrupt, Interrupts, Session},
 };
 use crate::{
-    error::{Error, SessionError},
+    error::{Error, Report, SessionError},
     journal::Status,
     source::{Event, ServerError, SourceError, TransactionStatus},
 };
@@ -345,7 +345,9 @@ impl<I: Interrupts> Session<I> {
             }
         }
         let relations = plan.as_ref().and_then(|plan| plan.governed()).map_or(&[][..], |governed| governed.relations());
-        Error::Server(Box::new(super::server_error::safe(error, relations, &self.agent)))
+        let report = super::server_error::safe(error, relations, &self.agent);
+        let position = plan.as_ref().and_then(|plan| plan.governed()?.map_position(plan.text(), error.position?));
+        Error::Server(Box::new(Report { position, ..report }))
     }
 
     /// Every statement that is open, wherever it is kept.

@@ -98,7 +98,7 @@ impl Queue {
         match &open.stopped {
             None => false,
             // A cancel would fail what follows, or the client's transaction: the rest is read and passed over instead.
-            Some(Stopped::Truncated) => !in_block && matches!(self.expected.get(1), None | Some(Expected::Ready)),
+            Some(Stopped::Truncated) => !in_block && matches!(self.expected.get(1), Some(Expected::Ready)),
             Some(Stopped::Limit(_) | Stopped::Journal(_)) => true,
         }
     }

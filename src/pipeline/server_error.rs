@@ -8,7 +8,7 @@ use crate::{
 
 /// What the client reads of an error of the source. `relations` are the alias names of the statement's relations.
 ///
-/// The position points into the governed text, so it is dropped. A fenced or leakproof statement fails only on
+/// The position points into the governed text, so it is left out: the caller maps it. A fenced or leakproof statement fails only on
 /// the agent's own rows (SECURITY.md, "Upstream errors"), so its message and the detail of a data error are its own to read.
 pub(super) fn safe(error: &ServerError, relations: &[Box<str>], agent: &Agent) -> Report {
     let exposed: Vec<&ExposedRelation> = relations.iter().filter_map(|name| exposed(agent, name)).collect();
