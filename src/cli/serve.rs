@@ -17,7 +17,7 @@ use crate::app::{self, ServeOptions, TlsFiles};
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     /// Directory of policy files (*.yaml), or one file; read again on SIGHUP and when a file changes
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "PGWICKET_POLICIES")]
     policies: PathBuf,
     /// Where clients connect; give it more than once for more addresses
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6432")]
@@ -29,7 +29,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6433")]
     control_listen: String,
     /// Directory of the evidence journal, made when missing
-    #[arg(long, value_name = "DIR", default_value = "./pgwicket-journal")]
+    #[arg(long, value_name = "DIR", env = "PGWICKET_JOURNAL", default_value = "pgwicket-journal")]
     journal: PathBuf,
     /// Threads that serve connections [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]

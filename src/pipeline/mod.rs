@@ -1,5 +1,5 @@
 //! A statement's way through pgwicket: classify, govern, record the decision, forward, stream and record the
-//! rows, record the outcome, reply. [`run`] is the one function; the extended protocol takes its steps one by one.
+//! rows, record the outcome, reply. `run` is the one function; the extended protocol takes its steps one by one.
 //! May use: `error`, `source`, `journal`, `govern`, `policy`, `sql`, `types`, `wire`. Never: sockets it did not get,
 //! authentication, files, decoding of rows.
 //! Invariants: nothing is forwarded before its decision is recorded; `CommandComplete` is not told before the outcome

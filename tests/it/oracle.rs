@@ -185,9 +185,11 @@ async fn ask(client: &Client, statement: &str) -> Result<Answer, String> {
 
 /// Types of the source that are not built in: a whole row is a record, an enum travels as text.
 fn type_name(column: &Type) -> String {
-    match column.kind() {
-        Kind::Composite(_) => "record".to_owned(),
-        Kind::Enum(_) => "text".to_owned(),
-        _ => column.name().to_owned(),
+    if matches!(column.kind(), Kind::Composite(_)) {
+        "record".to_owned()
+    } else if matches!(column.kind(), Kind::Enum(_)) {
+        "text".to_owned()
+    } else {
+        column.name().to_owned()
     }
 }

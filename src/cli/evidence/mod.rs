@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(super) struct Evidence {
     /// The journal's directory
-    #[arg(long, global = true, value_name = "DIR", env = "PGWICKET_JOURNAL", default_value = "journal")]
+    #[arg(long, global = true, value_name = "DIR", env = "PGWICKET_JOURNAL", default_value = "pgwicket-journal")]
     journal: PathBuf,
     /// Print JSON for programs
     #[arg(long, global = true)]
