@@ -99,11 +99,13 @@ clean_up() {
   [ -z "$work" ] || rm -rf "$work"
 }
 
-# as_user NAME COMMAND…: servers do not run as root; when we are not root, they run as us.
+# as_user NAME COMMAND…: servers do not run as root; when we are not root, they run as us. Replaces a shell started for it
+# (no process in between), so that `as_user … &` leaves the server's own pid in $!.
 as_user() {
   local user=$1
   shift
-  if [ "$(id -u)" = 0 ]; then (cd / && exec runuser -u "$user" -- "$@"); else "$@"; fi
+  if [ "$(id -u)" = 0 ]; then set -- setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups -- "$@"; fi
+  if [ "$BASH_SUBSHELL" -gt 0 ]; then cd / && exec "$@"; else (cd / && exec "$@"); fi
 }
 
 # own NAME PATH: gives a path to the user that will serve from it.
