@@ -13,7 +13,9 @@ use crate::sql::{Misread, Node, Tree};
 
 impl Analyzer<'_> {
     /// Whether a subquery in a condition raises nothing but what its own conditions raise, which are looked at apart.
-    pub(super) fn is_quiet(&self, sublink: &Node, select: &Node) -> Result<bool, Misread> {
+    pub(super) fn is_quiet(&mut self, sublink: &Node, select: &Node) -> Result<bool, Misread> {
+        // LIMIT 1 is one row, LIMIT 2 is not: another number is another decision.
+        select.each(&mut |node| self.found.looked_at_values |= node.field("limit_count").is_ok_and(|limit| *limit != Tree::Null));
         let scalar = sublink.int("sub_link_type")? == i64::from(SubLinkType::ExprSublink as i32);
         Ok(self.level_is_quiet(select)? && (!scalar || gives_one_row(select)?))
     }
