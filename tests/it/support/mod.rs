@@ -12,7 +12,7 @@ mod wire;
 pub(crate) use cases::{Statement, statements};
 pub(crate) use cluster::{Cluster, Database};
 pub(crate) use login::Login;
-pub(crate) use pgwicket::Pgwicket;
+pub(crate) use pgwicket::{Pgwicket, support_policy};
 pub(crate) use program::{repository, run};
 pub(crate) use wire::{Message, Wire};
 

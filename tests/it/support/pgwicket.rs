@@ -18,33 +18,52 @@ pub(crate) struct Pgwicket {
     port: u16,
     control_port: u16,
     source: Database,
+    extras: Extras,
     child: Child,
+}
+
+/// What not every test gives.
+#[derive(Debug, Default)]
+struct Extras {
+    /// KiB that a file it writes may hold.
+    file_limit: Option<u32>,
+    /// Further flags of `serve`.
+    flags: Vec<String>,
 }
 
 impl Pgwicket {
     /// Serves `policies/support.yaml` over this source.
     pub(crate) fn start(source: &Database) -> Self {
-        Self::start_with(source, &fs::read_to_string(repository("policies/support.yaml")).unwrap())
+        Self::start_with(source, &support_policy())
     }
 
     /// Serves a policy of the test's own over this source.
     pub(crate) fn start_with(source: &Database, policy: &str) -> Self {
-        Self::launch(source, policy, None)
+        Self::launch(source, policy, Extras::default())
     }
 
     /// Serves `policies/support.yaml`; no file it writes may grow past so many KiB.
     pub(crate) fn start_with_files_limited_to(source: &Database, kibibytes: u32) -> Self {
-        Self::launch(source, &fs::read_to_string(repository("policies/support.yaml")).unwrap(), Some(kibibytes))
+        Self::launch(source, &support_policy(), Extras { file_limit: Some(kibibytes), ..Extras::default() })
     }
 
-    fn launch(source: &Database, policy: &str, file_limit: Option<u32>) -> Self {
+    /// Serves `policies/support.yaml` with further flags.
+    pub(crate) fn start_with_flags(source: &Database, flags: &[&str]) -> Self {
+        Self::launch(
+            source,
+            &support_policy(),
+            Extras { flags: flags.iter().map(|flag| (*flag).to_owned()).collect(), ..Extras::default() },
+        )
+    }
+
+    fn launch(source: &Database, policy: &str, extras: Extras) -> Self {
         let directory = tempfile::Builder::new().prefix("pgwicket-it-").tempdir().unwrap().keep();
         guardian::remove_at_end(&directory);
         fs::create_dir(directory.join("policies")).unwrap();
         fs::write(directory.join("policies/policy.yaml"), policy).unwrap();
         let (port, control_port) = (free_port(), free_port());
-        let child = spawn(&directory, port, control_port, source, file_limit);
-        let mut served = Self { directory, port, control_port, source: source.clone(), child };
+        let child = spawn(&directory, port, control_port, source, &extras);
+        let mut served = Self { directory, port, control_port, source: source.clone(), extras, child };
         served.wait_until_ready();
         served
     }
@@ -59,7 +78,7 @@ impl Pgwicket {
 
     /// Starts it again over the same journal, on the same port.
     pub(crate) fn restart(&mut self) {
-        self.child = spawn(&self.directory, self.port, self.control_port, &self.source, None);
+        self.child = spawn(&self.directory, self.port, self.control_port, &self.source, &self.extras);
         self.wait_until_ready();
     }
 
@@ -165,15 +184,20 @@ impl Drop for Pgwicket {
     }
 }
 
+/// The policy that most tests serve.
+pub(crate) fn support_policy() -> String {
+    fs::read_to_string(repository("policies/support.yaml")).unwrap()
+}
+
 /// What `policies/support.yaml` refers to.
 pub(super) fn environment(source: &Database) -> BTreeMap<String, String> {
     let passwords = ["SUPPORT_AGENT_PASSWORD", "GLOBEX_AGENT_PASSWORD", "MASK_KEY"].map(|name| (name.to_owned(), PASSWORD.to_owned()));
     passwords.into_iter().chain([("APP_POSTGRES_URL".to_owned(), source.source_url())]).collect()
 }
 
-fn spawn(directory: &Path, port: u16, control_port: u16, source: &Database, file_limit: Option<u32>) -> Child {
+fn spawn(directory: &Path, port: u16, control_port: u16, source: &Database, extras: &Extras) -> Child {
     let log = File::options().create(true).append(true).open(directory.join("pgwicket.log")).unwrap();
-    let mut serve = match file_limit {
+    let mut serve = match extras.file_limit {
         None => Command::new(env!("CARGO_BIN_EXE_pgwicket")),
         // With SIGXFSZ ignored, a write past the limit is an error that the program sees.
         Some(kibibytes) => {
@@ -184,7 +208,7 @@ fn spawn(directory: &Path, port: u16, control_port: u16, source: &Database, file
     };
     serve.envs(environment(source)).arg("serve").arg("--policies").arg(directory.join("policies"));
     serve.arg("--journal").arg(directory.join("journal")).args(["--listen", &format!("127.0.0.1:{port}")]);
-    serve.args(["--control-listen", &format!("127.0.0.1:{control_port}")]);
+    serve.args(["--control-listen", &format!("127.0.0.1:{control_port}")]).args(&extras.flags);
     let child = serve.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     guardian::kill_at_end(child.id());
     child
