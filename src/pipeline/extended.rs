@@ -91,7 +91,7 @@ impl<I: Interrupts> Session<I> {
                     SessionError::ParameterCount { given: bind.parameters.len(), needed: 0, statement: bind.statement.into() }.into()
                 );
             }
-            let formats = bind.results.iter().collect();
+            let formats = self.asked_formats(bind);
             self.put_portal(bind.portal, Portal { number, plan, formats, open: None });
             self.queue_or_reply_bound(number);
             return Ok(());
@@ -107,7 +107,7 @@ impl<I: Interrupts> Session<I> {
             description.parameter_formats(bind.formats, &mut self.formats.0);
         }
         self.need_upstream(statement.source()).await?;
-        let formats: Rc<[i16]> = bind.results.iter().collect();
+        let formats = self.asked_formats(bind);
         let open = self.decide(&plan, Some((bind.parameters, &formats)))?;
         if let Some(description) = plan.description() {
             description.result_formats(bind.results, &mut self.formats.1);
@@ -118,6 +118,13 @@ impl<I: Interrupts> Session<I> {
         }
         self.put_portal(bind.portal, Portal { number, plan, formats, open: Some(open) });
         Ok(())
+    }
+
+    fn asked_formats(&mut self, bind: &Bind<'_>) -> Rc<[i16]> {
+        if !bind.results.iter().eq(self.last_formats.iter().copied()) {
+            self.last_formats = bind.results.iter().collect();
+        }
+        Rc::clone(&self.last_formats)
     }
 
     /// The plan of a prepared statement, planned again when policy or search path changed since.

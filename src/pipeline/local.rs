@@ -7,9 +7,9 @@ use bytes::BytesMut;
 use super::{
     plan::{Action, Plan},
     reply,
-    session::{Interrupts, Session},
-    settings,
-    transaction::{Status, isolation_name, isolation_named},
+    session::{Derived, Evidence, Interrupts, Session},
+    settings::{self, Settings},
+    transaction::{Status, Transaction, isolation_name, isolation_named},
     upstream::Failure,
 };
 use crate::{
@@ -30,6 +30,24 @@ pub(super) fn describe(statement: &Statement, formats: &[i16], out: &mut BytesMu
         reply::text_columns(out, &ALL_COLUMNS, formats);
     } else {
         reply::bare(out, b'n');
+    }
+}
+
+/// A setting as SHOW prints it, the ones that are not stored included.
+pub(super) fn shown<'a>(
+    name: &str,
+    settings: &'a Settings,
+    derived: &'a Derived,
+    evidence: &'a Evidence,
+    transaction: &Transaction,
+) -> Option<&'a str> {
+    let modes = transaction.block().map(|block| block.modes).unwrap_or_default();
+    match name {
+        "pgwicket.evidence_id" => Some(evidence.text()),
+        "pgwicket.policy_epoch" => Some(&derived.policy_epoch),
+        "transaction_isolation" => modes.isolation.map(isolation_name).or_else(|| settings.value("default_transaction_isolation")),
+        "transaction_deferrable" => Some(if modes.deferrable == Some(true) { "on" } else { "off" }),
+        name => settings.value(name),
     }
 }
 
@@ -223,32 +241,17 @@ impl<I: Interrupts> Session<I> {
     }
 
     fn show(&mut self, name: &str) -> Result<&'static str, Error> {
-        let definition = settings::definition(name)?;
-        let isolation = self.transaction.block().and_then(|block| block.modes.isolation).map(isolation_name);
-        let deferrable = self.transaction.block().and_then(|block| block.modes.deferrable);
-        let epoch = self.policy.epoch.0.to_string();
-        let value = match definition.name {
-            "transaction_isolation" => isolation.or_else(|| self.settings.value("default_transaction_isolation")).unwrap_or_default(),
-            "transaction_deferrable" => {
-                if deferrable == Some(true) {
-                    "on"
-                } else {
-                    "off"
-                }
-            }
-            "pgwicket.policy_epoch" => &epoch,
-            name => self.shown(name).unwrap_or_default(),
-        };
-        let value = value.to_owned();
-        reply::text_row(self.client.outgoing(), &[&value]);
+        let Self { client, settings, derived, evidence, transaction, .. } = self;
+        let value = shown(settings::definition(name)?.name, settings, derived, evidence, transaction);
+        reply::text_row(client.outgoing(), &[value.unwrap_or_default()]);
         Ok("SHOW")
     }
 
     fn show_all(&mut self) -> &'static str {
-        let rows: Vec<_> = self.settings.all().map(|(definition, _)| definition).collect();
-        for definition in rows {
-            let value = self.shown(definition.name).unwrap_or_default().to_owned();
-            reply::text_row(self.client.outgoing(), &[definition.name, &value, definition.description]);
+        let Self { client, settings, derived, evidence, transaction, .. } = self;
+        for definition in settings::all() {
+            let value = shown(definition.name, settings, derived, evidence, transaction);
+            reply::text_row(client.outgoing(), &[definition.name, value.unwrap_or_default(), definition.description]);
         }
         "SHOW"
     }

@@ -122,3 +122,79 @@ impl Stopped {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        journal::{Clock, Decision, JournalConfig, Outcome, Route, Status},
+        pipeline::plan::Action,
+        policy::EvidenceRows,
+        sql::Statement,
+        types::{Digest, PolicyEpoch, Principal},
+    };
+
+    fn opened(journal: &mut Lane, limit: RowLimit) -> Open {
+        let principal = Principal { agent: "a".parse().unwrap(), tenant: None, run: None };
+        let decision = Decision {
+            principal: &principal,
+            session: "s",
+            application_name: "",
+            traceparent: None,
+            source: None,
+            relations: &[],
+            client_text: b"select",
+            fingerprint: "",
+            parameters: crate::journal::BoundParameters::default(),
+            governed_text: None,
+            policy_epoch: PolicyEpoch(1),
+            policy_digest: Digest([0; 32]),
+            route: Route::Source,
+        };
+        let ticket = journal.decision(&decision).unwrap();
+        let recorder = journal.recorder(&ticket, EvidenceRows::Digest);
+        let plan = Rc::new(Plan::new("select", &[], Action::Local(Statement::Empty)));
+        Open::new(ticket, recorder, plan, limit, None)
+    }
+
+    fn closed(journal: &mut Lane, open: Open) -> (u64, u64) {
+        let counted = (open.recorder.rows(), open.recorder.bytes());
+        let outcome = Outcome { status: Status::Completed, duration: 0, columns: crate::journal::Columns::default() };
+        journal.outcome(open.ticket, open.recorder, &outcome).unwrap();
+        counted
+    }
+
+    #[test]
+    fn a_limit_cuts_between_rows_and_never_within_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut journal = Lane::open(&JournalConfig::new(directory.path()), 0, Clock::system()).unwrap();
+        let row = b"D\0\0\0\x07abc";
+        let run = row.repeat(4);
+        let limit = |rows, bytes, on_limit| RowLimit { rows, bytes, on_limit };
+
+        let mut open = opened(&mut journal, limit(Some(5), None, OnLimit::Error));
+        assert_eq!(open.pass(&mut journal, &run, 4), Pass::All);
+        assert_eq!(open.pass(&mut journal, &run, 4), Pass::First(8));
+        assert_eq!(open.pass(&mut journal, &run, 4), Pass::First(0));
+        assert!(matches!(open.stopped, Some(Stopped::Limit(SessionError::RowLimit(5)))));
+        assert_eq!(closed(&mut journal, open), (5, 40), "what is passed on is what is recorded");
+
+        let mut open = opened(&mut journal, limit(None, Some(20), OnLimit::Truncate));
+        assert_eq!(open.pass(&mut journal, &run, 4), Pass::First(16));
+        assert!(matches!(open.stopped, Some(Stopped::Truncated)));
+        assert_eq!(closed(&mut journal, open), (2, 16));
+
+        let mut open = opened(&mut journal, limit(None, Some(20), OnLimit::Error));
+        assert_eq!(open.pass(&mut journal, b"D\0\0\0\x17pie", 0), Pass::First(0), "a row in pieces is measured whole");
+        assert!(matches!(open.stopped, Some(Stopped::Limit(SessionError::ByteLimit(20)))));
+        assert_eq!(closed(&mut journal, open), (0, 0));
+
+        let mut open = opened(&mut journal, limit(Some(1), Some(24), OnLimit::Error));
+        assert_eq!(open.pass(&mut journal, b"D\0\0\0\x17pie", 0), Pass::All);
+        assert!(open.is_within_row());
+        assert_eq!(open.pass(&mut journal, &[b'x'; 16], 1), Pass::All);
+        assert!(!open.is_within_row());
+        assert_eq!(open.pass(&mut journal, &run, 4), Pass::First(0));
+        assert_eq!(closed(&mut journal, open), (1, 24));
+    }
+}

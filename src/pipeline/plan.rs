@@ -1,13 +1,16 @@
 //! A statement that has been classified and governed: what a Parse leaves behind, shared by every session of
 //! a lane that sends the same text under the same policy.
 
-use std::{cell::OnceCell, sync::Arc};
+use std::{cell::OnceCell, rc::Rc, sync::Arc};
 
 use super::describe::Description;
 use crate::{
     govern::GovernedStatement,
     sql::{Statement, catalog::Oid},
 };
+
+/// A description that plans of one shape share.
+pub(super) type SharedDescription = Rc<OnceCell<Description>>;
 
 /// What is done with a statement.
 #[derive(Debug)]
@@ -26,19 +29,25 @@ pub(super) struct Plan {
     action: Action,
     traceparent: Option<Box<str>>,
     once: bool,
-    description: OnceCell<Description>,
+    description: Rc<OnceCell<Description>>,
 }
 
 impl Plan {
     /// A plan that its source has not described yet.
     pub(super) fn new(text: &str, declared_types: &[Oid], action: Action) -> Self {
         let traceparent = traceparent(text).map(Into::into);
-        Self { text: text.into(), declared_types: declared_types.into(), action, traceparent, once: false, description: OnceCell::new() }
+        Self { text: text.into(), declared_types: declared_types.into(), action, traceparent, once: false, description: Rc::default() }
     }
 
-    /// A plan made from a template: another text of its shape is likelier to come than this one again.
-    pub(super) fn once(text: &str, declared_types: &[Oid], governed: Arc<GovernedStatement>) -> Self {
-        Self { once: true, ..Self::new(text, declared_types, Action::Forward(governed)) }
+    /// A plan made from a template: another text of its shape is likelier to come than this one again. Slots hold
+    /// small integers and plain strings, whose values decide no type, so one description is for all of them.
+    pub(super) fn once(text: &str, declared_types: &[Oid], governed: Arc<GovernedStatement>, shared: &SharedDescription) -> Self {
+        Self { once: true, description: Rc::clone(shared), ..Self::new(text, declared_types, Action::Forward(governed)) }
+    }
+
+    /// Its description, for the plans of its shape.
+    pub(super) fn shared_description(&self) -> SharedDescription {
+        Rc::clone(&self.description)
     }
 
     /// Whether it is not expected to come again.

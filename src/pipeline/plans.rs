@@ -8,7 +8,10 @@ use std::{
 
 use hashbrown::{DefaultHashBuilder, HashMap};
 
-use super::{clock::Clock, plan::Plan};
+use super::{
+    clock::Clock,
+    plan::{Plan, SharedDescription},
+};
 use crate::{
     govern::Template,
     sql::catalog::Oid,
@@ -51,7 +54,7 @@ pub(super) enum Known {
     /// Its texts are decided one by one.
     Single,
     /// One decision is for every text of it.
-    Template(Rc<Template>),
+    Template(Rc<Template>, SharedDescription),
 }
 
 #[derive(Debug)]
@@ -111,11 +114,18 @@ impl Plans {
     }
 
     /// Keeps what is known of a shape.
-    pub(super) fn insert_template(&mut self, scope: Scope, shape: &str, declared_types: &[Oid], template: Option<Template>) {
+    pub(super) fn insert_template(
+        &mut self,
+        scope: Scope,
+        shape: &str,
+        declared_types: &[Oid],
+        template: Option<Template>,
+        description: SharedDescription,
+    ) {
         let hash = self.hash(scope, shape, declared_types);
         // The governed text and what it names, several times over.
         let size = 8 * shape.len() + 1024;
-        let known = template.map_or(Known::Single, |template| Known::Template(Rc::new(template)));
+        let known = template.map_or(Known::Single, |template| Known::Template(Rc::new(template), description));
         self.templates.insert(hash, size, Shaped { scope, shape: shape.into(), declared_types: declared_types.into(), known });
     }
 

@@ -71,16 +71,22 @@ impl<I: Interrupts> Session<I> {
         let scope = self.derived.scope;
         let shaped = self.shape.read(text) && !self.shape.slots.is_empty();
         let known = if shaped { self.lane.plans().shape(scope, &self.shape.key, declared_types) } else { Known::Single };
-        if let Known::Template(template) = &known
+        if let Known::Template(template, description) = &known
             && let Some(governed) = template.fill(text, &self.shape.slots)
         {
-            return Ok(Rc::new(Plan::once(text, declared_types, governed)));
+            return Ok(Rc::new(Plan::once(text, declared_types, governed, description)));
         }
         let plan = Rc::new(Plan::new(text, declared_types, self.decide_action(text, declared_types)?));
         let mut plans = self.lane.plans();
         plans.insert(scope, &plan);
         if let (Known::Nothing, Some(governed)) = (known, plan.governed()) {
-            plans.insert_template(scope, &self.shape.key, declared_types, Template::of(governed, text, &self.shape));
+            plans.insert_template(
+                scope,
+                &self.shape.key,
+                declared_types,
+                Template::of(governed, text, &self.shape),
+                plan.shared_description(),
+            );
         }
         drop(plans);
         Ok(plan)
@@ -191,11 +197,11 @@ impl<I: Interrupts> Session<I> {
         parameters: Parameters<'_>,
         tell: Tell,
     ) -> Result<(), Error> {
-        let Self { upstream: Some(upstream), queue, who, settings, evidence, derived, formats, .. } = self else {
+        let Self { upstream: Some(upstream), queue, who, settings, evidence, derived, formats, transaction, .. } = self else {
             return Err(SourceError::NotPrepared.into());
         };
         let Some(statement) = plan.governed() else { return Ok(()) };
-        let setting = |name: &str| if name == "pgwicket.evidence_id" { Some(evidence.text()) } else { settings.value(name) };
+        let setting = |name: &str| super::local::shown(name, settings, derived, evidence, transaction);
         let values = Values {
             tenant: who.principal.tenant.as_ref().map(TenantId::as_str),
             agent: who.principal.agent.as_str(),

@@ -91,6 +91,8 @@ pub struct Session<I> {
     pub(super) evidence: Evidence,
     pub(super) timer: Pin<Box<Sleep>>,
     pub(super) formats: (Vec<i16>, Vec<i16>),
+    /// The result formats of the last Bind: the next one asks for the same, as a rule.
+    pub(super) last_formats: Rc<[i16]>,
     /// A buffer for the shape of a text.
     pub(super) shape: Shape,
     /// A message has come since the last ReadyForQuery.
@@ -119,6 +121,7 @@ pub(super) struct Derived {
     pub(super) search_path: Vec<Box<str>>,
     pub(super) upstream: Rc<source::Settings>,
     pub(super) statement_timeout: u64,
+    pub(super) policy_epoch: String,
 }
 
 /// The last evidence id, and whether the client was told.
@@ -179,6 +182,7 @@ impl<I: Interrupts> Session<I> {
             evidence: Evidence::default(),
             timer: Box::pin(sleep(std::time::Duration::ZERO)),
             formats: (Vec::new(), Vec::new()),
+            last_formats: Rc::new([]),
             shape: Shape::default(),
             in_batch: false,
             reported: Vec::new(),
@@ -232,14 +236,6 @@ impl<I: Interrupts> Session<I> {
             self.who.principal.run = self.settings.value("pgwicket.run").and_then(|run| run.parse().ok());
         }
         Ok(())
-    }
-
-    /// A setting as SHOW prints it, the ones that are not stored included.
-    pub(super) fn shown(&self, name: &str) -> Option<&str> {
-        match name {
-            "pgwicket.evidence_id" => Some(self.evidence.text()),
-            name => self.settings.value(name),
-        }
     }
 
     /// The end of a batch: what changed, the last evidence id, ReadyForQuery.
@@ -317,6 +313,7 @@ impl Derived {
             search_path,
             upstream: Rc::new(upstream),
             statement_timeout: settings.statement_timeout(),
+            policy_epoch: policy.epoch.0.to_string(),
         }
     }
 }

@@ -22,8 +22,10 @@ pub(in crate::pipeline) struct Definition {
 pub(in crate::pipeline) enum Kind {
     /// Only SHOW.
     Fixed,
-    /// Free text of at most this many bytes.
-    Text(usize),
+    /// `application_name`: 63 bytes of printable ASCII, others told as `?`.
+    ApplicationName,
+    /// `pgwicket.run`: a run id, or nothing.
+    Run,
     /// One of these words, printed as here.
     Word(&'static [&'static str]),
     /// `on` or `off`.
@@ -67,7 +69,7 @@ const MESSAGE_LEVELS: &[&str] = &["debug5", "debug4", "debug3", "debug2", "debug
 
 /// Every setting, in the order of SHOW ALL.
 pub(super) const ALL: &[Definition] = &[
-    reported("application_name", "", Kind::Text(63), "the name of the application, kept in evidence"),
+    reported("application_name", "", Kind::ApplicationName, "the name of the application, kept in evidence"),
     setting("block_size", "8192", Kind::Fixed, "size of a disk block"),
     format("bytea_output", "hex", Kind::Word(&["hex", "escape"]), false, "the output format for bytea"),
     reported("client_encoding", "UTF8", Kind::Encoding, "the client's character set encoding: UTF8"),
@@ -103,7 +105,7 @@ pub(super) const ALL: &[Definition] = &[
     setting("pgwicket.agent", "", Kind::Fixed, "the agent this connection authenticated as"),
     reported("pgwicket.evidence_id", "", Kind::Fixed, "the evidence of the last statement that left some"),
     setting("pgwicket.policy_epoch", "", Kind::Fixed, "the version of the policy in force"),
-    setting("pgwicket.run", "", Kind::Text(255), "the agent's own unit of work, kept in evidence"),
+    setting("pgwicket.run", "", Kind::Run, "the agent's own unit of work, kept in evidence"),
     setting("pgwicket.tenant", "", Kind::Fixed, "the tenant this connection is bound to"),
     setting("plan_cache_mode", "auto", Kind::Word(&["auto", "force_generic_plan", "force_custom_plan"]), "no effect here"),
     setting("quote_all_identifiers", "off", Kind::Boolean, "no effect here"),

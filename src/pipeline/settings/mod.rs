@@ -11,6 +11,11 @@ use std::{collections::BTreeMap, rc::Rc};
 
 use crate::error::SettingError;
 
+/// Every setting, in the order of SHOW ALL.
+pub(in crate::pipeline) fn all() -> impl Iterator<Item = &'static Definition> {
+    definitions::ALL.iter()
+}
+
 type Values = BTreeMap<&'static str, Box<str>>;
 
 /// One session's settings, transactional as PostgreSQL's: a rollback undoes SET, the end of the

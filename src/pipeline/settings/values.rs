@@ -1,7 +1,7 @@
 //! Reads and prints the values of settings by PostgreSQL's rules.
 
 use super::definitions::{Definition, Kind};
-use crate::error::SettingError;
+use crate::{error::SettingError, types::RunId};
 
 /// The canonical form of `value`, or why it is refused. `current` is what the setting is now, `bound` the agent's timeout bound.
 pub(super) fn check(definition: &'static Definition, value: &str, current: &str, bound: u64) -> Result<Box<str>, SettingError> {
@@ -11,7 +11,12 @@ pub(super) fn check(definition: &'static Definition, value: &str, current: &str,
     }
     match definition.kind {
         Kind::Fixed => Err(SettingError::Fixed(definition.name)),
-        Kind::Text(bytes) => Ok(truncated(value, bytes).into()),
+        Kind::ApplicationName => {
+            let printable = |byte: u8| if (32..127).contains(&byte) { char::from(byte) } else { '?' };
+            Ok(truncated(value, 63).bytes().map(printable).collect::<String>().into())
+        }
+        Kind::Run if value.is_empty() || value.parse::<RunId>().is_ok() => Ok(value.into()),
+        Kind::Run => Err(invalid()),
         Kind::Word(words) => words.iter().find(|word| word.eq_ignore_ascii_case(value)).map(|word| (*word).into()).ok_or_else(invalid),
         Kind::Boolean => boolean(value).map(|on| if on { "on" } else { "off" }.into()).ok_or_else(invalid),
         Kind::Integer(least, most) => match value.trim().parse::<i64>() {
