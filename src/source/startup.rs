@@ -83,15 +83,21 @@ fn check_target(config: &Config, standby: bool) -> Result<(), SourceError> {
     if wanted { Ok(()) } else { Err(SourceError::Unfit("the server is not what target_session_attrs asks for".into())) }
 }
 
-/// Refuses a server that is too old, and one (or a pooler before it) that dropped what the startup message pinned.
+/// Refuses a server that is too old, a database that is not UTF-8, and a server (or a pooler before it) that dropped what the startup message pinned.
 async fn check(connection: &mut Connection) -> Result<(), SourceError> {
     let names = PINNED.map(|(name, _)| format!(", pg_catalog.current_setting('{name}')")).concat();
-    let rows = connection.query(&format!("SELECT pg_catalog.current_setting('server_version_num'){names}")).await?;
+    let rows = connection
+        .query(&format!("SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.current_setting('server_encoding'){names}"))
+        .await?;
     let mut values = rows.into_iter().next().unwrap_or_default().into_iter().map(Option::unwrap_or_default);
     connection.server.version = values.next().and_then(|version| version.parse().ok()).unwrap_or(0);
     if connection.server.version < OLDEST {
         let version = connection.server.version;
         return Err(SourceError::Unfit(format!("PostgreSQL 15 or newer is needed, this is server_version_num {version}").into()));
+    }
+    // What is taken as leakproof (`lower`, LIKE) counts on stored text being well formed, and so does this proxy.
+    if let Some(encoding) = values.next().filter(|encoding| encoding != "UTF8") {
+        return Err(SourceError::Unfit(format!("the database's encoding must be UTF8, this is {encoding}").into()));
     }
     for ((name, pinned), value) in PINNED.into_iter().zip(values) {
         if value != pinned {

@@ -11,7 +11,10 @@ use crate::{
         problem::{Place, shown, suggest},
         reference::SecretReference,
     },
-    sql::catalog::{CatalogSnapshot, Column, Relation},
+    sql::{
+        allow,
+        catalog::{CatalogSnapshot, Column, Oid, Relation},
+    },
     types::{Secret, SourceName},
 };
 
@@ -238,11 +241,13 @@ fn columns(compiler: &mut Compiler<'_>, context: &Context<'_>, real: &Real<'_>) 
     let mut exposed = Vec::new();
     for name in &real.document.columns {
         let Some(column) = real.column(compiler, &name.value, &name.at) else { continue };
+        let base = real.catalog.base_type(column.type_oid);
+        check_type(compiler, real.catalog, base, name);
         let mask = real.document.masks.named(&name.value).and_then(|mask| compile_mask(compiler, context, mask, &name.value, real));
         exposed.push(ExposedColumn {
             name: column.name.as_str().into(),
             type_oid: column.type_oid,
-            base_type_oid: real.catalog.base_type(column.type_oid),
+            base_type_oid: base,
             type_name: column.type_name.as_str().into(),
             not_null: column.not_null,
             deterministic_collation: column.deterministic_collation,
@@ -251,6 +256,17 @@ fn columns(compiler: &mut Compiler<'_>, context: &Context<'_>, real: &Real<'_>) 
         });
     }
     exposed
+}
+
+/// An untyped literal beside a `regclass` is looked up in the source's own catalog, where hidden names are.
+fn check_type(compiler: &mut Compiler<'_>, catalog: &CatalogSnapshot, base: Oid, name: &Spanned<String>) {
+    let built_in = catalog.types.get(&base).filter(|known| known.schema == "pg_catalog" && matches!(known.kind, 'b' | 'p'));
+    if let Some((known, class)) = built_in.and_then(|known| Some((known, allow::cast_type(&known.name).err()?))) {
+        compiler
+            .problems
+            .error(&name.at, format!("columns of type {} cannot be exposed: {}", known.name, class.reason))
+            .hint("leave the column out, or expose a view that casts it to text");
+    }
 }
 
 fn compile_mask(compiler: &mut Compiler<'_>, context: &Context<'_>, mask: &MaskDocument, name: &str, real: &Real<'_>) -> Option<Mask> {
