@@ -32,6 +32,10 @@ fn the_catalog_decides_what_exists() {
     p.yaml:8:15: error: system schemas cannot be exposed
       hint: expose a relation of your own schemas
     ");
+    assert_snapshot!(at("from: public.names\nsingle_tenant: true\ncolumns: [id, place]"), @r"
+    p.yaml:10:23: error: columns of type regclass cannot be exposed: it looks its text up in the source's own catalog, where hidden names are
+      hint: leave the column out, or expose a view that casts it to text
+    ");
     assert_snapshot!(at("from: public.shared\ntenant_column: price\ncolumns: [code]"), @r"
     p.yaml:9:24: error: a tenant column of type numeric is not supported
       hint: it must be smallint, integer, bigint, text, varchar, char or uuid

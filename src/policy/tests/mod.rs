@@ -22,6 +22,7 @@ public.accounts r: id 2950!, org 23, name 25 / id
 public.shared r: code 25!, label 25, tenant_ci 25~, price 1700 / code
 public.everyone v: id 20, tenant_id 25 /
 public.secrets r: id 20-, value 25- / id
+public.names r: id 20!, place 2205 / id
 ";
 
 fn column(text: &str) -> Column {
@@ -56,9 +57,10 @@ fn relation(line: &str) -> Relation {
 
 pub(super) fn catalog() -> CatalogSnapshot {
     let base = |name: &str| Type { schema: "pg_catalog".to_owned(), name: name.to_owned(), kind: 'b', base: 0, array: false };
-    let mut types: BTreeMap<_, _> = [(16, "bool"), (20, "int8"), (23, "int4"), (25, "text"), (1700, "numeric"), (2950, "uuid")]
-        .map(|(oid, name)| (oid, base(name)))
-        .into();
+    let mut types: BTreeMap<_, _> =
+        [(16, "bool"), (20, "int8"), (23, "int4"), (25, "text"), (1700, "numeric"), (2205, "regclass"), (2950, "uuid")]
+            .map(|(oid, name)| (oid, base(name)))
+            .into();
     types.insert(90_000, Type { kind: 'e', ..base("ticket_status") });
     types.insert(90_001, Type { kind: 'd', base: 23, ..base("level") });
     let operators = |left: u32, right: u32| ["=", "<>", "<", "<=", ">", ">="].map(|name| Operator { name: name.to_owned(), left, right });

@@ -60,6 +60,17 @@ fn the_catalog_is_read_as_the_reader_sees_it() {
 }
 
 #[test]
+fn a_database_that_is_not_utf_8_is_refused() {
+    let server = Server::start();
+    server.sql("create database other encoding 'LATIN1' lc_collate 'C' lc_ctype 'C' template template0");
+    lane(async move {
+        let url = server.url().replace("/postgres", "/other");
+        let refused = introspect(&address(&source(&url))).await.map(|_| ()).unwrap_err();
+        assert!(matches!(&refused, SourceError::Unfit(why) if why.contains("must be UTF8, this is LATIN1")), "{refused:?}");
+    });
+}
+
+#[test]
 fn a_credential_that_may_write_is_found_out() {
     let server = Server::start();
     server.sql(
