@@ -123,6 +123,9 @@ pub enum SessionError {
     /// A portal of that name exists.
     #[error("portal \"{0}\" already exists")]
     DuplicatePortal(Box<str>),
+    /// A portal of a statement without rows, executed a second time.
+    #[error("portal \"{0}\" cannot be run")]
+    PortalDone(Box<str>),
     /// More prepared statements or portals than a session may hold.
     #[error("too many {0} in one session")]
     TooMany(&'static str),
@@ -394,6 +397,7 @@ fn session(error: &SessionError) -> Report {
         SessionError::DuplicateStatement(_) => (Severity::Error, "42P05", None),
         SessionError::NoPortal(_) => (Severity::Error, "34000", None),
         SessionError::DuplicatePortal(_) => (Severity::Error, "42P03", None),
+        SessionError::PortalDone(_) => (Severity::Error, "55000", None),
         SessionError::TooMany(_) => (Severity::Error, "54000", Some("close those that are no longer needed")),
         SessionError::ResultChanged => (Severity::Error, "0A000", Some("prepare the statement again: the policy changed")),
         SessionError::ParameterCount { .. } | SessionError::ResultFormats { .. } => (Severity::Error, "08P01", None),

@@ -186,15 +186,14 @@ impl<I: Interrupts> Session<I> {
         match (front, answer) {
             (Expected::Prepared(_), Answer::Prepared) | (Expected::Controlled, Answer::Controlled) | (Expected::Closed, Answer::Closed) => {
             }
-            (Expected::Parameters(plan, tell), Answer::Parameters(body)) => self.queue.expected.push_front(Expected::Row(plan, tell, body)),
-            (Expected::Row(plan, tell, parameters), Answer::Row(row)) => {
+            (Expected::Parameters(plan, asked), Answer::Parameters(body)) => {
+                self.queue.expected.push_front(Expected::Row(plan, asked, body))
+            }
+            (Expected::Row(plan, _, parameters), Answer::Row(row)) => {
                 let client_parameters = plan.governed().map_or(0, |governed| governed.client_parameters());
                 match Description::read(&parameters, row.as_deref(), client_parameters) {
                     Ok(description) => plan.describe(description),
                     Err(_) => return self.lost(SourceError::Protocol("a description that cannot be read")),
-                }
-                if let (Tell::Client, false, Some(description)) = (tell, silent, plan.description()) {
-                    description.write_row(&[], self.client.outgoing());
                 }
             }
             (Expected::Bound(_, tell), Answer::Bound) => {

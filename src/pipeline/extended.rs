@@ -11,7 +11,7 @@ use super::{
     local,
     plan::{Action, Plan},
     prepared::{Portal, Prepared},
-    queue::{Expected, Reply, Tell},
+    queue::{Asked, Expected, Reply, Tell},
     reply,
     session::{Ended, Interrupts, Session},
     settings,
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     error::SessionError,
+    source::SourceError,
     sql::{Statement, catalog::Oid},
 };
 
@@ -36,8 +37,11 @@ impl<I: Interrupts> Session<I> {
     }
 
     async fn try_parse(&mut self, name: &str, text: &str, types: &[Oid]) -> Result<(), Failure> {
-        self.names.check_statement(name)?;
+        if name.is_empty() {
+            drop(self.names.remove_statement(name));
+        }
         let plan = self.plan(text, types)?;
+        self.names.check_statement(name)?;
         if let Action::Local(Statement::Show(name)) = plan.action() {
             settings::definition(name)?;
         }
@@ -61,7 +65,7 @@ impl<I: Interrupts> Session<I> {
             upstream.lease.prepare(statement);
             upstream.lease.describe_statement(statement)?;
             self.queue.push(Expected::Prepared(portal));
-            self.queue.push(Expected::Parameters(Rc::clone(plan), Tell::Nobody));
+            self.queue.push(Expected::Parameters(Rc::clone(plan), Asked::ByParse));
         }
         self.drain().await?;
         if self.skipping { Err(Failure::PassedOver) } else { Ok(()) }
@@ -83,40 +87,33 @@ impl<I: Interrupts> Session<I> {
     }
 
     async fn try_bind(&mut self, bind: &Bind<'_>) -> Result<(), Failure> {
-        let plan = self.current_plan(bind.statement).await?;
-        let number = self.names.new_portal(bind.portal)?;
-        let Some(statement) = plan.governed() else {
-            if !bind.parameters.is_empty() {
-                return Err(
-                    SessionError::ParameterCount { given: bind.parameters.len(), needed: 0, statement: bind.statement.into() }.into()
-                );
-            }
-            let formats = self.asked_formats(bind);
-            self.put_portal(bind.portal, Portal { number, plan, formats, open: None });
-            self.queue_or_reply_bound(number);
-            return Ok(());
-        };
-        let needed = statement.client_parameters();
+        let needed = self.names.statement(bind.statement)?.plan.governed().map_or(0, |statement| statement.client_parameters());
         if bind.parameters.len() != needed {
             return Err(SessionError::ParameterCount { given: bind.parameters.len(), needed, statement: bind.statement.into() }.into());
         }
-        if let Some(description) = plan.description() {
-            if bind.results.len() > 1 && bind.results.len() != description.columns() {
-                return Err(SessionError::ResultFormats { given: bind.results.len(), needed: description.columns() }.into());
-            }
-            description.parameter_formats(bind.formats, &mut self.formats.0);
+        let plan = self.current_plan(bind.statement).await?;
+        let number = self.names.new_portal(bind.portal)?;
+        let Some(statement) = plan.governed() else {
+            let formats = self.asked_formats(bind);
+            self.put_portal(bind.portal, Portal { number, plan, formats, open: None, done: false });
+            self.queue_or_reply_bound(number);
+            return Ok(());
+        };
+        // Parse had it described.
+        let Some(description) = plan.description() else { return Err(SourceError::NotPrepared.into()) };
+        if bind.results.len() > 1 && bind.results.len() != description.columns() {
+            return Err(SessionError::ResultFormats { given: bind.results.len(), needed: description.columns() }.into());
         }
+        description.parameter_formats(bind.formats, &mut self.formats.0);
+        description.result_formats(bind.results, &mut self.formats.1);
         self.need_upstream(statement.source()).await?;
         let formats = self.asked_formats(bind);
         let open = self.decide(&plan, Some((bind.parameters, &formats)))?;
-        if let Some(description) = plan.description() {
-            description.result_formats(bind.results, &mut self.formats.1);
-        }
         if let Err(error) = self.queue_bind(&plan, number, bind.parameters, Tell::Client) {
             self.close_failed(open, Some(&error));
             return Err(error.into());
         }
-        self.put_portal(bind.portal, Portal { number, plan, formats, open: Some(open) });
+        self.put_portal(bind.portal, Portal { number, plan, formats, open: Some(open), done: false });
         Ok(())
     }
 
@@ -211,7 +208,8 @@ impl<I: Interrupts> Session<I> {
                 return Err(Failure::PassedOver);
             }
             self.check_block(&plan)?;
-            return self.execute_here(&plan).await;
+            let done = std::mem::replace(&mut self.names.portal(name)?.done, true);
+            return if done { self.execute_again(&plan, name) } else { self.execute_here(&plan).await };
         }
         let (number, open) = (portal.number, portal.open.take());
         if let Err(error) = self.check_block(&plan) {

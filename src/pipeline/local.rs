@@ -102,6 +102,15 @@ impl<I: Interrupts> Session<I> {
         Ok(())
     }
 
+    /// A portal that was executed before: rows are over, and what has none cannot be run twice.
+    pub(super) fn execute_again(&mut self, plan: &Plan, portal: &str) -> Result<(), Failure> {
+        if let Action::Local(Statement::Show(_) | Statement::ShowAll) = plan.action() {
+            reply::command_complete(self.client.outgoing(), "SHOW");
+            return Ok(());
+        }
+        Err(SessionError::PortalDone(portal.into()).into())
+    }
+
     async fn begin(&mut self, modes: TransactionModes, start: bool) -> Result<&'static str, Failure> {
         if self.transaction.status() == Status::Idle {
             // What ran before it in the same batch ends first, so that the block's own snapshot is its first statement's.

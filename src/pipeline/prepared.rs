@@ -32,6 +32,8 @@ pub(super) struct Portal {
     pub(super) formats: Rc<[i16]>,
     /// The statement it runs, from Bind until it is complete; elsewhere while an Execute is under way.
     pub(super) open: Option<Open>,
+    /// A statement that is answered here has been executed.
+    pub(super) done: bool,
 }
 
 /// A portal's number. The unnamed portal has a new one at each Bind.

@@ -30,9 +30,9 @@ pub(super) enum Expected {
     /// A transaction command is done.
     Controlled,
     /// ParameterDescription, then as [`Self::Row`].
-    Parameters(Rc<Plan>, Tell),
+    Parameters(Rc<Plan>, Asked),
     /// RowDescription or NoData.
-    Row(Rc<Plan>, Tell, Box<[u8]>),
+    Row(Rc<Plan>, Asked, Box<[u8]>),
     /// BindComplete.
     Bound(PortalNumber, Tell),
     /// Rows and what ends them. `None` runs on with what an Execute before it left in the portal.
@@ -50,6 +50,15 @@ pub(super) enum Tell {
     Client,
     /// It does not.
     Nobody,
+}
+
+/// Why a statement is described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// By Parse: nothing runs.
+    ByParse,
+    /// On the way to its first run.
+    ByRun,
 }
 
 /// A reply of our own.
@@ -134,7 +143,7 @@ impl Queue {
     /// The plan that a Parse, and nothing after it, waits for.
     pub(super) fn parsing(&self) -> Option<Rc<Plan>> {
         self.expected.iter().find_map(|expected| {
-            if let Expected::Parameters(plan, Tell::Nobody) | Expected::Row(plan, Tell::Nobody, _) = expected {
+            if let Expected::Parameters(plan, Asked::ByParse) | Expected::Row(plan, Asked::ByParse, _) = expected {
                 return Some(Rc::clone(plan));
             }
             None

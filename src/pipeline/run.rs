@@ -9,7 +9,7 @@ use super::{
     plan::{Action, Plan},
     plans::Known,
     prepared::PortalNumber,
-    queue::{Expected, Reply, Tell},
+    queue::{Asked, Expected, Reply, Tell},
     session::{Ended, Interrupts, Session},
     upstream::Failure,
 };
@@ -217,11 +217,10 @@ impl<I: Interrupts> Session<I> {
             upstream.lease.prepare(statement);
         }
         queue.push(Expected::Prepared(portal));
-        let described = plan.description().is_some();
-        if !described {
+        if plan.description().is_none() {
             // Once for every session of the lane.
             upstream.lease.describe_statement(statement)?;
-            queue.push(Expected::Parameters(Rc::clone(plan), if tell == Tell::Client { Tell::Nobody } else { Tell::Client }));
+            queue.push(Expected::Parameters(Rc::clone(plan), Asked::ByRun));
         }
         values.with(statement.appended(), |appended| {
             let bind = BindParameters {
@@ -234,7 +233,7 @@ impl<I: Interrupts> Session<I> {
             upstream.lease.bind(statement, &portal.upstream_name(), &bind)
         })?;
         queue.push(Expected::Bound(portal, tell));
-        if described && tell == Tell::Nobody {
+        if tell == Tell::Nobody {
             queue.push(Expected::Reply(Reply::Portal(Rc::clone(plan), None)));
         }
         Ok(())
