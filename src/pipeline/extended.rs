@@ -41,11 +41,11 @@ impl<I: Interrupts> Session<I> {
             drop(self.names.remove_statement(name));
         }
         let plan = self.plan(text, types)?;
-        self.names.check_statement(name)?;
         if let Action::Local(Statement::Show(name)) = plan.action() {
             settings::definition(name)?;
         }
         self.describe_plan(&plan).await?;
+        self.names.check_statement(name)?;
         self.names.put_statement(name, Prepared { plan, scope: self.derived.scope });
         self.reply_in_turn(Reply::Parsed(name.into()));
         Ok(())
@@ -175,11 +175,16 @@ impl<I: Interrupts> Session<I> {
 
     async fn try_describe(&mut self, target: Target, name: &str) -> Result<(), Failure> {
         let reply = match target {
-            Target::Statement => Reply::Statement(self.current_plan(name).await?),
+            Target::Statement => {
+                let plan = Rc::clone(&self.names.statement(name)?.plan);
+                Reply::Statement(if returns_rows(&plan) { self.current_plan(name).await? } else { plan })
+            }
             Target::Portal => {
                 let portal = self.names.portal(name)?;
                 let (plan, formats) = (Rc::clone(&portal.plan), Rc::clone(&portal.formats));
-                self.check_block(&plan)?;
+                if returns_rows(&plan) {
+                    self.check_block(&plan)?;
+                }
                 Reply::Portal(plan, Some(formats))
             }
         };
@@ -280,6 +285,11 @@ impl<I: Interrupts> Session<I> {
             self.close_early(open);
         }
     }
+}
+
+/// Whether it returns rows; a failed block describes nothing that does.
+fn returns_rows(plan: &Plan) -> bool {
+    matches!(plan.action(), Action::Forward(_) | Action::Local(Statement::Show(_) | Statement::ShowAll))
 }
 
 /// What Describe of a statement answers.
