@@ -483,11 +483,11 @@ mod tests {
             ProtocolError::NotUtf8.into(),
             ProtocolError::FormatCode(7).into(),
         ];
-        let table: String = errors
-            .iter()
-            .map(Error::report)
-            .map(|report| format!("{:?} {} {}\n", report.severity, report.sqlstate, report.message))
-            .collect();
+        let line = |error: &Error| {
+            let report = error.report();
+            format!("{:?} {} {}", report.severity, report.sqlstate, report.message)
+        };
+        let table = errors.iter().map(line).collect::<Vec<_>>().join("\n");
         insta::assert_snapshot!(table, @r#"
         Error 42P01 relation "x" does not exist
         Error 25006 cannot execute UPDATE in a read-only transaction

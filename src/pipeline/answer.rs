@@ -187,7 +187,7 @@ impl<I: Interrupts> Session<I> {
             (Expected::Prepared(_), Answer::Prepared) | (Expected::Controlled, Answer::Controlled) | (Expected::Closed, Answer::Closed) => {
             }
             (Expected::Parameters(plan, asked), Answer::Parameters(body)) => {
-                self.queue.expected.push_front(Expected::Row(plan, asked, body))
+                self.queue.expected.push_front(Expected::Row(plan, asked, body));
             }
             (Expected::Row(plan, _, parameters), Answer::Row(row)) => {
                 let client_parameters = plan.governed().map_or(0, |governed| governed.client_parameters());
