@@ -101,6 +101,13 @@ impl<'a> Analyzer<'a> {
             return Ok((found.value, found.refs));
         }
         if !is_governed(tree, view)? {
+            // A generic plan computes it when the first row gets there: before a row filter that costs more, its
+            // failure would tell of a row that the filter hides. The tenant predicate costs least of all.
+            if self.occurrences.values().any(|(_, relation)| relation.is_some_and(|relation| relation.filter.is_some()))
+                && self.computes_a_parameter(tree)?
+            {
+                self.doubt("an expression over a parameter beside a row filter");
+            }
             return Ok((Value { of: self.constant_type(tree)?, governed: false }, Refs::None));
         }
         let boolean = Value { of: Type::Known(BOOL), governed: true };
@@ -122,6 +129,18 @@ impl<'a> Analyzer<'a> {
             "TypeCast" => self.cast(tree, node, view, ctes),
             other => self.doubtful(&format!("{other} over a column"), tree, view, ctes),
         }
+    }
+
+    /// Whether a parameter is more than read: `$1` alone, or cast where that is what gives it its type.
+    fn computes_a_parameter(&self, tree: &Tree) -> Result<bool, Misread> {
+        let plain = |tree: &Tree| tree.of_kind("ParamRef").map(|node| node.int("number")).transpose();
+        let cast = tree.of_kind("TypeCast").map(|node| node.field("arg")).transpose()?.map(plain).transpose()?.flatten();
+        if plain(tree)?.is_some() || cast.is_some_and(|number| self.parameter_type(number) == Type::Unknown) {
+            return Ok(false);
+        }
+        let mut reads = false;
+        tree.each(&mut |node| reads |= node.kind == "ParamRef");
+        Ok(reads)
     }
 
     /// Records a doubt and still looks at the subqueries inside.
