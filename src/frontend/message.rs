@@ -60,11 +60,13 @@ impl Types<'_> {
     }
 }
 
-/// How long the body of a message with this tag may be.
-pub(super) fn body_limit(tag: u8) -> usize {
+/// How long the body of a message with this tag may be. A tag that no message has is refused before its body is
+/// waited for.
+pub(super) fn body_limit(tag: u8) -> Result<usize, ProtocolError> {
     match tag {
-        b'Q' | b'P' | b'B' => LARGE_MESSAGE,
-        _ => SMALL_MESSAGE,
+        b'Q' | b'P' | b'B' => Ok(LARGE_MESSAGE),
+        b'D' | b'E' | b'C' | b'H' | b'S' | b'X' | b'd' | b'c' | b'f' | b'F' => Ok(SMALL_MESSAGE),
+        other => Err(ProtocolError::UnknownTag(other)),
     }
 }
 
@@ -177,6 +179,14 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_unknown_tag_is_refused_before_its_body() {
+        for tag in [0, b'R', b'p', b'z', 0xff] {
+            assert_eq!(body_limit(tag), Err(ProtocolError::UnknownTag(tag)));
+        }
+        assert_eq!(body_limit(b'S'), Ok(SMALL_MESSAGE));
+    }
 
     proptest! {
         #[test]

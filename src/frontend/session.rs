@@ -83,15 +83,17 @@ async fn next_message(session: &mut Session<Outside>) -> Result<(u8, bytes::Byte
     let idle = !session.is_in_transaction();
     loop {
         let (client, outside) = session.parts();
-        let tag = client.incoming().first().copied().unwrap_or_default();
+        let tag = client.incoming().first().copied();
+        // Nothing read yet is a Sync's length at most.
+        let limit = body_limit(tag.unwrap_or(b'S')).map_err(|unknown| fatal(&unknown.into()))?;
         if client.outgoing().len() > WRITE_BEHIND {
             client.flush().await.map_err(|_gone| Ended::Gone)?;
         }
-        match header(client.incoming(), body_limit(tag)) {
+        match header(client.incoming(), limit) {
             Ok(Some(head)) if client.incoming().len() >= head.total() => {
                 let mut message = client.incoming().split_to(head.total()).freeze();
                 let body = message.split_off(5);
-                return Ok((tag, body));
+                return Ok((head.tag, body));
             }
             Ok(Some(head)) => {
                 let missing = head.total() - client.incoming().len();
