@@ -10,6 +10,18 @@ use crate::{
 
 /// SQL that policy has decided on and the verifier has passed. Only [`super::govern`] can make one.
 /// `Debug` prints the fingerprint, no literals.
+///
+/// It cannot be forged from outside, nor made from nothing:
+///
+/// ```compile_fail,E0451
+/// fn forge(permit: pgwicket::govern::GovernedStatement) -> pgwicket::govern::GovernedStatement {
+///     pgwicket::govern::GovernedStatement { text: "DROP TABLE tickets".into(), ..permit }
+/// }
+/// ```
+/// ```compile_fail,E0277
+/// fn conjure<T: Default>() -> T { T::default() }
+/// let permit: pgwicket::govern::GovernedStatement = conjure();
+/// ```
 pub struct GovernedStatement {
     pub(super) text: Box<str>,
     pub(super) source: SourceName,

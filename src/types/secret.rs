@@ -3,6 +3,13 @@
 use std::fmt;
 
 /// A password, key or connection URL. `Debug` prints stars; there is no `Display`, no `Serialize`, no `Deref`.
+///
+/// ```compile_fail,E0277
+/// println!("{}", pgwicket::types::Secret::new("hunter2"));
+/// ```
+/// ```compile_fail,E0277
+/// serde_json::to_string(&pgwicket::types::Secret::new("hunter2"));
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<str>);
 
