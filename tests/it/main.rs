@@ -11,6 +11,8 @@ mod crash;
 mod dataset;
 mod drivers;
 mod evidence;
+mod generated;
+mod generator;
 mod indexes;
 mod leakproof;
 mod noninterference;

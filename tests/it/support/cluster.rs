@@ -70,6 +70,11 @@ impl Cluster {
         Self::shared().database(&format!("desk_{}", unique()), &TEMPLATE.name)
     }
 
+    /// An empty database of the caller's own.
+    pub(crate) fn fresh(name: &str) -> Database {
+        Self::shared().database(&format!("{name}_{}", unique()), "template0")
+    }
+
     fn reference(mode: &str) -> Database {
         let database = Self::fresh_desk();
         let variables = [

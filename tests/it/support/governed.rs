@@ -45,7 +45,12 @@ impl Environment for Given {
 
 /// `policies/support.yaml`, compiled against this database.
 pub(crate) fn policy(source: &Database) -> PolicySet {
-    let loaded = load_policy(&Given(environment(source)), &repository("policies/support.yaml")).unwrap();
+    policy_at(source, &repository("policies/support.yaml"))
+}
+
+/// The policy at a path, compiled against this database.
+pub(crate) fn policy_at(source: &Database, path: &Path) -> PolicySet {
+    let loaded = load_policy(&Given(environment(source)), path).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let catalogs = sources(&loaded.bundle, &loaded.resolved).unwrap().into_iter().map(|source| {
         let address = SourceAddress {

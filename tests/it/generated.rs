@@ -1,0 +1,312 @@
+//! Generated statements against a tenant-only copy, and against a source with other poison in the rows the agent may not see.
+//!
+//! Every statement runs in three places: through pgwicket on a source whose other tenants' rows are poison; through a second
+//! pgwicket whose source differs in those rows and in hidden columns only; and in PostgreSQL itself on tables that hold the
+//! agent's rows alone. The first two must send the same bytes, and the third must have the same rows.
+//!
+//! `PGWICKET_GENERATED=n` runs so many, `PGWICKET_GENERATED_SECONDS=s` as many as fit; `PGWICKET_SEED=s` starts elsewhere.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use pgwicket::policy::PolicySet;
+
+use crate::{
+    generator::{Statement, statement},
+    support::{AGENT, Cluster, Database, Login, Message, Pgwicket, Wire, governed, repository, run},
+};
+
+/// Statements of a run in CI.
+const STATEMENTS: u64 = 2_000;
+
+/// Texts of one structure, with other literals each.
+const VARIANTS: u64 = 2;
+
+/// Every so manieth statement is governed here too, to count what is fenced.
+const SAMPLE: u64 = 16;
+
+#[test]
+fn generated_reads_tell_of_the_agents_own_rows_only() {
+    let places = Places::start();
+    let (first, limit, time) = (number("PGWICKET_SEED").unwrap_or(1), number("PGWICKET_GENERATED"), number("PGWICKET_GENERATED_SECONDS"));
+    let began = Instant::now();
+    let deadline = time.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let limit = limit.unwrap_or(if deadline.is_some() { u64::MAX } else { STATEMENTS });
+    let next = AtomicU64::new(0);
+    let totals = Mutex::new(Totals::default());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut worker = Worker::start(&places);
+                loop {
+                    let structure = next.fetch_add(1, Ordering::Relaxed);
+                    let over = deadline.is_some_and(|deadline| Instant::now() > deadline) || worker.totals.findings.len() > 20;
+                    if over || structure * VARIANTS >= limit {
+                        break;
+                    }
+                    for variant in 0..VARIANTS {
+                        worker.check(first + structure, variant);
+                    }
+                }
+                totals.lock().unwrap().add(worker.totals);
+            });
+        }
+    });
+    let totals = totals.into_inner().unwrap();
+    println!("{}\n  {:.1?} for the statements", totals.summary(first), began.elapsed());
+    assert!(
+        totals.findings.is_empty(),
+        "{} of {} statements\n\n{}",
+        totals.findings.len(),
+        totals.statements,
+        totals.findings.join("\n\n")
+    );
+    assert!(totals.equal * 10 > totals.statements * 6, "too few statements say anything: {}", totals.summary(first));
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|value| value.parse().unwrap_or_else(|error| panic!("{variable}={value}: {error}")))
+}
+
+/// The three places.
+struct Places {
+    copy: Login,
+    one: Pgwicket,
+    other: Pgwicket,
+    policy: PolicySet,
+}
+
+impl Places {
+    fn start() -> Self {
+        // The cluster's roles come with the support desk.
+        let _desk = Cluster::desk();
+        let _copy = Cluster::tenant_copy();
+        let [one, two, copy] = ["one", "two", "copy"].map(filled);
+        let policy = repository("tests/it/generator/policy.yaml");
+        let text = fs::read_to_string(&policy).unwrap();
+        Self {
+            copy: copy.login(AGENT),
+            policy: governed::policy_at(&one, &policy),
+            one: Pgwicket::start_with(&one, &text),
+            other: Pgwicket::start_with(&two, &text),
+        }
+    }
+}
+
+/// A database of `data.sql`.
+fn filled(side: &str) -> Database {
+    let database = Cluster::fresh("generated");
+    let script = repository("tests/it/generator/data.sql");
+    run(database.psql().arg("-q").args(["-v", &format!("side={side}")]).arg("-f").arg(script)).ok();
+    database
+}
+
+/// What happened to how many statements.
+#[derive(Default)]
+struct Totals {
+    statements: u64,
+    equal: u64,
+    rows: u64,
+    sampled: u64,
+    fenced: u64,
+    refused: BTreeMap<String, u64>,
+    skipped: BTreeMap<String, u64>,
+    findings: Vec<String>,
+}
+
+impl Totals {
+    fn add(&mut self, other: Self) {
+        self.statements += other.statements;
+        self.equal += other.equal;
+        self.rows += other.rows;
+        self.sampled += other.sampled;
+        self.fenced += other.fenced;
+        for (into, from) in [(&mut self.refused, other.refused), (&mut self.skipped, other.skipped)] {
+            for (reason, count) in from {
+                *into.entry(reason).or_default() += count;
+            }
+        }
+        self.findings.extend(other.findings);
+    }
+
+    fn summary(&self, first: u64) -> String {
+        let fenced = (self.fenced * 100).checked_div(self.sampled).unwrap_or_default();
+        let mut text = format!(
+            "generated from seed {first}: {} statements, {} equal ({} rows), {fenced} % fenced (of {} sampled), {} refused, {} skipped, {} findings",
+            self.statements,
+            self.equal,
+            self.rows,
+            self.sampled,
+            self.refused.values().sum::<u64>(),
+            self.skipped.values().sum::<u64>(),
+            self.findings.len()
+        );
+        for (what, counts) in [("refused", &self.refused), ("skipped", &self.skipped)] {
+            for (reason, count) in counts {
+                write!(text, "\n  {what} {count}: {reason}").unwrap();
+            }
+        }
+        text
+    }
+}
+
+/// A connection to each place.
+struct Worker<'a> {
+    policy: &'a PolicySet,
+    copy: Wire,
+    one: Wire,
+    other: Wire,
+    totals: Totals,
+}
+
+impl<'a> Worker<'a> {
+    fn start(places: &'a Places) -> Self {
+        let wire = |login: &Login| login.wire().unwrap();
+        Self {
+            policy: &places.policy,
+            copy: wire(&places.copy),
+            one: wire(&places.one.login()),
+            other: wire(&places.other.login()),
+            totals: Totals::default(),
+        }
+    }
+
+    fn check(&mut self, seed: u64, variant: u64) {
+        let statement = statement(seed, variant);
+        self.totals.statements += 1;
+        for wire in [&mut self.copy, &mut self.one, &mut self.other] {
+            send(wire, &statement);
+        }
+        let [expected, one, other] =
+            [&mut self.copy, &mut self.one, &mut self.other].map(|wire| Answer::of(wire.until_ready().unwrap(), statement.ordered));
+        if statement.parameters.is_none() && self.totals.statements.is_multiple_of(SAMPLE) {
+            if let Ok(decided) = governed::governed(self.policy, AGENT, &statement.text) {
+                self.totals.sampled += 1;
+                self.totals.fenced += u64::from(decided.fenced());
+            }
+        }
+        self.judge(&statement, seed, variant, &expected, &one, &other);
+    }
+
+    fn judge(&mut self, statement: &Statement, seed: u64, variant: u64, expected: &Answer, one: &Answer, other: &Answer) {
+        let totals = &mut self.totals;
+        let skip = |totals: &mut Totals, reason: String| *totals.skipped.entry(reason).or_default() += 1;
+        let timed_out = |answer: &Answer| answer.code() == Some("57014");
+        if timed_out(one) || timed_out(other) || timed_out(expected) {
+            return skip(totals, "timed out".to_owned());
+        }
+        let finding = |what: &str| {
+            format!(
+                "{what} (seed {seed} variant {variant}): {}\n  parameters {:?}\n  copy:  {}\n  one:   {}\n  other: {}",
+                statement.text,
+                statement.parameters,
+                expected.said(),
+                one.said(),
+                other.said()
+            )
+        };
+        if one.messages != other.messages {
+            // Of the agent's own rows that fail, which one fails first, and whether any is reached, is the plan's.
+            let own = expected.code().is_some_and(|code| code.starts_with('2'));
+            return if own { skip(totals, "own rows fail, by plan".to_owned()) } else { totals.findings.push(finding("interference")) };
+        }
+        match (expected.code(), one.code()) {
+            (Some(code), Some(seen)) if code.get(..2) == seen.get(..2) => skip(totals, format!("fails on the copy, {}", expected.reason())),
+            (_, Some("0A000" | "42501")) => *totals.refused.entry(one.reason()).or_default() += 1,
+            (None, None) if expected.rows() == one.rows() && expected.columns() == one.columns() => {
+                totals.equal += 1;
+                totals.rows += expected.rows().len() as u64;
+            }
+            _ => totals.findings.push(finding("difference")),
+        }
+    }
+}
+
+fn send(wire: &mut Wire, statement: &Statement) {
+    let text = &statement.text;
+    let Some(parameters) = &statement.parameters else { return wire.send(b'Q', format!("{text}\0").as_bytes()).unwrap() };
+    let count = u16::try_from(parameters.len()).unwrap().to_be_bytes();
+    let mut parse = format!("\0{text}\0").into_bytes();
+    parse.extend(count);
+    let mut bind = vec![0, 0, 0, 0];
+    bind.extend(count);
+    for (declared, value) in parameters {
+        parse.extend(declared.to_be_bytes());
+        bind.extend(u32::try_from(value.len()).unwrap().to_be_bytes());
+        bind.extend(value.as_bytes());
+    }
+    bind.extend([0, 0]);
+    for (tag, body) in [(b'P', &parse[..]), (b'B', &bind), (b'D', b"P\0"), (b'E', b"\0\0\0\0\0"), (b'S', b"")] {
+        wire.send(tag, body).unwrap();
+    }
+}
+
+/// What a client received, less what is unique to a statement's run; rows sorted where no order was asked for.
+struct Answer {
+    messages: Vec<Message>,
+}
+
+impl Answer {
+    fn of(mut messages: Vec<Message>, ordered: bool) -> Self {
+        messages.retain(|message| !(message.tag == b'S' && message.strings()[0] == "pgwicket.evidence_id"));
+        let failed = messages.iter().any(|message| message.tag == b'E');
+        if failed {
+            // How many rows went before an error depends on the plan.
+            messages.retain(|message| message.tag != b'D');
+        } else if !ordered && let Some(first) = messages.iter().position(|message| message.tag == b'D') {
+            let rows = messages.iter().filter(|message| message.tag == b'D').count();
+            messages[first..first + rows].sort_by(|one, other| one.body.cmp(&other.body));
+        }
+        Self { messages }
+    }
+
+    fn error(&self) -> Option<&Message> {
+        self.messages.iter().find(|message| message.tag == b'E')
+    }
+
+    fn code(&self) -> Option<&str> {
+        let body = &self.error()?.body;
+        let field = body.split(|byte| *byte == 0).find(|field| field.first() == Some(&b'C'))?;
+        str::from_utf8(&field[1..]).ok()
+    }
+
+    /// SQLSTATE and message, names left out.
+    fn reason(&self) -> String {
+        let message = self.error().and_then(|error| error.field('M')).unwrap_or_default();
+        let outside: Vec<&str> = message.split('"').step_by(2).collect();
+        format!("{} {}", self.code().unwrap_or_default(), outside.join("…"))
+    }
+
+    fn rows(&self) -> Vec<&Message> {
+        self.messages.iter().filter(|message| message.tag == b'D').collect()
+    }
+
+    /// The names in RowDescription.
+    fn columns(&self) -> Vec<Vec<u8>> {
+        let mut names = Vec::new();
+        if let Some(description) = self.messages.iter().find(|message| message.tag == b'T') {
+            let mut rest = &description.body[2..];
+            while let Some(end) = rest.iter().position(|byte| *byte == 0) {
+                names.push(rest[..end].to_vec());
+                rest = &rest[end + 1 + 18..];
+            }
+        }
+        names
+    }
+
+    fn said(&self) -> String {
+        if let Some(error) = self.error() {
+            return format!("{} {}", self.code().unwrap_or_default(), error.field('M').unwrap_or_default());
+        }
+        let rows: Vec<_> = self.rows().iter().take(3).map(|row| String::from_utf8_lossy(&row.body).into_owned()).collect();
+        format!("{} rows {rows:?}", self.rows().len())
+    }
+}

@@ -1,0 +1,104 @@
+-- What the generator's statements run over. The agent's own rows are the same in every database, and none of them makes
+-- any generated expression fail; the rows it may not see are poison: casts, divisions, regexes, roots, overflows, JSON
+-- and array functions fail on them, or pass conditions that no row of its own does. Some are its own, deleted.
+-- Keep the columns in step with policy.yaml and columns.rs.
+--
+-- psql -v side=one|two|copy
+--   one, two  the source, with one poison and with another; hidden columns differ too
+--   copy      the agent's rows alone, under the alias names, for support_agent itself
+
+\set ON_ERROR_STOP on
+set client_min_messages = warning;
+set timezone = 'UTC';
+select :'side' = 'copy' as copy, case :'side' when 'one' then 1 when 'two' then 2 else 0 end as poison \gset
+
+create type public.st as enum ('open', 'closed', 'lost');
+create schema base;
+create table base.t (id bigint primary key, tenant_id text not null, amount int, price numeric, subject text, meta jsonb, tags text[],
+  at timestamptz, status public.st, c_id bigint, deleted_at timestamptz, hidden text);
+create table base.c (id bigint primary key, tenant_id text not null, name text, score float8, n int, flag bool, uid uuid, hidden text);
+create table base.m (id bigint primary key, tenant_id text not null, t_id bigint, day date, nums int[], code text, hidden int);
+create table base.g (id bigint primary key, x int, label text);
+
+insert into base.t
+  select i, 'acme', i % 20 + 1, i % 10 + 0.5, case when i % 11 > 0 then (i % 30)::text end,
+         jsonb_build_object('k', i % 10, 'a', jsonb_build_array(i % 3, 2), 's', (i % 7)::text), array[(i % 3)::text, '2'],
+         timestamptz '2024-01-01' + i % 50 * interval '1 day', (array['open', 'closed']::public.st[])[i % 2 + 1],
+         case when i % 13 > 0 then i % 20 + 1 end, null, 'own ' || :poison
+  from generate_series(1, 40) i;
+insert into base.c
+  select i, 'acme', i::text, i % 4 + 0.5, i % 5 + 1, i % 2 = 0, md5((i % 7)::text)::uuid, 'own ' || :poison from generate_series(1, 20) i;
+insert into base.m
+  select i, 'acme', i, date '2024-03-01' + i % 20, array[i % 4 + 1, 3], (1000 + i % 9)::text, :poison from generate_series(1, 30) i;
+insert into base.g select i, i % 7, 'g' || i from generate_series(1, 8) i;
+
+\if :copy
+\else
+select case :poison when 1 then 4 else 3 end as kinds, case :poison when 1 then 400 else 270 end as rows \gset
+insert into base.t
+  select 1000 + i, case when i % 10 = 0 then 'acme' when i % 3 = 0 then 'initech' else 'globex' end,
+         (case :poison when 1 then array[7777, 2147483647, 7777, -5] else array[-2147483648, 0, 7777] end)[i % :kinds + 1],
+         (case :poison when 1 then array[-1, 'NaN', 0, 1e300] else array['-Infinity', -1, 0]::numeric[] end)[i % :kinds + 1],
+         (case :poison when 1 then array['(((', 'x', E'\\', '{'] else array['*', '99999999999999999999', ''] end)[i % :kinds + 1],
+         (case :poison when 1 then array['["x"]', '"k"', '{"k": "zz", "a": 5, "s": "("}', 'null'] else array['7', '{"k": 99999999999, "a": {}}', '[[1]]'] end)
+           [i % :kinds + 1]::jsonb,
+         (case :poison when 1 then array['{(,x}', '{{1,2},{3,4}}', '{}', '{NULL}'] else array['{{x}}', '{*}', '{99999999999}'] end)[i % :kinds + 1]::text[],
+         (case :poison when 1 then array['infinity', '-infinity', '294276-12-31', '4713-01-01 BC'] else array['-infinity', 'infinity', '2024-01-03'] end)
+           [i % :kinds + 1]::timestamptz,
+         (array['lost', 'open', 'closed']::public.st[])[i % 3 + 1], i % 25, case when i % 10 = 0 then now() end, 'other ' || :poison || i
+  from generate_series(1, :rows) i;
+insert into base.c
+  select 1000 + i, case when i % 3 = 0 then 'initech' else 'globex' end,
+         (case :poison when 1 then array['[', '(((', E'\\', 'x'] else array['*', '', '1e400'] end)[i % :kinds + 1],
+         (case :poison when 1 then array['1e308', 'infinity', 'nan', '-1'] else array['-1e308', '-infinity', '0'] end)[i % :kinds + 1]::float8,
+         (case :poison when 1 then array[0, 2147483647, 0, -1] else array[0, -2147483648, 6] end)[i % :kinds + 1], i % 3 = 0,
+         md5((i % 9)::text)::uuid, 'other ' || :poison || i
+  from generate_series(1, :rows / 2) i;
+insert into base.m
+  select 1000 + i, case when i % 3 = 0 then 'initech' else 'globex' end, i % 45,
+         (case :poison when 1 then array['infinity', '-infinity', '5874897-12-31', '2024-03-05'] else array['-infinity', 'infinity', '4713-01-01 BC'] end)
+           [i % :kinds + 1]::date,
+         (case :poison when 1 then array['{0,1}', '{}', '{{1,0},{0,1}}', '{2147483647,0}'] else array['{{0}}', '{0,0}', '{-2147483648,-1}'] end)[i % :kinds + 1]::int[],
+         (case :poison when 1 then array['(', 'zz', E'\\', ''] else array['*', '[', 'xyz'] end)[i % :kinds + 1], i
+  from generate_series(1, :rows / 2) i;
+\endif
+
+create index on base.t (amount);
+create index on base.t (c_id);
+create index on base.t (subject);
+create index on base.t (price);
+create index on base.t (at);
+create index on base.t (status);
+create index on base.c (n);
+create index on base.c (name);
+create index on base.c (uid);
+create index on base.m (t_id);
+create index on base.m (day);
+create index on base.m (code);
+
+\if :copy
+create schema s;
+create table s.t as select id, amount, price, subject, meta, tags, at, status, c_id from base.t order by id;
+create table s.c as select id, name, score, n, flag, uid from base.c order by id;
+create table s.m as select id, t_id, day, nums, code from base.m order by id;
+create table s.g as select id, x, label from base.g order by id;
+alter table s.t add primary key (id);
+alter table s.c add primary key (id);
+alter table s.m add primary key (id);
+alter table s.g add primary key (id);
+drop schema base cascade;
+grant usage on schema s to support_agent;
+grant select on all tables in schema s to support_agent;
+select format('alter role support_agent in database %I set search_path = s', current_database()) \gexec
+select format('alter role support_agent in database %I set default_transaction_read_only = on', current_database()) \gexec
+\else
+grant usage on schema base to pgwicket_reader;
+grant select on all tables in schema base to pgwicket_reader;
+\endif
+analyze;
+
+-- Make the planner want every index and every condition early; keep the tests' servers quiet.
+select format('alter database %I set %s', current_database(), setting)
+  from unnest(array['seq_page_cost = 20', 'random_page_cost = 0.1', 'cpu_operator_cost = 0.05', 'timezone = ''UTC''', 'statement_timeout = ''2s''',
+                    'log_statement = none', 'max_parallel_workers_per_gather = 0', 'jit = off', 'log_min_messages = fatal',
+                    'log_min_error_statement = panic']) setting \gexec
