@@ -61,7 +61,7 @@ fn generated_reads_tell_of_the_agents_own_rows_only() {
         }
     });
     let totals = totals.into_inner().unwrap();
-    println!("{}\n  {:.1?} for the statements", totals.summary(first), began.elapsed());
+    eprintln!("{}\n  {:.1?} for the statements", totals.summary(first), began.elapsed());
     assert!(
         totals.findings.is_empty(),
         "{} of {} statements\n\n{}",
@@ -187,11 +187,12 @@ impl<'a> Worker<'a> {
         }
         let [expected, one, other] =
             [&mut self.copy, &mut self.one, &mut self.other].map(|wire| Answer::of(wire.until_ready().unwrap(), statement.ordered));
-        if statement.parameters.is_none() && self.totals.statements.is_multiple_of(SAMPLE) {
-            if let Ok(decided) = governed::governed(self.policy, AGENT, &statement.text) {
-                self.totals.sampled += 1;
-                self.totals.fenced += u64::from(decided.fenced());
-            }
+        if statement.parameters.is_none()
+            && self.totals.statements.is_multiple_of(SAMPLE)
+            && let Ok(decided) = governed::governed(self.policy, AGENT, &statement.text)
+        {
+            self.totals.sampled += 1;
+            self.totals.fenced += u64::from(decided.fenced());
         }
         self.judge(&statement, seed, variant, &expected, &one, &other);
     }
@@ -219,7 +220,9 @@ impl<'a> Worker<'a> {
             return if own { skip(totals, "own rows fail, by plan".to_owned()) } else { totals.findings.push(finding("interference")) };
         }
         match (expected.code(), one.code()) {
-            (Some(code), Some(seen)) if code.get(..2) == seen.get(..2) => skip(totals, format!("fails on the copy, {}", expected.reason())),
+            (Some(code), Some(through)) if code.get(..2) == through.get(..2) => {
+                skip(totals, format!("fails on the copy, {}", expected.reason()))
+            }
             (_, Some("0A000" | "42501")) => *totals.refused.entry(one.reason()).or_default() += 1,
             (None, None) if expected.rows() == one.rows() && expected.columns() == one.columns() => {
                 totals.equal += 1;

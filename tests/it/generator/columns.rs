@@ -94,6 +94,7 @@ pub(super) const RELATIONS: &[Relation] = &[
 ];
 
 /// Expressions over a column `{}`, `<i>` a small integer, each with its type. They fail on poison, or tell of it.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn computed(domain: Domain) -> &'static [(&'static str, Ty)] {
     match domain {
         Domain::Any => &[],

@@ -369,5 +369,5 @@ fn columns_of(alias: &str, columns: &[(&str, Ty, Domain)]) -> Vec<Column> {
 }
 
 fn has_id(columns: &[Column]) -> bool {
-    columns.iter().filter(|column| column.text.ends_with(".id")).count() == 1
+    columns.iter().filter(|column| column.text.split_once('.').is_some_and(|(_, name)| name == "id")).count() == 1
 }
