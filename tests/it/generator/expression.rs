@@ -74,7 +74,7 @@ impl Generator {
         }
         let column = self.structure.pick(scope).clone();
         let templates = computed(column.domain);
-        if templates.is_empty() || self.structure.chance(30) {
+        if templates.is_empty() || !self.structure.chance(self.computed) {
             return (column.text, column.ty);
         }
         let (template, ty) = *self.structure.pick(templates);
@@ -91,6 +91,9 @@ impl Generator {
         for column in scope {
             if column.ty == ty {
                 candidates.extend([("{}", column); 3]);
+            }
+            if column.ty == ty && self.computed < 50 {
+                candidates.extend([("{}", column); 20]);
             }
             candidates.extend(computed(column.domain).iter().filter(|(_, of)| *of == ty).map(|(template, _)| (*template, column)));
         }

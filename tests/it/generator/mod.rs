@@ -29,7 +29,9 @@ pub(crate) fn statement(seed: u64, variant: u64) -> Statement {
     let mut structure = Random::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
     let literals = Random::new(seed ^ (variant + 1).wrapping_mul(0xd6e8_feb8_6659_fd93));
     let extended = structure.chance(12);
-    let mut generator = Generator { structure, literals, names: 0, ctes: Vec::new(), size: 0, parameters: extended.then(Vec::new) };
+    let computed = *structure.pick(&[3, 10, 20, 70]);
+    let mut generator =
+        Generator { structure, literals, names: 0, ctes: Vec::new(), size: 0, computed, parameters: extended.then(Vec::new) };
     let (text, ordered) = generator.statement();
     Statement { text, ordered, parameters: generator.parameters }
 }
@@ -64,6 +66,8 @@ struct Generator {
     ctes: Vec<Cte>,
     /// Subqueries so far.
     size: usize,
+    /// Of a hundred expressions, how many compute: with few, a statement is hardly fenced, or for one of them only.
+    computed: usize,
     parameters: Option<Vec<(u32, String)>>,
 }
 

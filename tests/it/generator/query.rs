@@ -152,7 +152,10 @@ impl Generator {
         let condition = self.filter(&scope, depth);
         let (key, ty) = self.expression(&inner);
         let (value, second) = self.expression(&inner);
-        let text = format!("(select distinct on ({key}) {key}, {value} from {from}{condition} order by {key}, {value})");
+        let alias = self.name('d');
+        let text = format!(
+            "select {alias}.* from (select distinct on ({key}) {key}, {value} from {from}{condition} order by {key}, {value}) {alias}"
+        );
         Query { text, columns: vec![(ty, Domain::Any), (second, Domain::Any)] }
     }
 
@@ -262,11 +265,14 @@ impl Generator {
             let (item, added) = self.item(outer, if lateral { &columns } else { &[] }, depth);
             let (left, right) = (columns.clone(), added.clone());
             columns.extend(added);
-            let kind = *self.structure.pick(if lateral {
+            let kinds: &[&str] = if lateral {
                 &["join", "left join", "cross join"]
+            } else if depth < 2 && self.structure.chance(25) {
+                &["cross join", ",", "natural join", "using"]
             } else {
-                &["join", "join", "left join", "left join", "right join", "full join", "cross join", ",", "natural join", "using"]
-            });
+                &["join", "join", "left join", "left join", "right join", "full join"]
+            };
+            let kind = *self.structure.pick(kinds);
             text = match kind {
                 "cross join" => format!("{text} cross join {item}"),
                 "," => format!("{text}, {item}"),
