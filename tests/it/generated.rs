@@ -222,7 +222,7 @@ impl<'a> Worker<'a> {
         }
         match (expected.code(), one.code()) {
             (Some(code), Some(through)) if code.get(..2) == through.get(..2) => {
-                skip(totals, format!("fails on the copy, {}", expected.reason()))
+                skip(totals, format!("fails on the copy, {}", expected.reason()));
             }
             (_, Some("0A000" | "42501")) => *totals.refused.entry(one.reason()).or_default() += 1,
             (None, None) if expected.rows() == one.rows() && expected.columns() == one.columns() => {
