@@ -116,6 +116,21 @@ impl GovernedStatement {
         Some(start + (client.start - from))
     }
 
+    /// Whether constants of the client's text travel as parameters, so that the governed text comes again.
+    pub fn is_lifted(&self) -> bool {
+        self.appended.iter().any(|parameter| matches!(parameter.value, AppendedValue::Constant(_)))
+    }
+
+    /// The same decision with these parameters appended after the others, over the text that names them.
+    pub(super) fn with_constants(&self, text: Box<str>, constants: impl Iterator<Item = Appended>) -> Self {
+        let mut lifted = self.with_text(text);
+        for constant in constants {
+            lifted.parameter_types.push(constant.type_oid);
+            lifted.appended.push(constant);
+        }
+        lifted
+    }
+
     /// The same decision over a text of the same shape. Positions are not mapped back: the stretches moved.
     pub(super) fn with_text(&self, text: Box<str>) -> Self {
         Self {
@@ -168,6 +183,8 @@ pub enum AppendedValue {
     MaskKey(Secret),
     /// A value of the virtual session.
     Session(SessionValue),
+    /// An integer constant of the client's text, lifted out so that the text comes again.
+    Constant(Box<str>),
 }
 
 /// A value of the virtual session.

@@ -4,10 +4,13 @@
 //! decision looked at none of their values, and the governed text holds each of them once, where the client
 //! wrote it. Constants that the grammar or the planner reads as more than a value (ordinals of GROUP BY and
 //! ORDER BY, type modifiers) must be the same as when the template was made.
+//!
+//! Where every open place is an integer compared in a WHERE clause, the integers travel as parameters of type
+//! `int4` instead: the comparison resolves to the same operator, and the source parses the text once.
 
 use std::{ops::Range, sync::Arc};
 
-use super::GovernedStatement;
+use super::{Appended, AppendedValue, GovernedStatement, kernel};
 use crate::sql::{Node, Shape, Tree, parse};
 
 /// A governed text with open places.
@@ -19,7 +22,14 @@ pub struct Template {
     tail: Box<str>,
     /// Slots that must hold this text.
     pinned: Vec<(usize, Box<str>)>,
+    /// The text with a parameter for each slot that is not pinned, and those slots in order.
+    lifted: Option<(Box<str>, Vec<usize>)>,
 }
+
+/// `int4` in `pg_type`.
+const INT4: u32 = 23;
+/// Parameters that a lifted text may have at most; more would weigh more than they save.
+const MAX_LIFTED: usize = 16;
 
 impl Template {
     /// A template of the decision on `text`; `None` when another value might be decided otherwise.
@@ -43,7 +53,31 @@ impl Template {
             written = at + slot.len();
         }
         let tail = statement.text.get(written..)?.into();
-        Some(Self { statement: Arc::clone(statement), pieces, tail, pinned })
+        let mut template = Self { statement: Arc::clone(statement), pieces, tail, pinned, lifted: None };
+        template.lifted = template.lift(text, shape);
+        Some(template)
+    }
+
+    /// The lifted text, if the verifier passes it as what was decided.
+    fn lift(&self, text: &str, shape: &Shape) -> Option<(Box<str>, Vec<usize>)> {
+        let pinned = |number: usize| self.pinned.iter().any(|(pinned, _)| *pinned == number);
+        let first = self.statement.parameter_types.len() + 1;
+        let mut lifted = String::with_capacity(self.statement.text.len());
+        let (mut slots, mut values) = (Vec::new(), Vec::new());
+        for (piece, number) in &self.pieces {
+            let value = text.get(shape.slots.get(*number)?.clone())?;
+            lifted.push_str(piece);
+            if pinned(*number) {
+                lifted.push_str(value);
+            } else {
+                lifted.push_str(&format!("${}", first + slots.len()));
+                slots.push(*number);
+                values.push(value.parse::<i64>().ok()?);
+            }
+        }
+        lifted.push_str(&self.tail);
+        let passed = !slots.is_empty() && slots.len() <= MAX_LIFTED && kernel::is_lifted(&self.statement.text, &lifted, first, &values);
+        passed.then(|| (lifted.into(), slots))
     }
 
     /// The governed statement for another text of the shape; `None` when a pinned constant differs.
@@ -51,6 +85,13 @@ impl Template {
         let slot = |number: usize| slots.get(number).and_then(|slot| text.get(slot.clone()));
         if slots.len() != self.pieces.len() || self.pinned.iter().any(|(number, wanted)| slot(*number) != Some(&**wanted)) {
             return None;
+        }
+        if let Some((lifted, numbers)) = &self.lifted {
+            let constants = numbers
+                .iter()
+                .map(|number| slot(*number).map(|value| Appended { type_oid: INT4, value: AppendedValue::Constant(value.into()) }));
+            let constants = constants.collect::<Option<Vec<_>>>()?;
+            return Some(Arc::new(self.statement.with_constants(lifted.clone(), constants.into_iter())));
         }
         let mut governed = String::with_capacity(self.statement.text.len() + 32);
         for (piece, number) in &self.pieces {

@@ -34,6 +34,7 @@ impl<'a> Values<'a> {
         let text = match &parameter.value {
             AppendedValue::Tenant => self.tenant,
             AppendedValue::MaskKey(key) => Some(key.expose()),
+            AppendedValue::Constant(value) => Some(&**value),
             AppendedValue::Session(value) => match value {
                 SessionValue::User => Some(self.agent),
                 SessionValue::Database => Some(self.database),

@@ -42,7 +42,7 @@ impl Plan {
     /// A plan made from a template: another text of its shape is likelier to come than this one again. Slots hold
     /// small integers and plain strings, whose values decide no type, so one description is for all of them.
     pub(super) fn once(text: &str, declared_types: &[Oid], governed: Arc<GovernedStatement>, shared: &SharedDescription) -> Self {
-        Self { once: true, description: Rc::clone(shared), ..Self::new(text, declared_types, Action::Forward(governed)) }
+        Self { once: !governed.is_lifted(), description: Rc::clone(shared), ..Self::new(text, declared_types, Action::Forward(governed)) }
     }
 
     /// Its description, for the plans of its shape.

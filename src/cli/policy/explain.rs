@@ -113,6 +113,7 @@ fn value(appended: &Appended, agent: &Agent) -> String {
             agent.tenant.as_ref().map_or("NULL (no tenant)".to_owned(), |tenant| format!("'{tenant}' (the agent's tenant)"))
         }
         AppendedValue::MaskKey(_) => "**** (the mask key)".to_owned(),
+        AppendedValue::Constant(value) => format!("{value} (a constant of the text)"),
         AppendedValue::Session(value) => match value {
             SessionValue::User => format!("'{}' (current_user)", agent.name),
             SessionValue::Database => "the database name of the connection".to_owned(),

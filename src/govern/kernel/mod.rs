@@ -9,10 +9,12 @@
 
 mod derived;
 mod leak;
+mod lifted;
 mod scope;
 mod session;
 
 pub(super) use derived::{Parameters, identifier};
+pub(super) use lifted::is_lifted;
 pub(super) use scope::Scope;
 pub(super) use session::{answers, unanswered};
 
