@@ -70,7 +70,8 @@ impl Template {
             if pinned(*number) {
                 lifted.push_str(value);
             } else {
-                lifted.push_str(&format!("${}", first + slots.len()));
+                lifted.push('$');
+                lifted.push_str(&(first + slots.len()).to_string());
                 slots.push(*number);
                 values.push(value.parse::<i64>().ok()?);
             }
