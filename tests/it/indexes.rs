@@ -52,6 +52,7 @@ fn argument(appended: &AppendedValue) -> &'static str {
     match appended {
         AppendedValue::Tenant => "'acme'",
         AppendedValue::MaskKey(_) => "'key'",
+        AppendedValue::Constant(value) => panic!("no decision on a whole text lifts {value}"),
         AppendedValue::Session(value) => panic!("no statement here asks for {value:?}"),
     }
 }
