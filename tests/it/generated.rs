@@ -70,7 +70,7 @@ fn generated_reads_tell_of_the_agents_own_rows_only() {
         totals.statements,
         totals.findings.join("\n\n")
     );
-    assert!(totals.equal * 10 > totals.statements * 6, "too few statements say anything: {}", totals.summary(first));
+    assert!(totals.equal * 10 >= totals.statements * 6, "too few statements say anything: {}", totals.summary(first));
 }
 
 fn number(variable: &str) -> Option<u64> {
