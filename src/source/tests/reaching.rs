@@ -192,7 +192,8 @@ const SCRIPTS: &[(&[&[u8]], &str)] = &[
     (&[b"R\0\0\0\x03"], "authentication failed: invalid data"),
     (&[b"Z\0\0\0\x05I"], "does not belong to a startup"),
     (&[b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I", b"D\0\0\0\x10\0\x01\0\0\0\x06140023Z\0\0\0\x05I"], "PostgreSQL 15 or newer is needed"),
-    (&[b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I", b"D\0\0\0\x17\0\x02\0\0\0\x06150001\0\0\0\x03offZ\0\0\0\x05I"], "does not keep"),
+    (&[b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I", b"D\0\0\0\x1a\0\x02\0\0\0\x06150001\0\0\0\x06LATIN1Z\0\0\0\x05I"], "encoding must be UTF8"),
+    (&[b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I", b"D\0\0\0\x1f\0\x03\0\0\0\x06150001\0\0\0\x04UTF8\0\0\0\x03offZ\0\0\0\x05I"], "does not keep"),
     (&[], "timed out"),
 ];
 
