@@ -4,6 +4,8 @@ use super::tree::{self, Node, Tree};
 
 /// Statements longer than this are refused before parsing. Unit: bytes.
 const MAX_TEXT: usize = 1 << 20;
+/// Bytes that the lexer may look at for comment openings.
+const MAX_COMMENT_COST: usize = 4 << 20;
 
 /// Why a text is not one statement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +31,7 @@ pub enum ParseError {
 
 /// The one statement in `text`, or `None` when there is none.
 pub fn parse(text: &str) -> Result<Option<Tree>, ParseError> {
-    if text.len() > MAX_TEXT {
+    if text.len() > MAX_TEXT || comment_cost(text) > MAX_COMMENT_COST {
         return Err(ParseError::TooComplex);
     }
     let parsed = pg_query::parse(text, pg_query::ParserOptions::DEFAULT).map_err(|error| describe(text, &error))?;
@@ -41,6 +43,16 @@ pub fn parse(text: &str) -> Result<Option<Tree>, ParseError> {
         },
         several => Err(ParseError::Multiple { statements: several.len() }),
     }
+}
+
+/// What the lexer spends on comment openings, in bytes looked at. At each `/*` it reads the whole run of operator
+/// characters behind it and gives it back (scan.l, `xcstart`), so nested openings in one run cost the square of
+/// their number: 20 000 of them are seconds.
+fn comment_cost(text: &str) -> usize {
+    const OPERATOR: &[u8] = b"~!@#^&|`?+-*/%<>=";
+    let runs = text.as_bytes().split(|byte| !OPERATOR.contains(byte)).filter(|run| run.len() > 3);
+    let costs = runs.map(|run| run.windows(2).filter(|pair| pair == b"/*").count().saturating_mul(run.len()));
+    costs.fold(0, usize::saturating_add)
 }
 
 /// The one SELECT in `text`, as pgwicket itself wrote it.
@@ -111,6 +123,10 @@ mod tests {
         assert_eq!(parse("select 1; select 2"), Err(ParseError::Multiple { statements: 2 }));
         assert_eq!(parse(" ; -- nothing\n;"), Ok(None));
         assert!(parse("select 1;").unwrap().is_some());
+        let nested = |depth: usize| format!("select {}{} 1", "/*".repeat(depth), "*/".repeat(depth));
+        assert!(parse(&nested(500)).is_ok_and(|tree| tree.is_some()));
+        assert_eq!(parse(&nested(50_000)), Err(ParseError::TooComplex));
+        assert_eq!(parse(&format!("select {}", "/*".repeat(50_000))), Err(ParseError::TooComplex));
         let deep = format!("select {}1{}", "(select ".repeat(200), ")".repeat(200));
         assert_eq!(parse(&deep), Err(ParseError::TooComplex));
     }
