@@ -19,5 +19,6 @@ mod noninterference;
 mod operations;
 mod oracle;
 mod policies;
+mod redteam;
 mod support;
 mod tidy;

@@ -22,6 +22,8 @@ pub(crate) struct Cluster {
 pub(crate) struct Database {
     cluster: &'static Cluster,
     pub(crate) name: String,
+    /// The role that pgwicket connects as.
+    reader: &'static str,
 }
 
 /// All at once: roles belong to the cluster, and two scripts may not alter one role at a time.
@@ -29,6 +31,9 @@ static REFERENCES: LazyLock<[Database; 3]> = LazyLock::new(|| ["rls", "copy", "p
 
 /// Tickets in the tests' support desk; `scripts/demo` has 200 000.
 const TICKETS: u32 = 20_000;
+
+/// The role of `scripts/demo-data.sql`.
+const READER: &str = "pgwicket_reader";
 
 impl Cluster {
     /// The one of this process, started by its first user.
@@ -75,6 +80,11 @@ impl Cluster {
         Self::shared().database(&format!("{name}_{}", unique()), "template0")
     }
 
+    /// An empty database, where pgwicket is to be this role.
+    pub(crate) fn empty(reader: &'static str) -> Database {
+        Database { reader, ..Self::shared().database(&format!("empty_{}", unique()), "template1") }
+    }
+
     fn reference(mode: &str) -> Database {
         let database = Self::fresh_desk();
         let variables = [
@@ -90,9 +100,9 @@ impl Cluster {
     }
 
     fn database(&'static self, name: &str, template: &str) -> Database {
-        let maintenance = Database { cluster: self, name: "postgres".to_owned() };
+        let maintenance = Database { cluster: self, name: "postgres".to_owned(), reader: READER };
         maintenance.sql(&format!("create database {name} template {template}"));
-        Database { cluster: self, name: name.to_owned() }
+        Database { cluster: self, name: name.to_owned(), reader: READER }
     }
 
     fn start() -> Self {
@@ -152,7 +162,7 @@ impl Database {
 
     /// The URL that the policy reads from `APP_POSTGRES_URL`.
     pub(crate) fn source_url(&self) -> String {
-        self.login("pgwicket_reader").url()
+        self.login(self.reader).url()
     }
 
     /// The cluster it is in.

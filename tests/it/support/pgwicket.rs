@@ -56,6 +56,11 @@ impl Pgwicket {
         )
     }
 
+    /// Serves a policy of the test's own, with further flags.
+    pub(crate) fn start_with_policy_and_flags(source: &Database, policy: &str, flags: &[&str]) -> Self {
+        Self::launch(source, policy, Extras { flags: flags.iter().map(|flag| (*flag).to_owned()).collect(), ..Extras::default() })
+    }
+
     fn launch(source: &Database, policy: &str, extras: Extras) -> Self {
         let directory = tempfile::Builder::new().prefix("pgwicket-it-").tempdir().unwrap().keep();
         guardian::remove_at_end(&directory);

@@ -34,12 +34,17 @@ impl Message {
 }
 
 impl Wire {
-    /// Connects and logs in by SCRAM-SHA-256.
-    pub(crate) fn connect(port: u16, user: &str, password: &str, database: &str) -> io::Result<Self> {
+    /// Connects and says nothing yet.
+    pub(crate) fn open(port: u16) -> io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_mins(1)))?;
-        let mut wire = Self { stream: BufReader::with_capacity(1 << 16, stream) };
+        Ok(Self { stream: BufReader::with_capacity(1 << 16, stream) })
+    }
+
+    /// Connects and logs in by SCRAM-SHA-256.
+    pub(crate) fn connect(port: u16, user: &str, password: &str, database: &str) -> io::Result<Self> {
+        let mut wire = Self::open(port)?;
         let parameters = format!("user\0{user}\0database\0{database}\0application_name\0wire\0\0");
         let mut startup = vec![0, 3, 0, 0];
         startup.extend(parameters.as_bytes());
@@ -61,6 +66,18 @@ impl Wire {
         message.extend(u32::try_from(body.len() + 4).unwrap().to_be_bytes());
         message.extend(body);
         self.stream.get_mut().write_all(&message)
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    /// Receives one byte, as the answer to SSLRequest is.
+    pub(crate) fn receive_byte(&mut self) -> io::Result<u8> {
+        let mut byte = [0];
+        self.stream.read_exact(&mut byte)?;
+        Ok(byte[0])
     }
 
     /// Receives one message.

@@ -1,0 +1,147 @@
+//! The red-team corpus: hostile statements and bytes against a real PostgreSQL, through pgwicket.
+//!
+//! Whatever is not the agent's is a mark (`tests/redteam/source.sql`), and the source's credential may do nearly
+//! anything: what is refused here, pgwicket refused. A case passes when no mark arrives, its answer is the
+//! expected one, another tenant on the same upstream connection sees nothing of it, and the source is unchanged.
+
+mod case;
+mod marks;
+mod session;
+
+use std::{collections::BTreeMap, fs};
+
+use case::{Case, Expected, Protocol, cases};
+use session::{Answer, Session};
+
+use crate::support::{Cluster, Database, Login, PASSWORD, Pgwicket, repository, run};
+
+#[test]
+fn no_case_of_the_corpus_gets_through() {
+    let source = database("redteam_reader", "off");
+    let copy = database("redteam_copy", "on");
+    let policy = fs::read_to_string(repository("tests/redteam/policy.yaml")).unwrap();
+    let pgwicket = Pgwicket::start_with_policy_and_flags(&source, &policy, &["--lanes", "1"]);
+    let corpus = Corpus {
+        source: &source,
+        acme: pgwicket.login_as("acme_agent"),
+        globex: pgwicket.login_as("globex_agent"),
+        copy: copy.login("redteam_copy"),
+        before: state(&source),
+    };
+    let all = cases();
+    assert!(all.len() >= 300, "{} cases", all.len());
+    let mut classes: BTreeMap<&str, Vec<&Case>> = BTreeMap::new();
+    for case in &all {
+        classes.entry(&case.class).or_default().push(case);
+    }
+    let mut wrong = Vec::new();
+    for (class, cases) in &classes {
+        let began = std::time::Instant::now();
+        let found = corpus.run(cases);
+        eprintln!("{class}: {} cases, {} wrong, {} ms", cases.len(), found.len(), began.elapsed().as_millis());
+        wrong.extend(found);
+    }
+    run(pgwicket.command().args(["evidence", "verify", "--journal"]).arg(pgwicket.journal())).ok();
+    assert!(!pgwicket.log().contains("panicked"), "{}", pgwicket.log());
+    assert!(wrong.is_empty(), "{} findings in {} cases\n\n{}", wrong.len(), all.len(), wrong.join("\n\n"));
+}
+
+/// What every case is run against.
+struct Corpus<'a> {
+    source: &'a Database,
+    acme: Login,
+    globex: Login,
+    copy: Login,
+    /// [`state`] before any case.
+    before: String,
+}
+
+impl Corpus<'_> {
+    /// Runs the cases of a class; what went wrong, in words.
+    fn run(&self, cases: &[&Case]) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut shared = Session::login(&self.acme);
+        let mut other = Session::login(&self.globex);
+        let mut copy = Session::login(&self.copy);
+        let quiet = residue(&mut other);
+        for case in cases {
+            let mut own = case.own_session.then(|| Session::login(&self.acme));
+            let mut raw = (case.protocol == Protocol::Wire).then(|| Session::open(&self.acme));
+            let session = raw.as_mut().or(own.as_mut()).unwrap_or(&mut shared);
+            let answers = session.play(case);
+            wrong.extend(self.judge(case, &answers, session, &mut copy));
+            if own.is_none() && raw.is_none() && !shared.works() {
+                wrong.push(format!("{}/{}: the session is of no use afterwards", case.class, case.id));
+                shared = Session::login(&self.acme);
+            }
+            if case.own_session || raw.is_some() {
+                let seen = residue(&mut other);
+                if seen != quiet {
+                    wrong.push(format!("{}/{}: another agent sees it\n  before {quiet:?}\n  after  {seen:?}", case.class, case.id));
+                }
+            }
+        }
+        let seen = residue(&mut Session::login(&self.globex));
+        if seen != quiet {
+            wrong.push(format!("another agent sees {}\n  before {quiet:?}\n  after  {seen:?}", cases[0].class));
+        }
+        let after = state(self.source);
+        if after != self.before {
+            wrong.push(format!("{} changed the source\n  before {}\n  after  {after}", cases[0].class, self.before));
+        }
+        wrong
+    }
+
+    fn judge(&self, case: &Case, answers: &[Answer], session: &Session, copy: &mut Session) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let marks = marks::found(session.received(), session.sent(), &case.says);
+        if !marks.is_empty() {
+            wrong.push(format!("LEAK {marks:?}"));
+        }
+        if case.expected.len() != 1 && case.expected.len() != answers.len() {
+            wrong.push(format!("{} answers where {} were expected: {answers:?}", answers.len(), case.expected.len()));
+        }
+        let reference = case.expected.contains(&Expected::TenantOnly).then(|| copy.play(case));
+        for (at, answer) in answers.iter().enumerate() {
+            let expected = case.expected.get(at).or(case.expected.first()).unwrap();
+            let right = match expected {
+                Expected::TenantOnly => reference.as_ref().and_then(|answers| answers.get(at)).is_some_and(|direct| direct.says_as(answer)),
+                Expected::OneOf(outcomes) => outcomes.iter().any(|outcome| *outcome == answer.outcome()),
+            };
+            if !right {
+                let direct = reference.as_ref().and_then(|answers| answers.get(at));
+                wrong.push(format!("answer {at} is {answer:?}\n  expected {expected:?} {direct:?}"));
+            }
+        }
+        let said = |finding: String| format!("{}/{}: {finding}\n  {:?} {:?}", case.class, case.id, case.steps, case.parameters);
+        wrong.into_iter().map(said).collect()
+    }
+}
+
+/// What `globex_agent` sees: its own rows, its session, its formats. Nothing of acme may ever be in it.
+fn residue(session: &mut Session) -> Vec<Answer> {
+    const PROBES: &[&str] = &[
+        "select count(*), min(id), max(score), min(placed_on), 0.1::float8 + 0.2::float8, interval '1 day 2 hours' from tickets",
+        "show search_path",
+        "show application_name",
+        "show statement_timeout",
+        "select current_user, current_setting('TimeZone'), current_setting('pgwicket.run')",
+        "select relname from pg_temp.acme_temp",
+    ];
+    let answers: Vec<Answer> = PROBES.iter().map(|probe| session.simple(probe)).collect();
+    assert!(!marks::holds(session.received(), b"ACMEOWN"), "another tenant's rows reached globex");
+    session.forget();
+    answers
+}
+
+fn database(reader: &'static str, copy: &str) -> Database {
+    let database = Cluster::empty(reader);
+    let variables = ["-v".to_owned(), format!("password={PASSWORD}"), "-v".to_owned(), format!("copy={copy}")];
+    run(database.psql().arg("-q").args(variables).arg("-f").arg(repository("tests/redteam/source.sql"))).ok();
+    database
+}
+
+/// Everything in the source that a statement could change, as text to compare.
+fn state(source: &Database) -> String {
+    source.sql(include_str!("../../redteam/state.sql"))
+}
