@@ -70,11 +70,14 @@ impl Corpus<'_> {
             let session = raw.as_mut().or(own.as_mut()).unwrap_or(&mut shared);
             let answers = session.play(case);
             wrong.extend(self.judge(case, &answers, session, &mut copy));
-            if own.is_none() && raw.is_none() && !shared.works() {
+            let alone = own.is_some() || raw.is_some();
+            // Gone without a farewell: what it left must not reach the next.
+            drop((own, raw));
+            if !alone && !shared.works() {
                 wrong.push(format!("{}/{}: the session is of no use afterwards", case.class, case.id));
                 shared = Session::login(&self.acme);
             }
-            if case.own_session || raw.is_some() {
+            if alone {
                 let seen = residue(&mut other);
                 if seen != quiet {
                     wrong.push(format!("{}/{}: another agent sees it\n  before {quiet:?}\n  after  {seen:?}", case.class, case.id));

@@ -1,5 +1,7 @@
 //! A client that plays a case and keeps every byte, sent and received.
 
+use std::io::ErrorKind;
+
 use super::case::{Case, Protocol};
 use crate::support::{Login, Message, Wire};
 
@@ -160,9 +162,16 @@ impl Session {
     fn answer(&mut self) -> Answer {
         let mut answer = Answer::default();
         loop {
-            let Ok(message) = self.wire.receive() else {
-                answer.closed = true;
-                return answer;
+            let message = match self.wire.receive() {
+                Ok(message) => message,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    answer.error = Some(("no answer".to_owned(), error.to_string()));
+                    return answer;
+                }
+                Err(_) => {
+                    answer.closed = true;
+                    return answer;
+                }
             };
             self.received.push(message.tag);
             self.received.extend(u32::try_from(message.body.len() + 4).unwrap().to_be_bytes());
