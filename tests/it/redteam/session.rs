@@ -165,7 +165,7 @@ impl Session {
             let message = match self.wire.receive() {
                 Ok(message) => message,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    answer.error = Some(("no answer".to_owned(), error.to_string()));
+                    answer.error = Some(("no answer".to_owned(), format!("{error} after {:?}", answer.error)));
                     return answer;
                 }
                 Err(_) => {
