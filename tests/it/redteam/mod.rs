@@ -69,7 +69,7 @@ impl Corpus<'_> {
             let mut raw = (case.protocol == Protocol::Wire).then(|| Session::open(&self.acme));
             let session = raw.as_mut().or(own.as_mut()).unwrap_or(&mut shared);
             let answers = session.play(case);
-            wrong.extend(self.judge(case, &answers, session, &mut copy));
+            wrong.extend(Self::judge(case, &answers, session, &mut copy));
             let alone = own.is_some() || raw.is_some();
             // Gone without a farewell: what it left must not reach the next.
             drop((own, raw));
@@ -95,7 +95,7 @@ impl Corpus<'_> {
         wrong
     }
 
-    fn judge(&self, case: &Case, answers: &[Answer], session: &Session, copy: &mut Session) -> Vec<String> {
+    fn judge(case: &Case, answers: &[Answer], session: &Session, copy: &mut Session) -> Vec<String> {
         let mut wrong = Vec::new();
         let marks = marks::found(session.received(), session.sent(), &case.says);
         if !marks.is_empty() {
