@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "the doors are closed to the product, not to what measures it")]
 
 #[path = "../tests/it/support/wire.rs"]
+#[expect(dead_code, reason = "the tests' connection; a large SELECT needs little of it")]
 mod wire;
 
 use std::time::Instant;
