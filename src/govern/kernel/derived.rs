@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use crate::{
     govern::{Appended, AppendedValue, Refusal, RefusalCode},
     policy::{Agent, ExposedColumn, ExposedRelation, Mask, TenantRule},
-    sql::catalog::{CatalogSnapshot, Oid},
+    sql::catalog::{CatalogSnapshot, FIRST_NORMAL_OID, Oid},
 };
 
 /// `text` in `pg_type`.
@@ -151,7 +151,7 @@ pub(in crate::govern) fn own_relations(agent: &Agent) -> String {
 }
 
 /// `pgwicket.columns` for this agent.
-pub(in crate::govern) fn own_columns(agent: &Agent) -> String {
+pub(in crate::govern) fn own_columns(agent: &Agent, catalog: &CatalogSnapshot) -> String {
     let rows = agent.schemas.iter().flat_map(|schema| schema.relations.values()).flat_map(|relation| {
         relation.columns.iter().zip(1..).map(move |(column, place)| {
             let mask = match &column.mask {
@@ -161,13 +161,25 @@ pub(in crate::govern) fn own_columns(agent: &Agent) -> String {
                 Some(Mask::Last(count)) => literal(&format!("last({count})")),
                 Some(Mask::Constant(_)) => literal("constant"),
             };
-            let shown = if matches!(column.mask, Some(Mask::Hash(_) | Mask::Last(_))) { "text" } else { &*column.type_name };
+            let shown = shown_type(column, catalog);
             let description = column.description.as_deref().map_or_else(|| "NULL::pg_catalog.text".to_owned(), literal);
             let (schema, name, column_name) = (literal(&relation.schema), literal(&relation.name), literal(&column.name));
             format!("({schema}, {name}, {place}, {column_name}, {}, {}, {mask}, {description})", literal(shown), !column.not_null)
         })
     });
     values("\"schema\", \"relation\", \"position\", \"column\", \"type\", \"nullable\", \"mask\", \"description\"", rows)
+}
+
+/// The type as the agent meets it: what is not built in travels as text, and its name is the source's own business.
+fn shown_type<'a>(column: &'a ExposedColumn, catalog: &'a CatalogSnapshot) -> &'a str {
+    let masked = matches!(column.mask, Some(Mask::Hash(_) | Mask::Last(_)));
+    if masked || column.base_type_oid >= FIRST_NORMAL_OID {
+        "text"
+    } else if column.type_oid >= FIRST_NORMAL_OID {
+        catalog.types.get(&column.base_type_oid).map_or("text", |base| &base.name)
+    } else {
+        &column.type_name
+    }
 }
 
 /// A derived table of literal rows; an agent without relations never gets here with a source, but stays valid SQL.

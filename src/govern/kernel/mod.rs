@@ -173,7 +173,7 @@ impl Expectation {
         let derived = match &occurrence.target {
             Target::Cte => return Err(unverified("a CTE as a relation")),
             Target::OwnRelations => own_relations(request.agent),
-            Target::OwnColumns => own_columns(request.agent),
+            Target::OwnColumns => own_columns(request.agent, &self.source.catalog),
             Target::Exposed(relation) => {
                 if !self.relations.iter().any(|known| Arc::ptr_eq(known, relation)) {
                     self.relations.push(Arc::clone(relation));
