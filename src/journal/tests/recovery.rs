@@ -11,9 +11,10 @@ use super::{
 fn a_lane_goes_on_where_it_stopped() {
     let directory = tempfile::tempdir().unwrap();
     let fixture = Fixture::new();
-    let mut last = None;
     for round in 0..5 {
         let mut lane = open(directory.path());
+        // Ids sort by time: to the millisecond from one opening to the next, one after the other within one.
+        let mut last = None;
         for _ in 0..3 {
             let id = fixture.run(&mut lane, "SELECT 1", &[ticket_row(round)], FULL);
             assert!(last < Some(id));
