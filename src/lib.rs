@@ -15,6 +15,7 @@ pub mod govern;
 pub mod journal;
 pub mod pipeline;
 pub mod policy;
+pub mod proposal;
 pub mod source;
 pub mod sql;
 pub mod types;

@@ -104,10 +104,9 @@ impl Synthesis {
         }
         let agent = Arc::new(agent("corpus".parse().expect("a name"), "acme".parse().expect("a name"), schemas));
         let policy = PolicySet {
-            epoch: PolicyEpoch(1),
-            digest: Digest([0; 32]),
             sources: BTreeMap::from([(source.clone(), Arc::new(self::source(source)))]),
             agents: BTreeMap::from([(agent.name.clone(), Arc::clone(&agent))]),
+            ..PolicySet::empty(PolicyEpoch(1), Digest([0; 32]))
         };
         let base = names.relations.iter().filter(|(schema, name)| !schema.is_empty() || !names.common_tables.contains(name));
         Self { policy, agent, relations: base.count(), names_the_catalog: names.names_the_catalog() }
@@ -158,6 +157,7 @@ fn relation(schema: &str, name: &str, columns: &[&str], source: &SourceName) -> 
         on_limit: OnLimit::Error,
         evidence: EvidenceRows::Digest,
         description: None,
+        writes: None,
     }
 }
 

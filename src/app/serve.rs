@@ -95,7 +95,7 @@ async fn run(options: ServeOptions) -> Result<(), ServeError> {
 }
 
 fn shared(options: &ServeOptions, drain: DrainWatch) -> Shared {
-    let nothing = PolicySet { epoch: PolicyEpoch(0), digest: Digest([0; 32]), sources: [].into(), agents: [].into() };
+    let nothing = PolicySet::empty(PolicyEpoch(0), Digest([0; 32]));
     let front = Front {
         logins: ArcSwapOption::empty(),
         tls: ArcSwapOption::empty(),

@@ -132,7 +132,7 @@ fn same_secret(one: &AgentAuth, other: &AgentAuth) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, time::Duration};
+    use std::time::Duration;
 
     use super::*;
     use crate::{
@@ -157,7 +157,7 @@ mod tests {
             };
             (name, Arc::new(agent))
         };
-        PolicySet { epoch: PolicyEpoch(1), digest: Digest([0; 32]), sources: BTreeMap::new(), agents: agents.iter().map(agent).collect() }
+        PolicySet { agents: agents.iter().map(agent).collect(), ..PolicySet::empty(PolicyEpoch(1), Digest([0; 32])) }
     }
 
     fn password(text: &str) -> AgentAuth {

@@ -35,7 +35,7 @@ fn front(tls: Option<ServerTls>) -> Front {
         evidence_parameters: true,
     };
     let agents = BTreeMap::from([(name, Arc::new(agent))]);
-    let policy = PolicySet { epoch: PolicyEpoch(1), digest: Digest([0; 32]), sources: BTreeMap::new(), agents };
+    let policy = PolicySet { agents, ..PolicySet::empty(PolicyEpoch(1), Digest([0; 32])) };
     let logins = Logins::none(ProcessSecret::new([1; 32])).renew(&policy).unwrap();
     Front {
         logins: ArcSwapOption::from_pointee(logins),

@@ -84,6 +84,7 @@ fn relation(name: &str, columns: Vec<ExposedColumn>, tenant: TenantRule, filter:
         on_limit: OnLimit::Error,
         evidence: EvidenceRows::Digest,
         description: None,
+        writes: None,
     })
 }
 
@@ -145,10 +146,9 @@ pub(super) fn policy() -> PolicySet {
         evidence_parameters: true,
     };
     PolicySet {
-        epoch: PolicyEpoch(1),
-        digest: Digest([0; 32]),
         sources: [("db".parse().unwrap(), Arc::new(source))].into(),
         agents: [("a".parse().unwrap(), Arc::new(agent))].into(),
+        ..PolicySet::empty(PolicyEpoch(1), Digest([0; 32]))
     }
 }
 

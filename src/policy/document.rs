@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::{
-    Durability, OnLimit, SourceTls,
+    Durability, OnLimit, OnWrite, Receipts, SourceTls,
     decode::{Bytes, Decode, Given, Named, Spanned, document, text, word},
     problem::Problems,
     reference::{FileReference, SecretReference, VerifierReference},
@@ -124,14 +124,25 @@ document! {
 }
 
 document! {
-    /// What agents may propose to change. Checked; every write is refused until proposals are supported.
+    /// What agents may propose to change. What is not here cannot be proposed.
     struct WritesDocument ("writes") {
         /// Columns an UPDATE may assign.
         update: Option<Vec<Spanned<String>>>,
+        /// Columns an INSERT may give. The tenant column is filled in.
+        insert: Option<Vec<Spanned<String>>>,
+        /// Whether a DELETE may be proposed; default false.
+        delete: Option<bool>,
         /// The column that changes with every update of a row, e.g. `updated_at`.
         conflict_column: Option<Spanned<String>>,
-        /// Rows one proposal may change.
+        /// Rows one proposal may change; default 100.
         max_rows: Option<Spanned<u64>>,
+        /// How long a proposal waits for a decision; default 24h.
+        #[schemars(with = "Option<DurationText>")]
+        ttl: Option<Duration>,
+        /// What the client gets: `error` (default), or `notice` for clients that cannot bear an error.
+        on_write: Option<OnWrite>,
+        /// Whether a worker needs a receipt table in the source: `required` (default) or `none`.
+        receipts: Option<Receipts>,
     }
 }
 
@@ -224,6 +235,8 @@ words!(SourceKind, "SourceKind", "postgres" => Self::Postgres);
 words!(Mode, "Mode", "read-only" => Self::ReadOnly);
 words!(EvidenceParameters, "EvidenceParameters", "full" => Self::Full, "redact" => Self::Redact);
 words!(OnLimit, "OnLimit", "error" => Self::Error, "truncate" => Self::Truncate);
+words!(OnWrite, "OnWrite", "error" => Self::Error, "notice" => Self::Notice);
+words!(Receipts, "Receipts", "required" => Self::Required, "none" => Self::None);
 words!(Durability, "Durability", "group" => Self::Group, "strict" => Self::Strict);
 words!(SourceTls, "SourceTls",
     "disable" => Self::Disable, "require" => Self::Require, "verify-ca" => Self::VerifyCa, "verify-full" => Self::VerifyFull);

@@ -1,5 +1,5 @@
 //! Policy: the YAML document, its checks, and the compiled, immutable [`PolicySet`].
-//! May use: `types`, `sql`. Never: I/O (files are read by `config`), clocks, randomness, logging.
+//! May use: `types`, `sql`, `proposal`. Never: I/O (files are read by `config`), clocks, randomness, logging.
 //! Invariant: a [`PolicySet`] names only relations and columns that the introspected catalog has.
 
 mod bundle;
@@ -19,8 +19,8 @@ pub use bundle::{Bundle, PolicyFile};
 pub use cases::{Expected, PolicyCase, cases};
 pub use compile::{Compiled, Inputs, check, clean, compile, sources};
 pub use model::{
-    Agent, AgentAuth, Durability, EvidenceRows, ExposedColumn, ExposedFunction, ExposedRelation, ExposedSchema, Mask, OnLimit, PolicySet,
-    RowFilter, RowLimit, Source, SourceTls, TenantRule,
+    Agent, AgentAuth, ApprovalRule, Durability, EvidenceRows, ExposedColumn, ExposedFunction, ExposedRelation, ExposedSchema, Mask,
+    OnLimit, OnWrite, PolicySet, Receipts, Reviewer, RowFilter, RowLimit, Source, SourceTls, TenantRule, Writes,
 };
 pub use problem::{Place, PolicyErrors, Problem, Severity};
 pub use reference::{Reference, Resolved};

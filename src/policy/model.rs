@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
+    proposal::Operation,
     sql::catalog::{CatalogSnapshot, Oid},
-    types::{AgentName, Digest, PolicyEpoch, Secret, SourceName, TenantId},
+    types::{AgentName, Digest, PolicyEpoch, ReviewerName, Secret, SourceName, TenantId},
 };
 
 /// Every policy file compiled as one against the catalogs of its sources.
@@ -18,6 +19,48 @@ pub struct PolicySet {
     pub sources: BTreeMap<SourceName, Arc<Source>>,
     /// The agents by login name.
     pub agents: BTreeMap<AgentName, Arc<Agent>>,
+    /// The reviewers by name.
+    pub reviewers: BTreeMap<ReviewerName, Arc<Reviewer>>,
+    /// Who may approve what, in the policy's order: the first rule that names relation and operation counts.
+    pub approvals: Vec<ApprovalRule>,
+}
+
+/// A person who decides on proposals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reviewer {
+    /// The name, also that of the reviewer's API keys.
+    pub name: ReviewerName,
+    /// Ed25519 public key (RFC 8032, 32 bytes): a decision must be signed with it. Without one an API key of that name decides.
+    pub key: Option<[u8; 32]>,
+    /// Agents that are this person's own: what they propose it does not approve.
+    pub agents: Vec<AgentName>,
+}
+
+/// Who may approve a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalRule {
+    /// `schema.relation` or `schema.*`, alias names.
+    pub relations: Vec<Box<str>>,
+    /// Operations it is for.
+    pub operations: Vec<Operation>,
+    /// Who may decide.
+    pub reviewers: Vec<ReviewerName>,
+    /// How many distinct people must approve, at least 1.
+    pub quorum: usize,
+}
+
+impl PolicySet {
+    /// A policy that lets nobody in.
+    pub fn empty(epoch: PolicyEpoch, digest: Digest) -> Self {
+        Self { epoch, digest, sources: BTreeMap::new(), agents: BTreeMap::new(), reviewers: BTreeMap::new(), approvals: Vec::new() }
+    }
+
+    /// The rule for one operation on a relation, by alias names. `None`: nobody may approve it.
+    pub fn approval_rule(&self, schema: &str, relation: &str, operation: Operation) -> Option<&ApprovalRule> {
+        let names =
+            |pattern: &str| pattern.split_once('.').is_some_and(|(known, name)| known == schema && (name == "*" || name == relation));
+        self.approvals.iter().find(|rule| rule.operations.contains(&operation) && rule.relations.iter().any(|pattern| names(pattern)))
+    }
 }
 
 /// A source database.
@@ -145,6 +188,48 @@ pub struct ExposedRelation {
     pub evidence: EvidenceRows,
     /// What the relation is, for agents.
     pub description: Option<Box<str>>,
+    /// What may be proposed; `None` is nothing.
+    pub writes: Option<Writes>,
+}
+
+/// What agents may propose to change in a relation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writes {
+    /// Columns an UPDATE may assign; empty: no UPDATE. Never a key, tenant, conflict or masked column.
+    pub update: Vec<Box<str>>,
+    /// Columns an INSERT may give, the primary key's among them where agents give it; empty: no INSERT. The tenant column
+    /// is not among them: it is the principal's.
+    pub insert: Vec<Box<str>>,
+    /// Whether DELETE may be proposed.
+    pub delete: bool,
+    /// The exposed column that changes with every update of a row.
+    pub conflict_column: Option<Box<str>>,
+    /// Rows one proposal may change.
+    pub max_rows: u64,
+    /// How long a proposal waits for a decision.
+    pub ttl: Duration,
+    /// What the client is told.
+    pub on_write: OnWrite,
+    /// Whether a worker may apply without a receipt table in the source.
+    pub receipts: Receipts,
+}
+
+/// What a client is told when its write was stored as a proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnWrite {
+    /// An error, 25006: nothing was written.
+    Error,
+    /// CommandComplete and a NOTICE, for clients that cannot bear an error.
+    Notice,
+}
+
+/// How a worker makes sure that it applies once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receipts {
+    /// By a row in `pgwicket_receipts`, in the same transaction.
+    Required,
+    /// By the before-image alone.
+    None,
 }
 
 /// A column as agents see it.

@@ -6,6 +6,6 @@ mod id;
 mod principal;
 mod secret;
 
-pub use id::{AgentName, Digest, EvidenceId, InvalidName, PolicyEpoch, RunId, SourceName, TenantId};
+pub use id::{AgentName, Digest, EvidenceId, InvalidName, PolicyEpoch, ProposalId, ReviewerName, RunId, SourceName, TenantId};
 pub use principal::Principal;
 pub use secret::Secret;

@@ -12,31 +12,37 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("wire", &["types"]),
     ("sql", &["types"]),
-    ("policy", &["sql", "types"]),
-    ("govern", &["policy", "sql", "types"]),
+    ("proposal", &["types"]),
+    ("policy", &["proposal", "sql", "types"]),
+    ("govern", &["policy", "proposal", "sql", "types"]),
     ("config", &["types"]),
     ("auth", &["policy", "types", "wire"]),
     ("journal", &["govern", "policy", "sql", "types"]),
-    ("source", &["govern", "policy", "sql", "types", "wire"]),
-    ("error", &["auth", "source", "journal", "govern", "policy", "sql", "types", "wire"]),
-    ("pipeline", &["error", "source", "journal", "govern", "policy", "sql", "types", "wire"]),
-    ("frontend", &["pipeline", "auth", "error", "source", "journal", "govern", "policy", "sql", "types", "wire"]),
-    ("control", &["pipeline", "auth", "error", "source", "journal", "govern", "policy", "sql", "types"]),
+    ("store", &["proposal", "types"]),
+    ("source", &["govern", "policy", "proposal", "sql", "types", "wire"]),
+    ("error", &["auth", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types", "wire"]),
+    ("pipeline", &["error", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types", "wire"]),
+    ("worker", &["error", "source", "store", "policy", "proposal", "types"]),
+    ("frontend", &["pipeline", "auth", "error", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types", "wire"]),
+    ("control", &["pipeline", "auth", "error", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types"]),
     (
         "app",
-        &["frontend", "control", "pipeline", "auth", "config", "error", "source", "journal", "govern", "policy", "sql", "types", "wire"],
+        &[
+            "frontend", "control", "worker", "pipeline", "auth", "config", "error", "source", "journal", "store", "govern", "policy",
+            "proposal", "sql", "types", "wire",
+        ],
     ),
     (
         "cli",
         &[
-            "app", "frontend", "control", "pipeline", "auth", "config", "error", "source", "journal", "govern", "policy", "sql", "types",
-            "wire",
+            "app", "frontend", "control", "worker", "pipeline", "auth", "config", "error", "source", "journal", "store", "govern",
+            "policy", "proposal", "sql", "types", "wire",
         ],
     ),
 ];
 
 /// Rooms without I/O, clocks, randomness, environment and logging.
-const PURE: &[&str] = &["types", "sql", "policy", "govern"];
+const PURE: &[&str] = &["types", "sql", "proposal", "policy", "govern"];
 
 /// Crates and names that a pure room must not mention.
 const IMPURE_NAMES: &[&str] = &[

@@ -6,6 +6,7 @@ mod names;
 mod relation;
 mod source;
 mod tenant;
+mod writes;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -90,7 +91,8 @@ fn run(bundle: &Bundle, inputs: Inputs<'_>, epoch: PolicyEpoch, purpose: Purpose
     if purpose == Purpose::Serve && !complete {
         compiler.problems.error(&bundle.whole, "not every source has a catalog").hint("introspect the sources first");
     }
-    let policy = (compiler.problems.errors() == 0 && complete).then_some(PolicySet { epoch, digest: bundle.digest, sources, agents });
+    let policy =
+        (compiler.problems.errors() == 0 && complete).then_some(PolicySet { sources, agents, ..PolicySet::empty(epoch, bundle.digest) });
     (policy, compiler.problems.sorted())
 }
 

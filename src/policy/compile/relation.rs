@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Compiler, filter, names, tenant};
+use super::{Compiler, filter, names, tenant, writes};
 use crate::{
     policy::{
         Bundle, EvidenceRows, ExposedColumn, ExposedRelation, ExposedSchema, Mask, OnLimit, TenantRule,
         decode::{Given, Spanned},
-        document::{EvidenceDocument, MaskDocument, RelationDocument, SchemaDocument, WritesDocument},
+        document::{EvidenceDocument, MaskDocument, RelationDocument, SchemaDocument},
         problem::{Place, shown, suggest},
         reference::SecretReference,
     },
@@ -62,10 +62,10 @@ struct Context<'a> {
 }
 
 /// What is being compiled, and the real relation when there is a catalog.
-struct Real<'a> {
-    document: &'a RelationDocument,
+pub(super) struct Real<'a> {
+    pub(super) document: &'a RelationDocument,
     catalog: &'a CatalogSnapshot,
-    relation: &'a Relation,
+    pub(super) relation: &'a Relation,
 }
 
 fn compile(
@@ -82,7 +82,7 @@ fn compile(
     let columns = columns(compiler, context, &real);
     let tenant = tenant_rule(compiler, &real);
     let primary_key = primary_key(compiler, &real);
-    check_writes(compiler, &real);
+    let writes = writes::writes(compiler, &real, &primary_key);
     let filter = match filter_form {
         None => None,
         Some(parsed) => Some(filter::resolve(compiler, &parsed?, document.filter.as_ref()?, real.relation, real.catalog)?),
@@ -102,6 +102,7 @@ fn compile(
         on_limit: document.on_limit.unwrap_or(OnLimit::Error),
         evidence: evidence(document.evidence),
         description: document.description.as_deref().map(Into::into),
+        writes,
     })
 }
 
@@ -160,7 +161,7 @@ fn check_columns(compiler: &mut Compiler<'_>, document: &Spanned<RelationDocumen
     }
 }
 
-fn duplicates(compiler: &mut Compiler<'_>, section: &str, list: &[Spanned<String>]) {
+pub(super) fn duplicates(compiler: &mut Compiler<'_>, section: &str, list: &[Spanned<String>]) {
     for (index, item) in list.iter().enumerate() {
         if list.iter().take(index).any(|earlier| earlier.value == item.value) {
             compiler.problems.error(&item.at, format!("{} is twice in `{section}`", shown(&item.value)));
@@ -219,7 +220,7 @@ fn real<'a>(compiler: &mut Compiler<'_>, context: &Context<'a>, document: &'a Sp
 
 impl<'a> Real<'a> {
     /// A column by its name in the policy; noted when it is missing or unreadable.
-    fn column(&self, compiler: &mut Compiler<'_>, name: &str, at: &Place) -> Option<&'a Column> {
+    pub(super) fn column(&self, compiler: &mut Compiler<'_>, name: &str, at: &Place) -> Option<&'a Column> {
         let Some(column) = self.relation.columns.iter().find(|column| column.name == name) else {
             let message = format!("`{}.{}` has no column {}", self.relation.schema, self.relation.name, shown(name));
             let known = self.relation.columns.iter().map(|column| column.name.as_str());
@@ -359,27 +360,4 @@ fn primary_key(compiler: &mut Compiler<'_>, real: &Real<'_>) -> Vec<Box<str>> {
         compiler.problems.error(&first.at, message).hint(format!("write `primary_key: [{}]`", own.join(", ")));
     }
     given.iter().map(|name| name.value.as_str().into()).collect()
-}
-
-fn check_writes(compiler: &mut Compiler<'_>, real: &Real<'_>) {
-    let Some(writes) = &real.document.writes else { return };
-    let WritesDocument { update, conflict_column, max_rows } = &writes.value;
-    for name in update.iter().flatten().chain(conflict_column) {
-        real.column(compiler, &name.value, &name.at);
-    }
-    duplicates(compiler, "update", update.as_deref().unwrap_or_default());
-    let tenant = real.document.tenant_column.value().map(|name| name.value.as_str());
-    let guarded =
-        real.relation.primary_key.iter().map(String::as_str).chain(tenant).chain(conflict_column.as_ref().map(|name| name.value.as_str()));
-    let guarded: Vec<&str> = guarded.collect();
-    for name in update.iter().flatten().filter(|name| guarded.contains(&name.value.as_str())) {
-        compiler
-            .problems
-            .error(&name.at, format!("{} is guarded and cannot be assigned", shown(&name.value)))
-            .hint("primary key, tenant column and conflict column say which row is changed: remove it from `update`");
-    }
-    for rows in max_rows.iter().filter(|rows| rows.value == 0) {
-        compiler.problems.error(&rows.at, "`max_rows: 0` would refuse every proposal").hint("write 1 or more, or remove it");
-    }
-    compiler.problems.warn(&writes.at, "`writes` is checked only: proposals are not supported yet, every write is refused");
 }

@@ -59,13 +59,18 @@ fn the_catalog_decides_what_exists() {
       hint: write a whole number that fits the column, or mask it with `null`
     ");
     assert_snapshot!(at("from: public.tickets\ntenant_column: tenant_id\ncolumns: [id]\nwrites: {update: [id, subject, gone, deleted_at], conflict_column: deleted_at, max_rows: 0}"), @r"
-    p.yaml:11:17: warning: `writes` is checked only: proposals are not supported yet, every write is refused
     p.yaml:11:27: error: `id` is guarded and cannot be assigned
       hint: primary key, tenant column and conflict column say which row is changed: remove it from `update`
+    p.yaml:11:31: error: `subject` is in `update` and not in `columns`
+      hint: agents propose changes to what they see: list it in `columns`, or remove it here
     p.yaml:11:40: error: `public.tickets` has no column `gone`
       hint: use one of: id, tenant_id, subject, status, amount, deleted_at, meta, hidden, size, level, nick
+    p.yaml:11:46: error: `deleted_at` is in `update` and not in `columns`
+      hint: agents propose changes to what they see: list it in `columns`, or remove it here
     p.yaml:11:46: error: `deleted_at` is guarded and cannot be assigned
       hint: primary key, tenant column and conflict column say which row is changed: remove it from `update`
+    p.yaml:11:76: error: `deleted_at` is in `conflict_column` and not in `columns`
+      hint: agents propose changes to what they see: list it in `columns`, or remove it here
     p.yaml:11:98: error: `max_rows: 0` would refuse every proposal
       hint: write 1 or more, or remove it
     ");
