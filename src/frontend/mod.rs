@@ -5,6 +5,7 @@
 
 mod admission;
 mod cancel;
+pub mod decoding;
 mod drain;
 mod handshake;
 mod listen;

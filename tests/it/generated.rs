@@ -22,7 +22,7 @@ use pgwicket::policy::PolicySet;
 
 use crate::{
     generator::{Statement, statement},
-    support::{AGENT, Cluster, Database, Login, Message, Pgwicket, Wire, governed, repository, run},
+    support::{AGENT, Cluster, Database, Login, Message, Pgwicket, Wire, governed, number, repository, run},
 };
 
 /// Statements of a plain `cargo test`; `scripts/test` asks for more.
@@ -71,10 +71,6 @@ fn generated_reads_tell_of_the_agents_own_rows_only() {
         totals.findings.join("\n\n")
     );
     assert!(totals.equal * 10 >= totals.statements * 6, "too few statements say anything: {}", totals.summary(first));
-}
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|value| value.parse().unwrap_or_else(|error| panic!("{variable}={value}: {error}")))
 }
 
 /// The three places.

@@ -11,6 +11,7 @@ mod crash;
 mod dataset;
 mod drivers;
 mod evidence;
+mod fuzz;
 mod generated;
 mod generator;
 mod indexes;

@@ -12,7 +12,7 @@ mod query;
 mod random;
 
 use columns::{Domain, Ty};
-use random::Random;
+pub(crate) use random::Random;
 
 /// A generated statement.
 #[derive(Debug, Clone)]

@@ -46,6 +46,11 @@ fn no_case_of_the_corpus_gets_through() {
     assert!(wrong.is_empty(), "{} findings in {} cases\n\n{}", wrong.len(), all.len(), wrong.join("\n\n"));
 }
 
+/// The texts of every case that is sent as a statement.
+pub(crate) fn texts() -> Vec<String> {
+    cases().into_iter().filter(|case| case.protocol == Protocol::Simple).flat_map(|case| case.steps).collect()
+}
+
 /// What every case is run against.
 struct Corpus<'a> {
     source: &'a Database,

@@ -33,6 +33,11 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// A number given to the tests by the environment.
+pub(crate) fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|value| value.parse().unwrap_or_else(|error| panic!("{variable}={value}: {error}")))
+}
+
 /// A number no other caller in this process gets.
 fn unique() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(1);
