@@ -18,5 +18,6 @@ pub mod policy;
 pub mod proposal;
 pub mod source;
 pub mod sql;
+pub mod store;
 pub mod types;
 pub mod wire;

@@ -1,0 +1,179 @@
+//! Storing a proposal: what it repeats, what it conflicts with, whether a rule settles it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    Created, Record, StoreError,
+    backend::{Database, Fault, Work, execute, number, placeholders, rows, text, values},
+    decide,
+    moves::{self, Note, parsed},
+    read::{self, CONFLICTS},
+};
+use crate::{
+    proposal::{Approval, Content, Counter, Decider, Decision, Event, Proposal, Settle, Settlement, Status},
+    types::ProposalId,
+};
+
+/// Unit: milliseconds.
+const DAY: i64 = 86_400_000;
+/// Rows in one statement.
+const ROWS: usize = 500;
+
+pub(super) async fn create(
+    database: Arc<Database>,
+    content: Arc<Content>,
+    settle: Option<Arc<dyn Settle>>,
+    now: i64,
+) -> Result<Created, Fault> {
+    let proposal = content.proposal();
+    let mut work = database.begin().await?;
+    if let Some(record) = repeated(&mut work, proposal, now).await? {
+        work.commit().await?;
+        return Ok(Created { record, repeated: true });
+    }
+    if !insert(&mut work, &content, now).await? {
+        return Err(Fault::Lost("the same proposal was being stored".into()));
+    }
+    let created = Note { at: now, actor: format!("agent {}", proposal.agent), text: proposal.reason.as_deref() };
+    moves::record(&mut work, proposal.id, None, Status::Pending, &created).await?;
+    claim_rows(&mut work, proposal).await?;
+    flag_conflicts(&mut work, proposal.id, now).await?;
+    if let Some(settle) = settle {
+        settle_it(&mut work, &content, &*settle, now).await?;
+    }
+    let record = read::found(work.connection(), proposal.id).await?;
+    work.commit().await?;
+    Ok(Created { record, repeated: false })
+}
+
+/// What is stored already of this agent under this key, or with this change.
+async fn repeated(work: &mut Work<'_>, proposal: &Proposal, now: i64) -> Result<Option<Record>, Fault> {
+    let (agent, change) = (proposal.agent.as_str(), proposal.change_digest().to_string());
+    let (condition, value) = match &proposal.idempotency_key {
+        Some(key) => {
+            ("idempotency_key = $2 AND idempotency_key IS NOT NULL AND status IN ('pending', 'approved', 'applying', 'applied')", &**key)
+        }
+        None => ("change_digest = $2 AND idempotency_key IS NULL AND status IN ('pending', 'approved', 'applying')", &*change),
+    };
+    let statement = format!("SELECT id, change_digest FROM proposals WHERE agent = $1 AND {condition}");
+    let found = rows(work.connection(), statement, values![agent, value]).await?;
+    let Some(row) = found.first() else { return Ok(None) };
+    let id = parsed(&text(row, "id")?)?;
+    let mut locked = moves::lock(work, id).await?;
+    if locked.status == Status::Pending && locked.expires_at <= now {
+        decide::expire_one(work, &mut locked, now).await?;
+        return Ok(None);
+    }
+    if text(row, "change_digest")? != change {
+        return Err(StoreError::KeyReused(id).into());
+    }
+    read::find(work.connection(), id).await
+}
+
+/// False when the same one has come in between.
+async fn insert(work: &mut Work<'_>, content: &Content, now: i64) -> Result<bool, Fault> {
+    let (proposal, target) = (content.proposal(), &content.proposal().target);
+    let statement = "INSERT INTO proposals (id, content, change_digest, idempotency_key, agent, tenant, source, alias_schema, relation, \
+         status, expires_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING";
+    let values = values![
+        proposal.id.to_string(),
+        content.text(),
+        proposal.change_digest().to_string(),
+        proposal.idempotency_key.as_deref(),
+        proposal.agent.as_str(),
+        target.tenant.as_ref().map(|guard| guard.tenant.as_str()),
+        target.source.as_str(),
+        &*target.schema,
+        &*target.relation,
+        Status::Pending.word(),
+        proposal.expires_at,
+        now,
+    ];
+    Ok(execute(work.connection(), statement, values).await? == 1)
+}
+
+/// Ties the proposal to its rows as they stand. The upsert locks each row, in order, so that nobody applies to one in between.
+async fn claim_rows(work: &mut Work<'_>, proposal: &Proposal) -> Result<(), Fault> {
+    let mut names: Vec<String> = proposal.row_names().iter().map(ToString::to_string).collect();
+    names.sort_unstable();
+    names.dedup();
+    let id = proposal.id.to_string();
+    for chunk in names.chunks(ROWS) {
+        let tuples: Vec<String> = (1..=chunk.len()).map(|at| format!("(${at}, 0)")).collect();
+        let upsert = format!(
+            "INSERT INTO row_states (row_name, generation) VALUES {} ON CONFLICT (row_name) DO UPDATE SET generation = row_states.generation",
+            tuples.join(", ")
+        );
+        execute(work.connection(), upsert, chunk.iter().map(|name| name.as_str().into()).collect()).await?;
+        let tie = format!(
+            "INSERT INTO proposal_rows (row_name, proposal_id, generation) SELECT row_name, $1, generation FROM row_states WHERE row_name IN ({})",
+            placeholders(2, chunk.len())
+        );
+        let mut values = values![&*id];
+        values.extend(chunk.iter().map(|name| name.as_str().into()));
+        execute(work.connection(), tie, values).await?;
+    }
+    Ok(())
+}
+
+async fn flag_conflicts(work: &mut Work<'_>, id: ProposalId, now: i64) -> Result<(), Fault> {
+    let statement = format!(
+        "SELECT DISTINCT other.proposal_id AS other_id FROM proposal_rows mine \
+         JOIN proposal_rows other ON other.row_name = mine.row_name AND other.proposal_id <> mine.proposal_id \
+         JOIN proposals p ON p.id = other.proposal_id \
+         WHERE mine.proposal_id = $1 AND (p.status <> 'pending' OR p.expires_at > $2) ORDER BY other_id DESC LIMIT {CONFLICTS}"
+    );
+    for row in rows(work.connection(), statement, values![id.to_string(), now]).await? {
+        let both = "INSERT INTO proposal_conflicts (proposal_id, other_id) VALUES ($1, $2), ($2, $1)";
+        execute(work.connection(), both, values![id.to_string(), text(&row, "other_id")?]).await?;
+    }
+    Ok(())
+}
+
+/// Asks the policy, with counters that nobody else changes meanwhile.
+async fn settle_it(work: &mut Work<'_>, content: &Content, settle: &dyn Settle, now: i64) -> Result<(), Fault> {
+    let proposal = content.proposal();
+    let (rules, day) = (settle.rules(), now.div_euclid(DAY));
+    let mut sorted: Vec<&str> = rules.iter().map(|rule| &**rule).collect();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let mut known = BTreeMap::new();
+    for rule in sorted {
+        known.insert(rule, counter(work, rule, proposal.agent.as_str(), day).await?);
+    }
+    let counters: Vec<Counter> = rules.iter().map(|rule| known.get(&**rule).copied().unwrap_or_default()).collect();
+    match settle.settle(&counters) {
+        Some(settlement) => approve(work, content, &settlement, day, now).await,
+        None => Ok(()),
+    }
+}
+
+/// Reads a counter; the upsert locks it.
+async fn counter(work: &mut Work<'_>, rule: &str, agent: &str, day: i64) -> Result<Counter, Fault> {
+    let statement = "INSERT INTO settlement_counters (rule_id, agent, day, proposals, changed_rows, total) VALUES ($1, $2, $3, 0, 0, 0) \
+         ON CONFLICT (rule_id, agent, day) DO UPDATE SET proposals = settlement_counters.proposals \
+         RETURNING proposals, changed_rows, total";
+    let found = rows(work.connection(), statement, values![rule, agent, day]).await?;
+    let Some(row) = found.first() else { return Ok(Counter::default()) };
+    let count = |column| number(row, column).map(|count| u64::try_from(count).unwrap_or(0));
+    Ok(Counter { count: count("proposals")?, rows: count("changed_rows")?, sum: number(row, "total")? })
+}
+
+async fn approve(work: &mut Work<'_>, content: &Content, settlement: &Settlement, day: i64, now: i64) -> Result<(), Fault> {
+    let proposal = content.proposal();
+    // A rule that it did not name before has no row yet.
+    let counter = counter(work, &settlement.rule, proposal.agent.as_str(), day).await?;
+    let rows = i64::try_from(proposal.changes.len()).unwrap_or(i64::MAX);
+    execute(
+        work.connection(),
+        "UPDATE settlement_counters SET proposals = proposals + 1, changed_rows = changed_rows + $4, total = $5 \
+         WHERE rule_id = $1 AND agent = $2 AND day = $3",
+        values![&*settlement.rule, proposal.agent.as_str(), day, rows, counter.sum.saturating_add(settlement.amount)],
+    )
+    .await?;
+    let decider = Decider::Rule { rule: settlement.rule.clone() };
+    let approval = Approval { decision: Decision::Approve, decider, digest: content.digest(), reason: None, at: now };
+    decide::keep(work, proposal.id, &approval).await?;
+    let mut locked = moves::lock(work, proposal.id).await?;
+    decide::conclude(work, &mut locked, &approval, Event::Approve, now).await
+}

@@ -1,0 +1,171 @@
+//! Proposals and what belongs to them: decisions, leases, reports, settlement counters, API keys; SQLite or PostgreSQL.
+//! May use: `types`, `proposal`, sqlx. Never: a clock (`now` is an argument), policy, the source, logging of content.
+//! Invariant: whatever is more than one step is one transaction, and every move of a proposal is one that
+//! [`Status::after`](crate::proposal::Status::after) has and is written to its events with it; a process that dies at any
+//! point leaves a legal state.
+//! Invariant: of two proposals that were open on one row at the same time at most one is handed out to be applied.
+//!
+//! A [`Store`] may be called from any runtime. Its work runs on one thread of its own, where its sockets live; a caller waits
+//! for the result only. A caller that goes away does not stop what it began.
+
+mod backend;
+mod create;
+mod decide;
+mod error;
+mod keys;
+mod lease;
+mod moves;
+mod read;
+mod record;
+mod report;
+mod schema;
+mod thread;
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+pub use self::error::StoreError;
+pub use self::record::{ApiKey, Claim, Created, Filter, NewKey, Page, PageRequest, ProposalEvent, Record, Report, Reported};
+use self::thread::Thread;
+use crate::{
+    proposal::{Approval, Content, Settle},
+    types::{AgentName, Digest, ProposalId, Secret, SourceName},
+};
+
+/// Where a store is.
+#[derive(Debug, Clone)]
+pub enum Location {
+    /// A SQLite file, made when it is missing; of a directory the file `pgwicket-state.db` in it.
+    Sqlite(PathBuf),
+    /// A PostgreSQL by its URL: schema `pgwicket` of that database.
+    Postgres(Secret),
+}
+
+/// The store. A clone is the same store.
+#[derive(Clone)]
+pub struct Store {
+    thread: Arc<Thread>,
+}
+
+impl Store {
+    /// Opens it, brings it to this program's version, and starts its thread. Several processes may do so at once.
+    pub async fn open(location: &Location) -> Result<Self, StoreError> {
+        Ok(Self { thread: Arc::new(Thread::start(location.clone()).await?) })
+    }
+
+    /// Whether it can be reached.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        self.thread.call(read::check).await
+    }
+
+    /// Stores a proposal as pending, or as approved when `settle` says so; asked inside the transaction, with the counters
+    /// that it then increases.
+    ///
+    /// A repeat changes nothing and gives what is stored. Without an idempotency key that is an open proposal with the same
+    /// change of the same agent; with one, the open or applied proposal under this key, whose change has to be the same
+    /// ([`StoreError::KeyReused`]).
+    pub async fn create(&self, content: Content, settle: Option<Arc<dyn Settle>>, now: i64) -> Result<Created, StoreError> {
+        let content = Arc::new(content);
+        self.thread.call(move |db| create::create(db, Arc::clone(&content), settle.clone(), now)).await
+    }
+
+    /// One proposal.
+    pub async fn proposal(&self, id: ProposalId) -> Result<Option<Record>, StoreError> {
+        self.thread.call(move |db| read::proposal(db, id)).await
+    }
+
+    /// A page of proposals, newest first.
+    pub async fn list(&self, filter: &Filter, page: &PageRequest) -> Result<Page, StoreError> {
+        let asked = Arc::new((filter.clone(), page.clone()));
+        self.thread.call(move |db| read::list(db, Arc::clone(&asked))).await
+    }
+
+    /// The moves of a proposal, oldest first.
+    pub async fn events(&self, id: ProposalId) -> Result<Vec<ProposalEvent>, StoreError> {
+        self.thread.call(move |db| read::events(db, id)).await
+    }
+
+    /// A reviewer decides. One rejection rejects; `quorum` distinct approvals approve. The same decision again changes
+    /// nothing, whatever became of the proposal. The caller has checked the signature or key and the right to decide.
+    pub async fn decide(&self, id: ProposalId, approval: Approval, quorum: usize, now: i64) -> Result<Record, StoreError> {
+        let approval = Arc::new(approval);
+        self.thread.call(move |db| decide::decide(db, id, Arc::clone(&approval), quorum, now)).await
+    }
+
+    /// Its proposer takes it back; again changes nothing. Refused once a worker has tried it.
+    pub async fn cancel(&self, id: ProposalId, agent: &AgentName, now: i64) -> Result<Record, StoreError> {
+        let agent = agent.clone();
+        self.thread.call(move |db| decide::cancel(db, id, agent.clone(), now)).await
+    }
+
+    /// Moves every pending proposal whose time is over; returns how many. To be called now and then.
+    pub async fn expire(&self, now: i64) -> Result<u64, StoreError> {
+        let mut all = 0;
+        loop {
+            let moved = self.thread.call(move |db| decide::expire(db, now)).await?;
+            all += moved;
+            if moved == 0 {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Hands out the oldest approved proposal of one of these sources that may be applied now, or one whose lease ran out.
+    ///
+    /// Not one that shares a row with a proposal that a worker holds or has tried. One that shares a row with a proposal that
+    /// was applied since it was stored becomes `conflict` here, unless a worker has tried it already.
+    pub async fn claim(&self, worker: &str, sources: &[SourceName], lease: Duration, now: i64) -> Result<Option<Claim>, StoreError> {
+        let (worker, sources): (Arc<str>, Arc<[SourceName]>) = (worker.into(), sources.into());
+        self.thread.call(move |db| lease::claim(db, Arc::clone(&worker), Arc::clone(&sources), lease, now)).await
+    }
+
+    /// The lease lasts from `now` on. One that ran out may still be extended while nobody took over.
+    pub async fn extend(&self, claim: &Claim, lease: Duration, now: i64) -> Result<(), StoreError> {
+        let (id, token) = (claim.record.id(), claim.token);
+        self.thread.call(move |db| lease::extend(db, id, token, lease, now)).await
+    }
+
+    /// The worker gives it back, to be tried again from `retry_at` on. It keeps its rows: no other proposal on them is handed
+    /// out before its outcome is known.
+    pub async fn release(&self, claim: &Claim, error: &str, retry_at: i64, now: i64) -> Result<(), StoreError> {
+        let (id, token, error): (_, _, Arc<str>) = (claim.record.id(), claim.token, error.into());
+        self.thread.call(move |db| lease::release(db, id, token, Arc::clone(&error), retry_at, now)).await
+    }
+
+    /// How applying it ended. The same outcome again changes nothing; another is [`StoreError::Disagrees`]. With a claim the
+    /// lease must still be this one; without, it must be approved or its lease must have run out.
+    pub async fn report(&self, id: ProposalId, claim: Option<&Claim>, report: &Report, now: i64) -> Result<Record, StoreError> {
+        let (token, report) = (claim.map(|claim| claim.token), Arc::new(report.clone()));
+        self.thread.call(move |db| report::report(db, id, token, Arc::clone(&report), now)).await
+    }
+
+    /// Stores an API key; one with the same secret is returned as it is.
+    pub async fn create_key(&self, key: &NewKey, now: i64) -> Result<ApiKey, StoreError> {
+        let key = Arc::new(key.clone());
+        self.thread.call(move |db| keys::create(db, Arc::clone(&key), now)).await
+    }
+
+    /// Every API key, newest first, revoked ones too.
+    pub async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        self.thread.call(keys::list).await
+    }
+
+    /// The key with this SHA-256 of its secret, unless it is revoked.
+    pub async fn key_by_hash(&self, secret_hash: Digest) -> Result<Option<ApiKey>, StoreError> {
+        self.thread.call(move |db| keys::by_hash(db, secret_hash)).await
+    }
+
+    /// Ends a key; `None` when there is none with this id. A revoked key stays as it was revoked.
+    pub async fn revoke_key(&self, id: &str, now: i64) -> Result<Option<ApiKey>, StoreError> {
+        let id: Arc<str> = id.into();
+        self.thread.call(move |db| keys::revoke(db, Arc::clone(&id), now)).await
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Store(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests;

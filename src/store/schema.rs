@@ -1,0 +1,27 @@
+//! The store's versions, and the way from one to the next.
+
+use super::{
+    StoreError,
+    backend::{Database, Fault, execute, number, rows, values},
+};
+
+/// The texts, in order: the first makes version 1. A text that was released never changes.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+
+/// Brings the store to the newest version, in one transaction; of several processes one does it and the others find it done.
+pub(super) async fn migrate(database: &Database) -> Result<(), Fault> {
+    let mut work = database.begin().await?;
+    work.migrate_alone().await?;
+    execute(work.connection(), "CREATE TABLE IF NOT EXISTS store_versions (version BIGINT NOT NULL PRIMARY KEY)", values![]).await?;
+    let found = rows(work.connection(), "SELECT COALESCE(MAX(version), 0) AS version FROM store_versions", values![]).await?;
+    let found = found.first().map_or(Ok(0), |row| number(row, "version"))?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(StoreError::Newer { found, known }.into());
+    }
+    for (version, text) in (1_i64..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
+        work.script(text).await?;
+        execute(work.connection(), "INSERT INTO store_versions (version) VALUES ($1)", values![version]).await?;
+    }
+    work.commit().await
+}

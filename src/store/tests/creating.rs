@@ -1,0 +1,167 @@
+//! What is stored, what is a repeat, what a rule settles.
+
+use super::*;
+use crate::{
+    proposal::{Counter, Settle, Settlement},
+    store::Created,
+};
+
+on_both!(
+    a_proposal_is_stored_as_it_is,
+    a_repeat_is_the_same_proposal,
+    an_idempotency_key_stands_for_one_change,
+    twenty_tasks_store_one_proposal_once,
+    proposals_on_one_row_name_each_other,
+    a_limit_a_day_holds_over_concurrent_proposals,
+    a_rule_counts_by_agent_and_day,
+);
+
+async fn a_proposal_is_stored_as_it_is(bench: Arc<Bench>) {
+    let content = Content::of(proposal(&["1", "2"]));
+    let record = bench.store.create(content.clone(), None, NOW).await.unwrap().record;
+    assert_eq!((&record.content, record.status, record.attempts), (&content, Status::Pending, 0));
+    assert_eq!((record.approvals.len(), record.conflicts_with.len(), record.result.is_none()), (0, 0, true));
+    assert_eq!(bench.store.proposal(content.proposal().id).await.unwrap(), Some(record));
+    let events = bench.store.events(content.proposal().id).await.unwrap();
+    assert_eq!(events.len(), 1);
+    assert_eq!((&*events[0].actor, events[0].from, events[0].to, events[0].at), ("agent support_agent", None, Status::Pending, NOW));
+    assert_eq!(bench.store.proposal(ProposalId::new(1, 1)).await, Ok(None));
+}
+
+async fn a_repeat_is_the_same_proposal(bench: Arc<Bench>) {
+    let first = bench.propose(&["1"]).await;
+    let repeat = Content::of(again(first.content.proposal()));
+    let created = bench.store.create(repeat.clone(), None, NOW + 1).await.unwrap();
+    assert_eq!(created, Created { record: first.clone(), repeated: true });
+    let approved = bench.approve(&first).await;
+    let created = bench.store.create(repeat.clone(), None, NOW + 2).await.unwrap();
+    assert_eq!(created, Created { record: approved, repeated: true });
+    // Another agent's is another one.
+    let mut other = again(first.content.proposal());
+    other.agent = "other_agent".parse().unwrap();
+    bench.store_new(other).await;
+    // Once it is over, the same change is a new proposal.
+    bench.store.report(first.id(), None, &outcome(Outcome::Failed), NOW).await.unwrap();
+    assert!(!bench.store.create(repeat, None, NOW + 3).await.unwrap().repeated);
+    // One that nobody decided in time is over, too.
+    let second = bench.propose(&["2"]).await;
+    let repeat = Content::of(again(second.content.proposal()));
+    let late = bench.store.create(repeat.clone(), None, NOW + 10 * MINUTE).await.unwrap();
+    assert_eq!((late.repeated, late.record.id()), (false, repeat.proposal().id));
+    assert_eq!(bench.status(&second).await, Status::Expired);
+}
+
+async fn an_idempotency_key_stands_for_one_change(bench: Arc<Bench>) {
+    let keyed = |proposal: Proposal| Content::of(Proposal { idempotency_key: Some("refund-7".into()), ..proposal });
+    let first = keyed(proposal(&["1"]));
+    let record = bench.store.create(first.clone(), None, NOW).await.unwrap().record;
+    let created = bench.store.create(keyed(again(first.proposal())), None, NOW).await.unwrap();
+    assert_eq!(created, Created { record: record.clone(), repeated: true });
+    let other = keyed(proposal(&["1"]));
+    assert_eq!(bench.store.create(other.clone(), None, NOW).await, Err(StoreError::KeyReused(record.id())));
+    // The same change under another key, or none, is meant as another one.
+    let unkeyed = Proposal { idempotency_key: None, ..again(first.proposal()) };
+    assert!(!bench.store.create(Content::of(unkeyed), None, NOW).await.unwrap().repeated);
+    // A key does its work once: applied, it stays taken.
+    bench.approve(&record).await;
+    bench.store.report(record.id(), None, &outcome(Outcome::Applied), NOW).await.unwrap();
+    let created = bench.store.create(keyed(again(first.proposal())), None, NOW).await.unwrap();
+    assert_eq!((created.repeated, created.record.status), (true, Status::Applied));
+    assert_eq!(bench.store.create(other, None, NOW).await, Err(StoreError::KeyReused(record.id())));
+}
+
+async fn twenty_tasks_store_one_proposal_once(bench: Arc<Bench>) {
+    let first = proposal(&["1"]);
+    let tasks = (0..20).map(|_| {
+        let (store, content) = (bench.store.clone(), Content::of(again(&first)));
+        tokio::spawn(async move { store.create(content, None, NOW).await.unwrap() })
+    });
+    let mut created = Vec::new();
+    for task in tasks.collect::<Vec<_>>() {
+        created.push(task.await.unwrap());
+    }
+    assert_eq!(created.iter().filter(|created| !created.repeated).count(), 1);
+    assert!(created.iter().all(|one| one.record == created[0].record));
+}
+
+async fn proposals_on_one_row_name_each_other(bench: Arc<Bench>) {
+    let one = bench.propose(&["1", "2"]).await;
+    let two = bench.propose(&["2", "3"]).await;
+    let apart = bench.propose(&["4"]).await;
+    let three = bench.propose(&["1", "3"]).await;
+    let conflicts = async |record: &Record| bench.store.proposal(record.id()).await.unwrap().unwrap().conflicts_with;
+    assert_eq!(three.conflicts_with, [two.id(), one.id()]);
+    assert_eq!(conflicts(&one).await, [three.id(), two.id()]);
+    assert_eq!(conflicts(&two).await, [three.id(), one.id()]);
+    assert_eq!(conflicts(&apart).await, []);
+    // What is over is in nobody's way.
+    for record in [&one, &two, &three] {
+        bench.store.cancel(record.id(), &"support_agent".parse().unwrap(), NOW).await.unwrap();
+    }
+    assert_eq!(bench.propose(&["1", "2", "3"]).await.conflicts_with, []);
+    let late = bench.store.create(Content::of(proposal(&["4"])), None, NOW + 10 * MINUTE).await.unwrap();
+    assert_eq!(late.record.conflicts_with, [], "its time was over, whether or not that was written down");
+}
+
+/// Settles up to `count` proposals and `sum` a day.
+struct Limit {
+    count: u64,
+    sum: i64,
+}
+
+impl Settle for Limit {
+    fn rules(&self) -> Vec<Box<str>> {
+        vec!["small".into(), "other".into()]
+    }
+
+    fn settle(&self, counters: &[Counter]) -> Option<Settlement> {
+        let [small, other] = counters else { panic!("one counter a rule") };
+        assert_eq!(*other, Counter::default());
+        assert_eq!((small.rows, small.sum), (2 * small.count, 30_000 * i64::try_from(small.count).unwrap()));
+        (small.count < self.count && small.sum + 30_000 <= self.sum).then(|| Settlement { rule: "small".into(), amount: 30_000 })
+    }
+}
+
+async fn a_limit_a_day_holds_over_concurrent_proposals(bench: Arc<Bench>) {
+    let second = Store::open(&bench.location).await.unwrap();
+    let tasks = (0..20).map(|number: i64| {
+        let store = if number % 2 == 0 { bench.store.clone() } else { second.clone() };
+        let (key, other) = (number.to_string(), format!("other {number}"));
+        let content = Content::of(proposal(&[&key, &other]));
+        tokio::spawn(async move { store.create(content, Some(Arc::new(Limit { count: 7, sum: i64::MAX })), NOW).await.unwrap() })
+    });
+    let mut approved = 0;
+    for task in tasks.collect::<Vec<_>>() {
+        let record = task.await.unwrap().record;
+        let rule = (record.status == Status::Approved).then_some("small");
+        assert_eq!((record.settled_by.as_deref(), record.approvals.len()), (rule, usize::from(rule.is_some())));
+        if record.status == Status::Approved {
+            approved += 1;
+            assert_eq!((record.decided_at, &record.approvals[0].digest), (Some(NOW), &record.content.digest()));
+            assert_eq!(record.approvals[0].decider, Decider::Rule { rule: "small".into() });
+        }
+    }
+    assert_eq!(approved, 7);
+}
+
+async fn a_rule_counts_by_agent_and_day(bench: Arc<Bench>) {
+    let settle = async |agent: &str, now: i64| {
+        let mut content = proposal(&["1", "2"]);
+        content.agent = agent.parse().unwrap();
+        bench.store.create(Content::of(content), Some(Arc::new(Limit { count: 9, sum: 60_000 })), now).await.unwrap().record.status
+    };
+    let (today, tomorrow) = (NOW, NOW + 2 * 60 * MINUTE);
+    assert_eq!([settle("a", today).await, settle("a", today).await], [Status::Approved; 2]);
+    assert_eq!([settle("a", today).await, settle("b", today).await], [Status::Pending, Status::Approved]);
+    assert_eq!(settle("a", tomorrow).await, Status::Approved);
+    // A repeat is not counted.
+    let content = Content::of(proposal(&["7", "8"]));
+    for _ in 0..3 {
+        let settle: Arc<dyn Settle> = Arc::new(Limit { count: 9, sum: 60_000 });
+        bench.store.create(content.clone(), Some(settle), tomorrow).await.unwrap();
+    }
+    let mut last = proposal(&["9", "10"]);
+    last.expires_at = tomorrow + MINUTE;
+    let settle: Arc<dyn Settle> = Arc::new(Limit { count: 9, sum: 60_000 });
+    assert_eq!(bench.store.create(Content::of(last), Some(settle), tomorrow).await.unwrap().record.status, Status::Approved);
+}

@@ -1,0 +1,1 @@
+//! Decisions by reviewers, proposers and time.

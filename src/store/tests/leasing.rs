@@ -1,0 +1,1 @@
+//! Leases, fencing and reports.

@@ -1,0 +1,1 @@
+//! Opening, migrating, losing and finding the database again.
