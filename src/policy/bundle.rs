@@ -9,6 +9,7 @@ use super::{
     document::PolicyDocument,
     problem::{Place, Problem, Problems},
     reference::{Reference, VerifierReference},
+    review_document::{CedarText, KeyReference},
     yaml,
 };
 use crate::types::Digest;
@@ -41,7 +42,7 @@ impl Bundle {
             sources: Named::default(),
             schemas: Named::default(),
             agents: Named::default(),
-            reviewers: None,
+            reviewers: Named::default(),
             approvals: None,
         };
         for file in &files {
@@ -74,6 +75,16 @@ impl Bundle {
                 found.insert(verifier.0.value.clone());
             }
         }
+        for (_, reviewer) in document.reviewers.iter() {
+            if let Some(KeyReference::Reference(key)) = &reviewer.key {
+                found.insert(key.value.clone());
+            }
+        }
+        for rule in document.approvals.iter().flat_map(|approvals| approvals.settlement.iter().flatten()) {
+            if let CedarText::File(file) = &rule.cedar {
+                found.insert(file.value.clone());
+            }
+        }
         found
     }
 
@@ -92,8 +103,17 @@ fn join(document: &mut PolicyDocument, part: PolicyDocument, problems: &mut Prob
     document.sources.join(part.sources, "source", problems);
     document.schemas.join(part.schemas, "schema", problems);
     document.agents.join(part.agents, "agent", problems);
-    document.reviewers = document.reviewers.or(part.reviewers);
-    document.approvals = document.approvals.or(part.approvals);
+    document.reviewers.join(part.reviewers, "reviewer", problems);
+    if let Some(approvals) = part.approvals {
+        match &document.approvals {
+            Some(earlier) => {
+                problems
+                    .error(&approvals.at, format!("`approvals` is given twice, first at {}", earlier.at))
+                    .hint("the order of its rules counts: keep them in one file");
+            }
+            None => document.approvals = Some(approvals),
+        }
+    }
     if let Some(key) = part.mask_key {
         match &document.mask_key {
             Some(earlier) => {

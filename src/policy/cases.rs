@@ -8,6 +8,7 @@ use super::{
     PolicyErrors, PolicyFile,
     compile::clean,
     decode::{Decode, Spanned, document, word},
+    literal::{LiteralProposal, ProposalDocument},
     problem::{Place, Problems},
     yaml::{self, Node},
 };
@@ -29,7 +30,7 @@ document! {
         agent: Spanned<String>,
         /// What it asks.
         sql: Spanned<String>,
-        /// `allow`, `deny`, or `rewrite` with the field of that name.
+        /// `allow`, `deny`, `rewrite` with the field of that name, or `propose` with a `proposal`.
         expect: Spanned<Expectation>,
         /// With `deny`: the SQLSTATE.
         sqlstate: Option<Spanned<String>>,
@@ -39,6 +40,12 @@ document! {
         rewrite: Option<Spanned<String>>,
         /// With `allow` or `rewrite`: whether the statement is fenced.
         fenced: Option<Spanned<bool>>,
+        /// With `propose`: the proposal that the statement would make.
+        proposal: Option<Spanned<ProposalDocument>>,
+        /// With `propose`: the settlement rule that approves it.
+        settles: Option<Spanned<String>>,
+        /// With `propose`: no rule settles it, and this many people must approve.
+        needs_review: Option<Spanned<u64>>,
     }
 }
 
@@ -51,11 +58,13 @@ pub(super) enum Expectation {
     Deny,
     /// It is forwarded as a given text.
     Rewrite,
+    /// It becomes a proposal, given here.
+    Propose,
 }
 
 impl Decode for Expectation {
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
-        word(node, &[("allow", Self::Allow), ("deny", Self::Deny), ("rewrite", Self::Rewrite)], problems)
+        word(node, &[("allow", Self::Allow), ("deny", Self::Deny), ("rewrite", Self::Rewrite), ("propose", Self::Propose)], problems)
     }
 }
 
@@ -69,7 +78,7 @@ impl JsonSchema for Expectation {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "enum": ["allow", "deny", "rewrite"] })
+        json_schema!({ "type": "string", "enum": ["allow", "deny", "rewrite", "propose"] })
     }
 }
 
@@ -105,6 +114,15 @@ pub enum Expected {
         /// A part of the message, when given.
         message: Option<String>,
     },
+    /// Proposed, and approved so.
+    Propose {
+        /// The proposal.
+        proposal: LiteralProposal,
+        /// By this settlement rule, when given.
+        settles: Option<String>,
+        /// By so many people, when given.
+        needs_review: Option<u64>,
+    },
 }
 
 /// Reads test files: every case, or everything that is wrong.
@@ -129,9 +147,15 @@ fn compile(case: Spanned<CaseDocument>, problems: &mut Problems) -> Option<Polic
             problems.error(at, format!("`{name}` says nothing with this `expect`")).hint("remove it, or change `expect`");
         }
     };
-    if expect == Expectation::Deny {
+    if expect != Expectation::Propose {
+        misplaced(document.proposal.as_ref().map(|field| &field.at), "proposal", problems);
+        misplaced(document.settles.as_ref().map(|field| &field.at), "settles", problems);
+        misplaced(document.needs_review.as_ref().map(|field| &field.at), "needs_review", problems);
+    }
+    if matches!(expect, Expectation::Deny | Expectation::Propose) {
         misplaced(document.fenced.as_ref().map(|field| &field.at), "fenced", problems);
-    } else {
+    }
+    if expect != Expectation::Deny {
         misplaced(document.sqlstate.as_ref().map(|field| &field.at), "sqlstate", problems);
         misplaced(document.message.as_ref().map(|field| &field.at), "message", problems);
     }
@@ -139,8 +163,10 @@ fn compile(case: Spanned<CaseDocument>, problems: &mut Problems) -> Option<Polic
         (Expectation::Rewrite, None) => {
             problems.error(&document.expect.at, "`expect: rewrite` needs the field `rewrite`").hint("add the governed text: `rewrite: …`");
         }
-        (Expectation::Allow | Expectation::Deny, Some(rewrite)) => misplaced(Some(&rewrite.at), "rewrite", problems),
-        (Expectation::Rewrite, Some(_)) | (Expectation::Allow | Expectation::Deny, None) => {}
+        (Expectation::Allow | Expectation::Deny | Expectation::Propose, Some(rewrite)) => {
+            misplaced(Some(&rewrite.at), "rewrite", problems);
+        }
+        (Expectation::Rewrite, Some(_)) | (Expectation::Allow | Expectation::Deny | Expectation::Propose, None) => {}
     }
     for state in document.sqlstate.iter().filter(|state| state.len() != 5 || !state.bytes().all(|b| b.is_ascii_alphanumeric())) {
         problems.error(&state.at, "a SQLSTATE has five digits and letters").hint("for example 42501");
@@ -150,6 +176,21 @@ fn compile(case: Spanned<CaseDocument>, problems: &mut Problems) -> Option<Polic
         Expectation::Deny => Expected::Deny { sqlstate: text(document.sqlstate), message: text(document.message) },
         Expectation::Allow | Expectation::Rewrite => {
             Expected::Allow { rewrite: text(document.rewrite), fenced: document.fenced.map(|fenced| fenced.value) }
+        }
+        Expectation::Propose => {
+            let Some(proposal) = document.proposal else {
+                let error = problems.error(&document.expect.at, "`expect: propose` needs the field `proposal`");
+                error.hint("add `proposal: { relation: …, changes: […] }` and `settles` or `needs_review`");
+                return None;
+            };
+            if let (Some(_), Some(review)) = (&document.settles, &document.needs_review) {
+                problems.error(&review.at, "`settles` and `needs_review` exclude each other").hint("keep one of the two");
+            }
+            Expected::Propose {
+                proposal: LiteralProposal::of(proposal, problems)?,
+                settles: text(document.settles),
+                needs_review: document.needs_review.map(|quorum| quorum.value),
+            }
         }
     };
     let sql = document.sql.value;

@@ -9,6 +9,7 @@ use super::{
     decode::{Bytes, Decode, Given, Named, Spanned, document, text, word},
     problem::Problems,
     reference::{FileReference, SecretReference, VerifierReference},
+    review_document::{ApprovalsDocument, ReviewerDocument},
     yaml::{Node, Value},
 };
 
@@ -26,10 +27,11 @@ document! {
         /// Who may connect, by login name.
         #[schemars(with = "Option<Named<AgentDocument>>")]
         agents: Named<AgentDocument>,
-        /// Not supported yet.
-        reviewers: Option<NotYet>,
-        /// Not supported yet.
-        approvals: Option<NotYet>,
+        /// Who decides on proposals, by a name of your choice.
+        #[schemars(with = "Option<Named<ReviewerDocument>>")]
+        reviewers: Named<ReviewerDocument>,
+        /// How proposals are approved; in one file of the policy.
+        approvals: Option<Spanned<ApprovalsDocument>>,
     }
 }
 
@@ -353,19 +355,6 @@ impl Decode for MaskDocument {
     }
 }
 
-/// A section that belongs to the shape of policies and is not supported by this version.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct NotYet;
-
-impl Decode for NotYet {
-    fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
-        problems
-            .error(&node.at, "this section is not supported yet")
-            .hint("remove it: this version refuses every write, so nothing needs review");
-        Some(Self)
-    }
-}
-
 /// Text that may look like a number, for the JSON Schema.
 #[derive(Debug)]
 struct ScalarText;
@@ -394,7 +383,6 @@ macro_rules! schema {
 
 schema!(DurationText, "Duration", { "type": ["string", "integer"], "pattern": "^[0-9]+ ?(ms|s|min|h)$|^0$", "maximum": 0, "minimum": 0 });
 schema!(ScalarText, "Text", { "type": ["string", "integer"] });
-schema!(NotYet, "NotYet", { "not": {} });
 schema!(EvidenceDocument, "Evidence", {
     "anyOf": [
         { "type": "string", "enum": ["full", "digest", "sample"] },

@@ -2,22 +2,28 @@
 //! May use: `types`, `sql`, `proposal`. Never: I/O (files are read by `config`), clocks, randomness, logging.
 //! Invariant: a [`PolicySet`] names only relations and columns that the introspected catalog has.
 
+mod approvals;
 mod bundle;
 mod cases;
 mod compile;
 mod decode;
 mod document;
+mod literal;
 mod model;
 mod problem;
 mod reference;
+mod review_document;
 mod schema;
+mod settlement;
 #[cfg(test)]
 mod tests;
 mod yaml;
 
+pub use approvals::{Approvers, NotApprovable, NotApproved};
 pub use bundle::{Bundle, PolicyFile};
 pub use cases::{Expected, PolicyCase, cases};
 pub use compile::{Compiled, Inputs, check, clean, compile, sources};
+pub use literal::LiteralProposal;
 pub use model::{
     Agent, AgentAuth, ApprovalRule, Durability, EvidenceRows, ExposedColumn, ExposedFunction, ExposedRelation, ExposedSchema, Mask,
     OnLimit, OnWrite, PolicySet, Receipts, Reviewer, RowFilter, RowLimit, Source, SourceTls, TenantRule, Writes,
@@ -25,3 +31,4 @@ pub use model::{
 pub use problem::{Place, PolicyErrors, Problem, Severity};
 pub use reference::{Reference, Resolved};
 pub use schema::json_schema;
+pub use settlement::SettlementRule;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use super::SettlementRule;
 use crate::{
     proposal::Operation,
     sql::catalog::{CatalogSnapshot, Oid},
@@ -23,6 +24,8 @@ pub struct PolicySet {
     pub reviewers: BTreeMap<ReviewerName, Arc<Reviewer>>,
     /// Who may approve what, in the policy's order: the first rule that names relation and operation counts.
     pub approvals: Vec<ApprovalRule>,
+    /// What is approved without a person, in the policy's order: the first rule that permits counts.
+    pub settlements: Vec<Arc<SettlementRule>>,
 }
 
 /// A person who decides on proposals.
@@ -52,15 +55,28 @@ pub struct ApprovalRule {
 impl PolicySet {
     /// A policy that lets nobody in.
     pub fn empty(epoch: PolicyEpoch, digest: Digest) -> Self {
-        Self { epoch, digest, sources: BTreeMap::new(), agents: BTreeMap::new(), reviewers: BTreeMap::new(), approvals: Vec::new() }
+        Self {
+            epoch,
+            digest,
+            sources: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            reviewers: BTreeMap::new(),
+            approvals: Vec::new(),
+            settlements: Vec::new(),
+        }
     }
 
     /// The rule for one operation on a relation, by alias names. `None`: nobody may approve it.
     pub fn approval_rule(&self, schema: &str, relation: &str, operation: Operation) -> Option<&ApprovalRule> {
-        let names =
-            |pattern: &str| pattern.split_once('.').is_some_and(|(known, name)| known == schema && (name == "*" || name == relation));
-        self.approvals.iter().find(|rule| rule.operations.contains(&operation) && rule.relations.iter().any(|pattern| names(pattern)))
+        self.approvals
+            .iter()
+            .find(|rule| rule.operations.contains(&operation) && rule.relations.iter().any(|pattern| names(pattern, schema, relation)))
     }
+}
+
+/// Whether `schema.relation` or `schema.*` names a relation.
+pub(super) fn names(pattern: &str, schema: &str, relation: &str) -> bool {
+    pattern.split_once('.').is_some_and(|(known, name)| known == schema && (name == "*" || name == relation))
 }
 
 /// A source database.

@@ -54,7 +54,8 @@ pub(super) enum VerifierReference {
 #[derive(Debug, Clone)]
 pub(super) struct FileReference(pub(super) Spanned<Reference>);
 
-fn reference(text: &str, at: &Place) -> Option<Reference> {
+/// `env:NAME` or `file:PATH`.
+pub(super) fn reference(text: &str, at: &Place) -> Option<Reference> {
     let name_fits = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if let Some(name) = text.strip_prefix("env:") {
         return name_fits(name).then(|| Reference::Environment(name.to_owned()));

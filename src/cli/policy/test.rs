@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     config::{self, ConfigError, Process},
-    policy::{Expected, PolicyCase, PolicyFile, PolicySet, cases},
+    policy::{Expected, LiteralProposal, PolicyCase, PolicyFile, PolicySet, cases},
+    proposal::Proposal,
 };
 
 /// Needs saved catalogs (`policy check --live --save-catalog`), no database.
@@ -69,7 +70,14 @@ fn wrong(policy: &PolicySet, case: &PolicyCase) -> Option<String> {
     let Some(agent) = policy.agents.values().find(|agent| agent.name.as_str() == case.agent) else {
         return Some(format!("the policy has no agent {}", case.agent));
     };
+    if let Expected::Propose { proposal, settles, needs_review } = &case.expected {
+        return match proposal.proposal(policy, agent, &case.sql) {
+            Ok(made) => wrong_approval(policy, &made, proposal, (settles.as_deref(), *needs_review)),
+            Err(misfit) => Some(misfit),
+        };
+    }
     match (&case.expected, decide(policy, agent, &case.sql)) {
+        (Expected::Propose { .. }, _) => None,
         (Expected::Deny { .. }, Decision::Governed(_) | Decision::Local(_)) => Some("expected a refusal, but it is allowed".to_owned()),
         (Expected::Allow { .. }, Decision::Refused(report)) => {
             Some(format!("expected it to be allowed, but it is refused: {} {}", report.sqlstate, report.message))
@@ -93,8 +101,38 @@ fn wrong(policy: &PolicySet, case: &PolicyCase) -> Option<String> {
     }
 }
 
+/// What is wrong with how a proposal would be approved.
+fn wrong_approval(
+    policy: &PolicySet,
+    proposal: &Proposal,
+    literal: &LiteralProposal,
+    (settles, needs_review): (Option<&str>, Option<u64>),
+) -> Option<String> {
+    let settling = policy.settlement(proposal, literal.at());
+    let settled = settling.and_then(|settling| {
+        let counters = vec![literal.settled; settling.rules().len()];
+        settling.settle(&counters)
+    });
+    let by = settled.map(|settlement| settlement.rule);
+    let review = policy.approvals_needed(proposal);
+    let instead = || match (&by, &review) {
+        (Some(rule), _) => format!("it is settled by {rule}"),
+        (None, Ok(needed)) => format!("no rule settles it; it needs {} of {} reviewers", needed.quorum, needed.reviewers.len()),
+        (None, Err(error)) => format!("no rule settles it, and {error}"),
+    };
+    if let Some(expected) = settles {
+        return (by.as_deref() != Some(expected)).then(|| format!("expected it to be settled by {expected}, but {}", instead()));
+    }
+    let expected = needs_review?;
+    let needed = review.as_ref().ok().filter(|_| by.is_none()).map(|needed| needed.quorum as u64);
+    (needed != Some(expected)).then(|| format!("expected it to need {expected} approvals, but {}", instead()))
+}
+
 fn expectation(case: &PolicyCase) -> String {
     match &case.expected {
+        Expected::Propose { settles: Some(rule), .. } => format!("settled by {rule}"),
+        Expected::Propose { settles: None, needs_review: Some(quorum), .. } => format!("review by {quorum}"),
+        Expected::Propose { settles: None, needs_review: None, .. } => "propose".to_owned(),
         Expected::Allow { rewrite: Some(_), .. } => "rewrite".to_owned(),
         Expected::Allow { rewrite: None, fenced } => match fenced {
             Some(true) => "allow, fenced".to_owned(),

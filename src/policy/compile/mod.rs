@@ -1,9 +1,12 @@
 //! Bundle + secrets + catalogs → [`PolicySet`], or everything that is wrong.
 
 mod agent;
+mod approvals;
 mod filter;
 mod names;
 mod relation;
+mod reviewer;
+mod settlement;
 mod source;
 mod tenant;
 mod writes;
@@ -86,20 +89,31 @@ fn run(bundle: &Bundle, inputs: Inputs<'_>, epoch: PolicyEpoch, purpose: Purpose
             agents.insert(agent.name.clone(), Arc::new(agent));
         }
     }
+    let reviewers = reviewer::compile(&mut compiler, bundle);
+    let approvals = approvals::compile(&mut compiler, bundle);
+    let settlements = settlement::compile(&mut compiler, bundle, &schemas);
+    approvals::uncovered(&mut compiler, bundle);
     emptiness(&mut compiler, bundle);
     let complete = sources.keys().all(|name| inputs.catalogs.contains_key(name));
     if purpose == Purpose::Serve && !complete {
         compiler.problems.error(&bundle.whole, "not every source has a catalog").hint("introspect the sources first");
     }
-    let policy =
-        (compiler.problems.errors() == 0 && complete).then_some(PolicySet { sources, agents, ..PolicySet::empty(epoch, bundle.digest) });
+    let policy = (compiler.problems.errors() == 0 && complete).then_some(PolicySet {
+        epoch,
+        digest: bundle.digest,
+        sources,
+        agents,
+        reviewers,
+        approvals,
+        settlements,
+    });
     (policy, compiler.problems.sorted())
 }
 
 fn emptiness(compiler: &mut Compiler<'_>, bundle: &Bundle) {
     let document = &bundle.document;
     let nothing = document.sources.names().next().is_none() && document.agents.names().next().is_none();
-    let nothing = nothing && document.reviewers.is_none() && document.approvals.is_none();
+    let nothing = nothing && document.reviewers.names().next().is_none() && document.approvals.is_none();
     if nothing && compiler.problems.errors() == 0 {
         compiler.problems.error(&bundle.whole, "the policy is empty").hint("define `sources`, `schemas` and `agents`; see docs/POLICY.md");
     } else if document.agents.names().next().is_none() && compiler.problems.errors() == 0 {

@@ -59,6 +59,8 @@ fn the_catalog_decides_what_exists() {
       hint: write a whole number that fits the column, or mask it with `null`
     ");
     assert_snapshot!(at("from: public.tickets\ntenant_column: tenant_id\ncolumns: [id]\nwrites: {update: [id, subject, gone, deleted_at], conflict_column: deleted_at, max_rows: 0}"), @r"
+    p.yaml:11:17: warning: nobody may approve update of `desk.r`
+      hint: such proposals wait until they expire: add a rule under `approvals`
     p.yaml:11:27: error: `id` is guarded and cannot be assigned
       hint: primary key, tenant column and conflict column say which row is changed: remove it from `update`
     p.yaml:11:31: error: `subject` is in `update` and not in `columns`

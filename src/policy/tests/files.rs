@@ -96,10 +96,6 @@ approvals: {}
       hint: write `auth: { scram: "env:NAME" }` or `auth: { scram_verifier: … }`
     p.yaml:21:18: error: unknown field `password` in auth
       hint: use one of: scram, scram_verifier
-    p.yaml:22:12: error: this section is not supported yet
-      hint: remove it: this version refuses every write, so nothing needs review
-    p.yaml:23:12: error: this section is not supported yet
-      hint: remove it: this version refuses every write, so nothing needs review
     "#);
 }
 

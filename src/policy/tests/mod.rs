@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+mod approvals;
 mod catalog_rules;
 mod files;
 mod filter;

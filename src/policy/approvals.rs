@@ -1,0 +1,146 @@
+//! Who may decide on a proposal, and whether the decisions that were made are enough to apply it.
+//! The control API asks before it stores a decision; a worker asks again before it touches the source.
+
+use std::collections::BTreeSet;
+
+use ed25519_dalek::{Signature, VerifyingKey};
+
+use super::PolicySet;
+use crate::{
+    proposal::{Approval, ApprovalError, Content, Decider, Operation, Proposal, approval_message, approved},
+    types::ReviewerName,
+};
+
+/// Who may decide on a proposal, and how many it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approvers {
+    /// The reviewers, any of whom may approve or reject. Never the proposer's own.
+    pub reviewers: Vec<ReviewerName>,
+    /// How many distinct ones must approve, at least 1.
+    pub quorum: usize,
+}
+
+/// Why nobody can approve a proposal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotApprovable {
+    /// No rule is for it.
+    #[error("no approval rule of the policy is for {operation} of {relation}")]
+    NoRule {
+        /// `schema.relation`, alias names.
+        relation: String,
+        /// The operation.
+        operation: Operation,
+    },
+    /// The rules ask for more people than there are.
+    #[error("{quorum} approvals are needed and {reviewers} reviewers may give one (a proposer's own reviewer may not)")]
+    TooFew {
+        /// Reviewers who may.
+        reviewers: usize,
+        /// How many are needed.
+        quorum: usize,
+    },
+}
+
+/// Why a decision does not count, or decisions are not enough.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotApproved {
+    /// Nobody may approve it.
+    #[error(transparent)]
+    NotApprovable(#[from] NotApprovable),
+    /// Not enough, or against.
+    #[error(transparent)]
+    Decisions(#[from] ApprovalError),
+    /// The person may not.
+    #[error("{0} may not decide on this proposal")]
+    NotReviewer(ReviewerName),
+    /// The person has a key, and the decision no signature of it.
+    #[error("{0} has a key in the policy: the decision must be signed with it")]
+    Unsigned(ReviewerName),
+    /// The signature is not over this proposal, digest and decision, or by another key.
+    #[error("the signature is not {0}'s over this decision")]
+    BadSignature(ReviewerName),
+    /// A settlement rule that the policy does not have for this proposal.
+    #[error("the policy has no settlement rule {0} for this proposal")]
+    NoSettlement(String),
+    /// A settlement rule that does not permit this proposal.
+    #[error("settlement rule {0} does not permit this proposal")]
+    NotSettled(String),
+}
+
+impl PolicySet {
+    /// Who may decide: the reviewers that the rules of every operation in the proposal name, less the proposer's own; as many
+    /// as the rule that asks for most.
+    pub fn approvals_needed(&self, proposal: &Proposal) -> Result<Approvers, NotApprovable> {
+        let target = &proposal.target;
+        let mut quorum = 1;
+        let mut reviewers: Option<Vec<ReviewerName>> = None;
+        let operations: BTreeSet<Operation> = proposal.changes.iter().map(|change| change.operation).collect();
+        for operation in operations {
+            let rule = self.approval_rule(&target.schema, &target.relation, operation);
+            let relation = || format!("{}.{}", target.schema, target.relation);
+            let rule = rule.ok_or_else(|| NotApprovable::NoRule { relation: relation(), operation })?;
+            quorum = quorum.max(rule.quorum);
+            let before = reviewers.take().unwrap_or_else(|| rule.reviewers.clone());
+            reviewers = Some(before.into_iter().filter(|name| rule.reviewers.contains(name)).collect());
+        }
+        let reviewers: Vec<_> = reviewers.unwrap_or_default().into_iter().filter(|name| !self.is_own(name, proposal)).collect();
+        if reviewers.len() < quorum {
+            Err(NotApprovable::TooFew { reviewers: reviewers.len(), quorum })
+        } else {
+            Ok(Approvers { reviewers, quorum })
+        }
+    }
+
+    /// Whether one decision counts: its maker may decide, signed if it must be, or is a rule that permits.
+    pub fn check_decision(&self, content: &Content, approval: &Approval) -> Result<(), NotApproved> {
+        if approval.digest != content.digest() {
+            return Err(ApprovalError::OtherContent.into());
+        }
+        let proposal = content.proposal();
+        let reviewer = match &approval.decider {
+            Decider::Rule { rule } => return self.check_settlement(proposal, rule, approval.at),
+            Decider::Signature { reviewer, .. } | Decider::ApiKey { reviewer, .. } => reviewer,
+        };
+        let known =
+            self.reviewers.get(reviewer).filter(|_| self.approvals_needed(proposal).is_ok_and(|who| who.reviewers.contains(reviewer)));
+        let Some(known) = known else {
+            // Says why when it is not about the person.
+            self.approvals_needed(proposal)?;
+            return Err(NotApproved::NotReviewer(reviewer.clone()));
+        };
+        match (&approval.decider, known.key) {
+            (Decider::Signature { signature, .. }, Some(key)) => {
+                let message = approval_message(proposal.id, approval.digest, approval.decision);
+                let genuine = Signature::from_slice(signature)
+                    .and_then(|signature| VerifyingKey::from_bytes(&key)?.verify_strict(message.as_bytes(), &signature));
+                genuine.map_err(|_not_genuine| NotApproved::BadSignature(reviewer.clone()))
+            }
+            (Decider::Signature { .. }, None) => Err(NotApproved::BadSignature(reviewer.clone())),
+            (Decider::ApiKey { .. } | Decider::Rule { .. }, Some(_)) => Err(NotApproved::Unsigned(reviewer.clone())),
+            (Decider::ApiKey { .. } | Decider::Rule { .. }, None) => Ok(()),
+        }
+    }
+
+    /// Whether these decisions let a proposal be applied, under this policy: each counts, and they are enough.
+    pub fn approved(&self, content: &Content, approvals: &[Approval]) -> Result<(), NotApproved> {
+        for approval in approvals {
+            self.check_decision(content, approval)?;
+        }
+        let settled = approvals.iter().any(|approval| matches!(approval.decider, Decider::Rule { .. }));
+        let quorum = if settled { 1 } else { self.approvals_needed(content.proposal())?.quorum };
+        Ok(approved(approvals, content.digest(), quorum)?)
+    }
+
+    /// A rule's approval is believed when the rule would permit the proposal as the first one of its day: what it settled
+    /// before is the store's knowledge.
+    fn check_settlement(&self, proposal: &Proposal, rule: &str, at: i64) -> Result<(), NotApproved> {
+        let known = self.settlements.iter().find(|known| known.name() == rule && known.covers(proposal));
+        let known = known.ok_or_else(|| NotApproved::NoSettlement(rule.to_owned()))?;
+        if known.permits_alone(proposal, at) { Ok(()) } else { Err(NotApproved::NotSettled(rule.to_owned())) }
+    }
+
+    fn is_own(&self, reviewer: &ReviewerName, proposal: &Proposal) -> bool {
+        reviewer.as_str() == proposal.agent.as_str()
+            || self.reviewers.get(reviewer).is_some_and(|reviewer| reviewer.agents.contains(&proposal.agent))
+    }
+}

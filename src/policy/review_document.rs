@@ -1,0 +1,142 @@
+//! The sections `reviewers` and `approvals` as they are written.
+
+use std::{borrow::Cow, sync::Arc};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::{
+    decode::{Decode, Spanned, document, text},
+    problem::Problems,
+    reference::{Reference, reference},
+    yaml::Node,
+};
+use crate::proposal::Operation;
+
+document! {
+    /// A person who decides on proposals.
+    struct ReviewerDocument ("a reviewer") {
+        /// Ed25519 public key: `ed25519:BASE64`, or `file:PATH` / `env:NAME` of that or of a PEM public key. Decisions must
+        /// be signed with it. Without one, an API key of this reviewer's name decides.
+        key: Option<KeyReference>,
+        /// Agents that are this person's own: what they propose it does not approve.
+        agents: Option<Vec<Spanned<String>>>,
+    }
+}
+
+document! {
+    /// How proposals are approved.
+    struct ApprovalsDocument ("approvals") {
+        /// Who may approve what. The first rule that names relation and operation counts.
+        rules: Option<Vec<Spanned<ApprovalRuleDocument>>>,
+        /// Rules that approve without a person. The first that permits counts.
+        settlement: Option<Vec<Spanned<SettlementDocument>>>,
+    }
+}
+
+document! {
+    /// Who may approve what.
+    struct ApprovalRuleDocument ("an approval rule") {
+        /// Relations by alias: `schema.relation` or `schema.*`.
+        relations: Vec<Spanned<String>>,
+        /// Operations; default all three.
+        operations: Option<Vec<Spanned<Operation>>>,
+        /// Reviewers, any of whom may approve or reject.
+        reviewers: Vec<Spanned<String>>,
+        /// How many distinct reviewers must approve; default 1.
+        quorum: Option<Spanned<u64>>,
+    }
+}
+
+document! {
+    /// A rule that approves without a person.
+    struct SettlementDocument ("a settlement rule") {
+        /// Its name, in the record of what it settled.
+        name: Spanned<String>,
+        /// Relations by alias: `schema.relation` or `schema.*`.
+        relations: Vec<Spanned<String>>,
+        /// Operations; default all three.
+        operations: Option<Vec<Spanned<Operation>>>,
+        /// A number column whose changes are summed, for `context.sum` and `context.day.sum`.
+        sum_column: Option<Spanned<String>>,
+        /// Cedar policies, as text or as `file:PATH`. Every row must be permitted.
+        cedar: CedarText,
+    }
+}
+
+/// A reviewer's public key.
+#[derive(Debug, Clone)]
+pub(super) enum KeyReference {
+    /// As it is: it is no secret.
+    Literal(Spanned<String>),
+    /// By reference.
+    Reference(Spanned<Reference>),
+}
+
+/// Cedar policies.
+#[derive(Debug, Clone)]
+pub(super) enum CedarText {
+    /// As they are.
+    Literal(Spanned<String>),
+    /// In a file.
+    File(Spanned<Reference>),
+}
+
+impl Decode for KeyReference {
+    fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let text = text(node, "a public key", problems)?;
+        if text.starts_with("ed25519:") {
+            return Some(Self::Literal(Spanned { value: text.to_owned(), at: node.at.clone() }));
+        }
+        let found = reference(text, &node.at);
+        if found.is_none() {
+            problems
+                .error(&node.at, "neither an Ed25519 public key nor a reference to one")
+                .hint("write `ed25519:BASE64`, `file:alice.pub` or `env:NAME`; `pgwicket keys generate` makes a pair");
+        }
+        Some(Self::Reference(Spanned { value: found?, at: node.at.clone() }))
+    }
+}
+
+impl Decode for CedarText {
+    fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let text = text(node, "Cedar policies", problems)?;
+        if let Some(path) = text.strip_prefix("file:") {
+            if path.is_empty() {
+                problems.error(&node.at, "nothing where a file path is expected").hint("write `file:PATH`, relative to this file");
+                return None;
+            }
+            let value = Reference::File { policy: Arc::clone(&node.at.file), path: path.to_owned() };
+            return Some(Self::File(Spanned { value, at: node.at.clone() }));
+        }
+        Some(Self::Literal(Spanned { value: text.to_owned(), at: node.at.clone() }))
+    }
+}
+
+impl Decode for Operation {
+    fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let words = [("insert", Self::Insert), ("update", Self::Update), ("delete", Self::Delete)];
+        super::decode::word(node, &words, problems)
+    }
+}
+
+macro_rules! text_schema {
+    ($type:ty, $name:literal, $schema:tt) => {
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    };
+}
+
+text_schema!(KeyReference, "PublicKey", { "type": "string", "pattern": "^(env:[A-Za-z0-9_]+|file:.+|ed25519:[A-Za-z0-9+/]{43}=?)$" });
+text_schema!(CedarText, "Cedar", { "type": "string", "minLength": 1 });
+text_schema!(Operation, "Operation", { "type": "string", "enum": ["insert", "update", "delete"] });
