@@ -10,6 +10,7 @@ mod decode;
 mod document;
 mod literal;
 mod model;
+mod permit;
 mod problem;
 mod reference;
 mod review_document;
@@ -28,6 +29,7 @@ pub use model::{
     Agent, AgentAuth, ApprovalRule, Durability, EvidenceRows, ExposedColumn, ExposedFunction, ExposedRelation, ExposedSchema, Mask,
     OnLimit, OnWrite, PolicySet, Receipts, Reviewer, RowFilter, RowLimit, Source, SourceTls, TenantRule, Writes,
 };
+pub use permit::{ApprovedChange, NotApproved};
 pub use problem::{Place, PolicyErrors, Problem, Severity};
 pub use reference::{Reference, Resolved};
 pub use schema::json_schema;

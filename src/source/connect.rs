@@ -143,7 +143,8 @@ impl Connector {
         Err(last)
     }
 
-    async fn endpoints(&self) -> Vec<Result<Endpoint, SourceError>> {
+    /// The places to connect to, in the order in which they are tried.
+    pub(super) async fn endpoints(&self) -> Vec<Result<Endpoint, SourceError>> {
         let mut endpoints = Vec::new();
         let ports = self.config.get_ports();
         for (index, host) in self.config.get_hosts().iter().enumerate() {

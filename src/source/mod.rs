@@ -1,10 +1,12 @@
-//! The door to a source: reaching PostgreSQL, pooled read-only sessions, typed messages that carry governed
-//! statements only, rows as raw bytes, cancel, introspection.
-//! May use: `types`, `sql`, `policy`, `govern`, `wire`, I/O. Local to one lane: nothing here but a [`CancelToken`] crosses threads.
-//! Never: who the client is, evidence, decoding of rows, SQL of a client that is not in a [`crate::govern::GovernedStatement`].
+//! The doors to a source: reaching PostgreSQL, pooled read-only sessions, typed messages that carry governed
+//! statements only, rows as raw bytes, cancel, introspection; and, with a credential of its own, approved changes.
+//! May use: `types`, `sql`, `policy`, `proposal`, `govern`, `wire`, I/O. Local to one lane: nothing here but a [`CancelToken`] crosses threads.
+//! Never: who the client is, evidence, decoding of rows, SQL of a client that is not in a [`crate::govern::GovernedStatement`],
+//! a write that is not in a [`crate::policy::ApprovedChange`].
 //! Invariant: an answer is matched with what was asked; a connection whose answers do not match, or that is not idle
 //! when its lease ends, is closed and never serves another client.
 
+mod apply;
 mod bind;
 mod cancel;
 mod connect;
@@ -23,6 +25,7 @@ mod tests;
 mod tls;
 mod transaction;
 
+pub use apply::{Applier, ApplyOptions, Difference, Divergence, Ending, Failure, Undecided, migration};
 pub use bind::BindParameters;
 pub use cancel::CancelToken;
 pub use connect::SourceAddress;

@@ -28,7 +28,7 @@ const MESSAGE_LIMIT: usize = 64 * 1024;
 /// What is pinned in every session, whatever the role's or the database's own settings say; checked at connect.
 /// The first group is SECURITY.md's; the second are the other settings by which the server reads a text, or starts a
 /// transaction, otherwise than governed.
-const PINNED: [(&str, &str); 11] = [
+pub(super) const PINNED: [(&str, &str); 11] = [
     ("default_transaction_read_only", "on"),
     ("search_path", "pg_catalog"),
     ("standard_conforming_strings", "on"),

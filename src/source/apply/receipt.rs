@@ -1,0 +1,117 @@
+//! Receipts: a row in the source for each proposal that was decided there, written in the transaction that applies it.
+
+#![expect(clippy::disallowed_types, reason = "this is the door for writes")]
+
+use tokio_postgres::Client;
+
+use super::{
+    Ending, Failure,
+    statement::{Statement, quoted},
+};
+use crate::{
+    policy::ApprovedChange,
+    proposal::Outcome,
+    types::{Digest, ProposalId},
+};
+
+/// The receipt table of a source.
+#[derive(Debug, Clone)]
+pub(super) struct ReceiptTable {
+    insert: Box<str>,
+    select: Box<str>,
+}
+
+/// A receipt.
+#[derive(Debug)]
+pub(super) struct Receipt {
+    pub(super) digest: String,
+    outcome: String,
+    rows: u64,
+}
+
+/// The DDL of the receipt table in `schema`, for `role`, as `pgwicket worker migration` prints it.
+pub fn migration(schema: &str, role: Option<&str>) -> String {
+    let table = format!("{}.pgwicket_receipts", quoted(schema));
+    let role = role.map_or_else(|| "WORKER_ROLE".to_owned(), quoted);
+    format!(
+        "-- pgwicket's receipts: one row for each proposal that a worker decided here, in the transaction that applied it.
+-- Run as the schema's owner. {role} is the role that `pgwicket worker` connects as.
+CREATE TABLE IF NOT EXISTS {table} (
+    idempotency_key text PRIMARY KEY,
+    proposal_id text NOT NULL,
+    digest text NOT NULL,
+    outcome text NOT NULL CHECK (outcome IN ('applied', 'conflict', 'failed')),
+    affected_rows bigint NOT NULL,
+    agent text NOT NULL,
+    evidence_id text NOT NULL,
+    approved_by text NOT NULL,
+    worker text NOT NULL,
+    decided_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+REVOKE ALL ON {table} FROM PUBLIC;
+GRANT USAGE ON SCHEMA {} TO {role};
+GRANT SELECT, INSERT ON {table} TO {role};
+",
+        quoted(schema)
+    )
+}
+
+impl ReceiptTable {
+    pub(super) fn new(schema: &str) -> Self {
+        let table = format!("{}.pgwicket_receipts", quoted(schema));
+        Self {
+            insert: format!(
+                "INSERT INTO {table} (idempotency_key, proposal_id, digest, outcome, affected_rows, agent, evidence_id, approved_by, worker) VALUES ("
+            )
+            .into(),
+            select: format!("SELECT digest, outcome, affected_rows::pg_catalog.text FROM {table} WHERE idempotency_key = ").into(),
+        }
+    }
+
+    /// Writes the receipt; false when there is one. Waits for another worker that is about to write it.
+    pub(super) async fn insert(
+        &self,
+        client: &Client,
+        change: &ApprovedChange,
+        outcome: Outcome,
+        worker: &str,
+    ) -> Result<bool, tokio_postgres::Error> {
+        let proposal = change.proposal();
+        let (id, digest, evidence) = (proposal.id.to_string(), change.digest().to_string(), proposal.evidence.to_string());
+        let rows = if outcome == Outcome::Applied { proposal.changes.len() } else { 0 }.to_string();
+        let values = [&id, &id, &digest, outcome.status().word(), &rows, proposal.agent.as_str(), &evidence, change.approved_by(), worker];
+        let mut statement = Statement::new(&*self.insert);
+        for (place, value) in values.into_iter().enumerate() {
+            statement.push(if place == 0 { "" } else { ", " }).bind(Some(value));
+        }
+        statement.push(") ON CONFLICT (idempotency_key) DO NOTHING");
+        Ok(statement.execute(client).await? == 1)
+    }
+
+    /// The receipt of a proposal.
+    pub(super) async fn read(&self, client: &Client, id: ProposalId) -> Result<Option<Receipt>, tokio_postgres::Error> {
+        let id = id.to_string();
+        let mut statement = Statement::new(&*self.select);
+        statement.bind(Some(&id));
+        let row = statement.query(client).await?.into_iter().next();
+        Ok(row.map(|row| {
+            let mut cells = row.into_iter().map(Option::unwrap_or_default);
+            let mut next = || cells.next().unwrap_or_default();
+            Receipt { digest: next(), outcome: next(), rows: next().parse().unwrap_or(0) }
+        }))
+    }
+}
+
+impl Receipt {
+    /// How the proposal of this digest ended.
+    pub(super) fn ending(self, digest: Digest) -> Ending {
+        if self.digest != digest.to_string() {
+            return Ending::Failed(Failure::other_content());
+        }
+        match &*self.outcome {
+            "applied" => Ending::Applied { rows: self.rows, before: true },
+            "conflict" => Ending::Conflict { differences: Vec::new() },
+            _ => Ending::Failed(Failure::earlier()),
+        }
+    }
+}
