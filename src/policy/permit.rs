@@ -53,9 +53,6 @@ pub enum NotApproved {
     /// The policy in force would not let it be proposed.
     #[error("the policy in force does not allow it: {0}")]
     Policy(&'static str),
-    /// The stored content is another proposal's.
-    #[error("the stored content is that of another proposal")]
-    OtherProposal,
 }
 
 impl ApprovedChange {
@@ -81,15 +78,12 @@ impl ApprovedChange {
 }
 
 impl PolicySet {
-    /// The permit to apply `content`, which the store holds under `id` with these decisions.
+    /// The permit to apply `content`, on which these decisions were made.
     ///
     /// # Errors
     /// Why not; the proposal is then not applied.
-    pub fn permit(&self, id: ProposalId, content: Content, approvals: &[Approval]) -> Result<ApprovedChange, NotApproved> {
+    pub fn permit(&self, content: Content, approvals: &[Approval]) -> Result<ApprovedChange, NotApproved> {
         let (proposal, digest) = (content.proposal(), content.digest());
-        if proposal.id != id {
-            return Err(NotApproved::OtherProposal);
-        }
         approved(approvals, digest, 1)?;
         let approved_by = self.deciders(proposal, digest, approvals)?;
         let writes = self.allowed(proposal).map_err(NotApproved::Policy)?;

@@ -7,6 +7,7 @@
     reason = "the doors are closed to the product, not to what looks at it from outside"
 )]
 
+mod apply;
 mod crash;
 mod dataset;
 mod drivers;
