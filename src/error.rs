@@ -11,6 +11,7 @@ use crate::{
     journal::JournalError,
     source::SourceError,
     sql::{ParseError, Refused, RefusedKind},
+    types::{EvidenceId, ProposalId},
     wire::MessageWriter,
 };
 
@@ -47,6 +48,53 @@ pub enum Error {
     /// A message that breaks the protocol.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
+    /// A write, which is never executed.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// Why a write was not executed, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// It was stored.
+    #[error("write not executed: stored as proposal {} for review", .0.id)]
+    Proposed(Proposed),
+    /// It would change nothing.
+    #[error("write not executed: no row would change, so there is nothing to propose")]
+    Nothing,
+    /// What was read cannot be proposed.
+    #[error(transparent)]
+    Draft(Refusal),
+    /// The read returned too much to propose.
+    #[error("write not executed: the rows are too large for one proposal")]
+    TooLarge,
+    /// RETURNING, where the client is told of success.
+    #[error("RETURNING cannot be answered: the write is stored as a proposal, and no row is written now")]
+    Returning,
+    /// The idempotency key stands for another change.
+    #[error("write not executed: the idempotency key was used for another change, proposal {0}")]
+    KeyReused(ProposalId),
+    /// The store did not say that it has it.
+    #[error("write not executed, and not known to be stored: the proposal store did not answer")]
+    Unstored,
+    /// The store did not answer.
+    #[error("the proposals cannot be read: the proposal store did not answer")]
+    Unlisted,
+}
+
+/// A stored proposal, as its proposer is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposed {
+    /// Its id.
+    pub id: ProposalId,
+    /// Where it stands: `pending`, unless a rule settled it, or it is a repeat.
+    pub status: crate::proposal::Status,
+    /// Rows it changes.
+    pub rows: u64,
+    /// The evidence of the read that took the before-images.
+    pub evidence: EvidenceId,
+    /// It was stored before.
+    pub repeated: bool,
 }
 
 /// Why transaction control is refused.
@@ -299,6 +347,7 @@ impl Error {
             Self::Setting(error) => setting(error),
             Self::Session(error) => session(error),
             Self::Protocol(error) => protocol(error),
+            Self::Write(error) => write(error),
         }
     }
 }
@@ -314,11 +363,29 @@ fn refused(refusal: &Refusal) -> Report {
     }
 }
 
+fn write(error: &WriteError) -> Report {
+    let (sqlstate, hint) = match error {
+        WriteError::Draft(refusal) => return refused(refusal),
+        WriteError::Proposed(proposed) => {
+            let Proposed { id, status, rows, evidence, .. } = proposed;
+            let detail = format!("{{\"proposal_id\":\"{id}\",\"status\":\"{status}\",\"rows\":{rows},\"evidence_id\":\"{evidence}\"}}");
+            let hint = format!("ask for its status: SELECT status FROM pgwicket.proposals WHERE proposal_id = '{id}'");
+            return Report { detail: Some(detail.into()), hint: Some(hint.into()), ..Report::error("25006", error.to_string()) };
+        }
+        WriteError::Nothing => ("P0002", "check the WHERE clause with a SELECT: only rows you can see can be changed"),
+        WriteError::TooLarge => ("54000", "propose fewer rows at a time"),
+        WriteError::Returning => ("0A000", "leave RETURNING out"),
+        WriteError::KeyReused(_) => ("22023", "SET pgwicket.idempotency_key to a new value for a new change, or RESET it"),
+        WriteError::Unstored | WriteError::Unlisted => ("58000", "try again later: a repeat of the same write is stored once"),
+    };
+    Report::error(sqlstate, error.to_string()).hint(hint)
+}
+
 fn refused_kind(refused: &Refused) -> Report {
     let verb = &refused.verb;
     match refused.kind {
         RefusedKind::Write => Report::error("25006", format!("cannot execute {verb} in a read-only transaction"))
-            .hint("pgwicket only reads: ask a person, or the application, to make this change"),
+            .hint("nothing is written here: a plain INSERT, UPDATE, DELETE or MERGE that the policy allows is stored as a proposal"),
         RefusedKind::Administration => Report::error("42501", format!("permission denied: {verb} is not allowed here"))
             .hint("agents read the relations listed in pgwicket.relations; schema, roles and server stay as they are"),
         RefusedKind::Unsupported => Report::error("0A000", format!("{verb} is not supported"))

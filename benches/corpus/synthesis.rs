@@ -149,7 +149,7 @@ fn relation(schema: &str, name: &str, columns: &[&str], source: &SourceName) -> 
         real_schema: "public".into(),
         real_name: name.into(),
         columns: columns.iter().map(column).collect(),
-        tenant: TenantRule::Column { name: "tenant_id".into(), type_oid: TEXT },
+        tenant: TenantRule::Column { name: "tenant_id".into(), type_oid: TEXT, type_name: "text".into() },
         filter: None,
         primary_key: Vec::new(),
         max_rows: None,

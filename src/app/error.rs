@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::{frontend::TlsError, journal::JournalError};
+use crate::{frontend::TlsError, journal::JournalError, store::StoreError};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,9 @@ pub enum ServeError {
     /// The evidence journal.
     #[error("evidence journal: {0}")]
     Journal(#[from] JournalError),
+    /// The store of proposals.
+    #[error("proposal store: {0}")]
+    Store(#[from] StoreError),
     /// The policy: every finding, one a line.
     #[error("the policy cannot be put in force:\n{0}")]
     Policy(String),

@@ -24,6 +24,7 @@ use crate::{
     journal::{self, Gauge},
     pipeline,
     policy::PolicySet,
+    store::Store,
 };
 
 /// How often a lane's figures are published.
@@ -95,15 +96,17 @@ impl Drop for OpenSession {
 
 impl Lanes {
     /// Starts one lane for each journal lane.
-    pub(super) fn start(journals: Vec<journal::Lane>, shared: &Shared) -> io::Result<Self> {
+    pub(super) fn start(journals: Vec<journal::Lane>, store: &Store, shared: &Shared) -> io::Result<Self> {
         let count = journals.len();
         let start = |(number, journal): (usize, journal::Lane)| {
             let (sender, arrivals) = mpsc::unbounded_channel();
-            let shared = shared.clone();
+            let (shared, store) = (shared.clone(), store.clone());
             let load = Arc::new(AtomicUsize::new(0));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let body = move || {
-                let serving = serve(number, count, journal, shared, arrivals);
+                let gauge = journal.gauge();
+                let lane = pipeline::Lane::new(Arc::clone(&shared.policy), journal, store, count);
+                let serving = serve(number, gauge, lane, shared, arrivals);
                 LocalSet::new().block_on(&runtime, serving);
             };
             let thread = thread::Builder::new().name(format!("lane-{number}")).spawn(body)?;
@@ -139,9 +142,8 @@ impl Lanes {
     }
 }
 
-async fn serve(number: usize, count: usize, journal: journal::Lane, shared: Shared, mut arrivals: mpsc::UnboundedReceiver<Arrival>) {
-    let gauge = journal.gauge();
-    let lane = Rc::new(pipeline::Lane::new(Arc::clone(&shared.policy), journal, count));
+async fn serve(number: usize, gauge: Gauge, lane: pipeline::Lane, shared: Shared, mut arrivals: mpsc::UnboundedReceiver<Arrival>) {
+    let lane = Rc::new(lane);
     let publishing = tokio::task::spawn_local(publish(number, Rc::clone(&lane), gauge, Arc::clone(&shared.status)));
     while let Some(arrival) = arrivals.recv().await {
         tokio::task::spawn_local(receive(arrival, Arc::clone(&shared.front), Rc::clone(&lane)));

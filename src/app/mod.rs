@@ -5,6 +5,7 @@
 mod certificate;
 mod descriptors;
 mod error;
+mod expiry;
 mod keeper;
 mod lane;
 mod monitor;

@@ -2,6 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use crate::store::Location;
+
 /// The settings of a server, complete: defaults are the command line's.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
@@ -15,6 +17,8 @@ pub struct ServeOptions {
     pub control_listen: String,
     /// Directory of the evidence journal.
     pub journal: PathBuf,
+    /// Proposals and API keys.
+    pub store: Location,
     /// Threads that serve; `None` is one a core.
     pub lanes: Option<usize>,
     /// PEM files of the certificate chain and its key.

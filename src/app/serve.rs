@@ -14,7 +14,7 @@ use tokio::{
 use super::{
     ServeError, ServeOptions,
     certificate::Certificate,
-    descriptors,
+    descriptors, expiry,
     keeper::{Keeper, Reload},
     lane::{Lanes, Shared},
     monitor, watch as policy_watch,
@@ -25,6 +25,7 @@ use crate::{
     frontend::{Admission, Drain, DrainWatch, Front, Listener},
     journal::{self, Clock, JournalConfig},
     policy::PolicySet,
+    store::Store,
     types::{Digest, PolicyEpoch},
 };
 
@@ -52,6 +53,7 @@ async fn run(options: ServeOptions) -> Result<(), ServeError> {
     certificate.as_ref().map_or(Ok(()), Certificate::load)?;
 
     let journals = journals(&options)?;
+    let store = Store::open(&options.store).await?;
     let lane_count = journals.len();
     let listeners = listeners(&options).await?;
     let control = bind_control(&options.control_listen).await?;
@@ -67,11 +69,12 @@ async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let control = tokio::task::spawn_local(control::serve(control, Arc::clone(&shared.status), recorder.clone(), async move {
         closing.reached(Drain::Closing).await;
     }));
-    let lanes = Arc::new(Lanes::start(journals, &shared).map_err(ServeError::Runtime)?);
+    let lanes = Arc::new(Lanes::start(journals, &store, &shared).map_err(ServeError::Runtime)?);
     let acceptors: Vec<_> =
         listeners.into_iter().map(|listener| tokio::task::spawn_local(accept(listener, shared.front.clone(), lanes.clone()))).collect();
     let policies = options.policies.clone();
     let watching = tokio::task::spawn_local(async move { policy_watch::watch(keeper, certificate, &policies, pending).await });
+    let expiring = tokio::task::spawn_local(expiry::expire(store.clone()));
     let monitoring = tokio::task::spawn_local(monitor::monitor(Arc::clone(&shared.policy), Arc::clone(&shared.status), recorder));
     tracing::info!(
         "pgwicket {} listens at {}; health, readiness and metrics at http://{control_address}; journal in {} ({lane_count} lanes); {}",
@@ -83,6 +86,7 @@ async fn run(options: ServeOptions) -> Result<(), ServeError> {
 
     stop_signal().await?;
     watching.abort();
+    expiring.abort();
     monitoring.abort();
     shut_down(&options, &shared, &drain, acceptors, &lanes).await;
     if let Some(lanes) = Arc::into_inner(lanes) {

@@ -6,6 +6,7 @@ mod evidence;
 mod policy;
 mod scram_verifier;
 mod serve;
+mod store;
 
 use std::{
     io::{self, Write as _},

@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use super::store::StoreLocation;
 use crate::app::{self, ServeOptions, TlsFiles};
 
 /// Serve agents: policy from files, evidence to a journal
@@ -31,6 +32,8 @@ pub(super) struct Serve {
     /// Directory of the evidence journal, made when missing
     #[arg(long, value_name = "DIR", env = "PGWICKET_JOURNAL", default_value = "pgwicket-journal")]
     journal: PathBuf,
+    #[command(flatten)]
+    store: StoreLocation,
     /// Threads that serve connections [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     lanes: Option<u16>,
@@ -80,6 +83,7 @@ impl Serve {
             unix_socket_directory: self.unix_socket_dir,
             control_listen: self.control_listen,
             journal: self.journal,
+            store: self.store.location(),
             lanes: self.lanes.map(usize::from),
             tls: self.tls_cert.zip(self.tls_key).map(|(certificate, key)| TlsFiles { certificate, key }),
             allow_plaintext: self.allow_plaintext,

@@ -1,5 +1,5 @@
 //! Turns a statement, an agent and the policy into one that may be forwarded, or a [`Refusal`].
-//! May use: `types`, `sql`, `policy`. Never: I/O, clocks, randomness, logging, `source`.
+//! May use: `types`, `sql`, `proposal`, `policy`. Never: I/O, clocks, randomness, logging, `source`.
 //! Invariant: nothing changes a statement after this room; only this room makes a [`GovernedStatement`],
 //! and only from text that the verifier passed.
 
@@ -10,10 +10,12 @@ mod refusal;
 mod rewrite;
 mod statement;
 mod template;
+mod write;
 
 pub use refusal::{Refusal, RefusalCode};
 pub use statement::{Appended, AppendedValue, GovernedStatement, SessionValue};
 pub use template::Template;
+pub use write::{DraftRow, WriteDraft, propose};
 
 use std::sync::Arc;
 
@@ -91,8 +93,7 @@ fn decide(request: &Request<'_>, lists: bool) -> Result<GovernedStatement, Refus
         limit: limit(&expected.relations),
         evidence: evidence(&expected.relations),
         fenced: expected.fenced,
-        fingerprint: pg_query::fingerprint(request.text, pg_query::ParserOptions::DEFAULT, pg_query::FingerprintOptions::default())
-            .map_or_else(|_| "".into(), |print| print.hex.into()),
+        fingerprint: fingerprint(request.text),
         epoch: request.policy.epoch,
         policy_digest: request.policy.digest,
         rules,
@@ -100,6 +101,11 @@ fn decide(request: &Request<'_>, lists: bool) -> Result<GovernedStatement, Refus
         looked_at_values: expected.looked_at_values,
         copies: expected.copies.len(),
     })
+}
+
+fn fingerprint(text: &str) -> Box<str> {
+    pg_query::fingerprint(text, pg_query::ParserOptions::DEFAULT, pg_query::FingerprintOptions::default())
+        .map_or_else(|_| "".into(), |print| print.hex.into())
 }
 
 fn read(text: &str) -> Result<Tree, Refusal> {

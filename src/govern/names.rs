@@ -22,6 +22,10 @@ pub(super) enum Target {
     OwnRelations,
     /// `pgwicket.columns`
     OwnColumns,
+    /// `pgwicket.proposals`
+    OwnProposals,
+    /// `pgwicket.proposal_changes`
+    OwnChanges,
 }
 
 /// Resolves a `RangeVar`. A name that the policy does not expose answers as a name that is nowhere.
@@ -39,6 +43,8 @@ pub(super) fn resolve(node: &Node, scope: &Scope, agent: &Agent, search_path: &[
     match (schema, name) {
         (OWN_SCHEMA, "relations") => return Ok(Target::OwnRelations),
         (OWN_SCHEMA, "columns") => return Ok(Target::OwnColumns),
+        (OWN_SCHEMA, "proposals") => return Ok(Target::OwnProposals),
+        (OWN_SCHEMA, "proposal_changes") => return Ok(Target::OwnChanges),
         (_, _) => {}
     }
     let in_schema = |wanted: &str| agent.schemas.iter().find(|known| *known.name == *wanted).and_then(|known| known.relations.get(name));

@@ -37,6 +37,12 @@ pub enum RefusalCode {
     UndefinedFunction,
     /// 42704 `undefined_object`
     UndefinedObject,
+    /// 21000 `cardinality_violation`
+    Cardinality,
+    /// 22001 `string_data_right_truncation`
+    TooLong,
+    /// 53400 `configuration_limit_exceeded`
+    Limit,
     /// 54001 `statement_too_complex`
     TooComplex,
     /// XX000 `internal_error`: the verifier did not pass what the rewriter made
@@ -56,6 +62,9 @@ impl RefusalCode {
             Self::UndefinedColumn => "42703",
             Self::UndefinedFunction => "42883",
             Self::UndefinedObject => "42704",
+            Self::Cardinality => "21000",
+            Self::TooLong => "22001",
+            Self::Limit => "53400",
             Self::TooComplex => "54001",
             Self::Unverified => "XX000",
         }

@@ -121,6 +121,13 @@ impl GovernedStatement {
         self.appended.iter().any(|parameter| matches!(parameter.value, AppendedValue::Constant(_)))
     }
 
+    /// The read of a write: rows go to no client, so no limit on what a read returns is for it, and its text is not the
+    /// client's, so no position maps back. It groups with the write.
+    pub(super) fn for_write(self, client_text: &str) -> Self {
+        let limit = RowLimit { rows: None, bytes: None, ..self.limit };
+        Self { limit, kept: Vec::new(), fingerprint: super::fingerprint(client_text), ..self }
+    }
+
     /// The same decision with these parameters appended after the others, over the text that names them.
     pub(super) fn with_constants(&self, text: Box<str>, constants: impl Iterator<Item = Appended>) -> Self {
         let mut lifted = self.with_text(text);
@@ -202,6 +209,10 @@ pub enum SessionValue {
     Version,
     /// `current_setting(name)`: a virtual setting, NULL when unknown.
     Setting(Box<str>),
+    /// `pgwicket.proposals`: the agent's own proposals, a JSON array of objects.
+    Proposals,
+    /// `pgwicket.proposal_changes`: their changes by column, a JSON array of objects.
+    ProposalChanges,
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::*;
 use crate::{
-    policy::{AgentAuth, Durability, ExposedColumn, ExposedSchema, Mask, RowFilter, Source, SourceTls, TenantRule},
+    policy::{
+        AgentAuth, Durability, ExposedColumn, ExposedSchema, Mask, OnWrite, Receipts, RowFilter, Source, SourceTls, TenantRule, Writes,
+    },
     sql::catalog::{CatalogSnapshot, Operator, Type},
     types::{Digest, PolicyEpoch, Secret},
 };
@@ -55,12 +57,25 @@ fn catalog() -> CatalogSnapshot {
     CatalogSnapshot { server_version: 150_018, relations: Vec::new(), types, leakproof_operators, functions: Vec::new() }
 }
 
+fn type_name(type_oid: Oid) -> &'static str {
+    match type_oid {
+        INT4 => "integer",
+        INT8 => "bigint",
+        NUMERIC => "numeric(10,2)",
+        TIMESTAMPTZ => "timestamp with time zone",
+        JSONB => "jsonb",
+        TEXT_ARRAY => "text[]",
+        STATUS => "public.status",
+        _ => "text",
+    }
+}
+
 fn column(name: &str, type_oid: Oid, mask: Option<Mask>) -> ExposedColumn {
     ExposedColumn {
         name: name.into(),
         type_oid,
         base_type_oid: type_oid,
-        type_name: "x".into(),
+        type_name: type_name(type_oid).into(),
         not_null: false,
         deterministic_collation: true,
         mask,
@@ -88,8 +103,23 @@ fn relation(name: &str, columns: Vec<ExposedColumn>, tenant: TenantRule, filter:
     })
 }
 
+fn writable(relation: Arc<ExposedRelation>) -> Arc<ExposedRelation> {
+    let columns = |names: &[&str]| names.iter().map(|name| (*name).into()).collect();
+    let writes = Writes {
+        update: columns(&["subject", "status", "amount", "price", "tags", "meta"]),
+        insert: columns(&["id", "subject", "status", "amount", "price"]),
+        delete: true,
+        conflict_column: Some("created_at".into()),
+        max_rows: 3,
+        ttl: Duration::from_secs(60),
+        on_write: OnWrite::Error,
+        receipts: Receipts::Required,
+    };
+    Arc::new(ExposedRelation { writes: Some(writes), ..Arc::into_inner(relation).unwrap() })
+}
+
 pub(super) fn policy() -> PolicySet {
-    let tenant = || TenantRule::Column { name: "tenant_id".into(), type_oid: TEXT };
+    let tenant = || TenantRule::Column { name: "tenant_id".into(), type_oid: TEXT, type_name: "text".into() };
     let tickets = vec![
         column("id", INT8, None),
         column("subject", TEXT, None),
@@ -109,7 +139,7 @@ pub(super) fn policy() -> PolicySet {
         column("ssn", TEXT, Some(Mask::Hash(Secret::new("k")))),
     ];
     let relations = [
-        relation("t", tickets, tenant(), None),
+        writable(relation("t", tickets, tenant(), None)),
         relation("c", customers, tenant(), Some(("deleted_at is null", true))),
         relation("f", vec![column("id", INT8, None), column("x", TEXT, None)], tenant(), Some(("1/n > 0", false))),
         relation("g", vec![column("id", INT8, None), column("x", TEXT, None)], TenantRule::Single, None),
@@ -152,7 +182,7 @@ pub(super) fn policy() -> PolicySet {
     }
 }
 
-pub(super) fn with<T>(text: &str, declared: &[Oid], then: impl FnOnce(&Request<'_>) -> T) -> T {
+pub(in crate::govern) fn with<T>(text: &str, declared: &[Oid], then: impl FnOnce(&Request<'_>) -> T) -> T {
     let policy = policy();
     let agent = policy.agents.values().next().unwrap();
     then(&Request { text, declared_types: declared, agent, policy: &policy, search_path: &["s".into()] })

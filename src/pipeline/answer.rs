@@ -274,12 +274,7 @@ impl<I: Interrupts> Session<I> {
     /// The connection to the source is of no more use.
     fn lost(&mut self, error: SourceError) -> Result<(), Ended> {
         let within_row = self.queue.front_open().is_some_and(Open::is_within_row);
-        let error = Error::from(error);
-        tracing::warn!(source = self.upstream.as_ref().map(|upstream| upstream.source.as_str()), %error, "lost an upstream connection");
-        self.upstream = None;
-        if let Some(block) = self.transaction.block_mut() {
-            block.lose();
-        }
+        let error = self.lose_upstream(error);
         let portal = self.queue.front_portal();
         self.undo(portal, Some(&error));
         self.queue.expected.clear();
@@ -290,6 +285,17 @@ impl<I: Interrupts> Session<I> {
             self.fail(&error);
         }
         Ok(())
+    }
+
+    /// Gives up the connection to the source, and the transaction in it.
+    pub(super) fn lose_upstream(&mut self, error: SourceError) -> Error {
+        let error = Error::from(error);
+        tracing::warn!(source = self.upstream.as_ref().map(|upstream| upstream.source.as_str()), %error, "lost an upstream connection");
+        self.upstream = None;
+        if let Some(block) = self.transaction.block_mut() {
+            block.lose();
+        }
+        error
     }
 
     /// The client is gone: whatever runs for it ends, and the evidence says so.

@@ -1,6 +1,16 @@
 //! The values of the parameters that pgwicket appends to a client's own.
 
-use crate::govern::{Appended, AppendedValue, SessionValue};
+use super::{
+    local::shown,
+    own::Own,
+    session::{Derived, Evidence, Who},
+    settings::Settings,
+    transaction::Transaction,
+};
+use crate::{
+    govern::{Appended, AppendedValue, SessionValue},
+    types::TenantId,
+};
 
 /// Appended parameters of most statements, kept on the stack.
 const FEW: usize = 8;
@@ -8,13 +18,12 @@ const FEW: usize = 8;
 /// Where the values come from. All of it is trusted: the proof of who connected, and the virtual session.
 #[derive(Clone, Copy)]
 pub(super) struct Values<'a> {
-    pub(super) tenant: Option<&'a str>,
-    pub(super) agent: &'a str,
-    pub(super) database: &'a str,
-    pub(super) schema: Option<&'a str>,
-    pub(super) process_id: &'a str,
-    pub(super) version: &'a str,
-    pub(super) setting: &'a dyn Fn(&str) -> Option<&'a str>,
+    pub(super) who: &'a Who,
+    pub(super) settings: &'a Settings,
+    pub(super) derived: &'a Derived,
+    pub(super) evidence: &'a Evidence,
+    pub(super) transaction: &'a Transaction,
+    pub(super) own: &'a Own,
 }
 
 impl<'a> Values<'a> {
@@ -32,16 +41,18 @@ impl<'a> Values<'a> {
 
     fn of(&self, parameter: &'a Appended) -> Option<&'a [u8]> {
         let text = match &parameter.value {
-            AppendedValue::Tenant => self.tenant,
+            AppendedValue::Tenant => self.who.principal.tenant.as_ref().map(TenantId::as_str),
             AppendedValue::MaskKey(key) => Some(key.expose()),
             AppendedValue::Constant(value) => Some(&**value),
             AppendedValue::Session(value) => match value {
-                SessionValue::User => Some(self.agent),
-                SessionValue::Database => Some(self.database),
-                SessionValue::Schema => self.schema,
-                SessionValue::BackendPid => Some(self.process_id),
-                SessionValue::Version => Some(self.version),
-                SessionValue::Setting(name) => (self.setting)(name),
+                SessionValue::User => Some(self.who.principal.agent.as_str()),
+                SessionValue::Database => Some(&*self.who.database),
+                SessionValue::Schema => self.derived.search_path.first().map(AsRef::as_ref),
+                SessionValue::BackendPid => Some(&*self.who.process_id),
+                SessionValue::Version => Some(&*self.who.version),
+                SessionValue::Setting(name) => shown(name, self.settings, self.derived, self.evidence, self.transaction),
+                SessionValue::Proposals => Some(self.own.proposals()),
+                SessionValue::ProposalChanges => Some(self.own.changes()),
             },
         };
         text.map(str::as_bytes)

@@ -11,6 +11,7 @@ use super::{
     local,
     plan::{Action, Plan},
     prepared::{Portal, Prepared},
+    propose::Bound,
     queue::{Asked, Expected, Reply, Tell},
     reply,
     session::{Ended, Interrupts, Session},
@@ -53,7 +54,7 @@ impl<I: Interrupts> Session<I> {
 
     /// Asks the source what a statement's parameters and columns are, once for every session of the lane. Here the
     /// source's own errors about the text come out, as they do at PostgreSQL's Parse.
-    async fn describe_plan(&mut self, plan: &Rc<Plan>) -> Result<(), Failure> {
+    pub(super) async fn describe_plan(&mut self, plan: &Rc<Plan>) -> Result<(), Failure> {
         let Some(statement) = plan.governed().filter(|_| plan.description().is_none()) else { return Ok(()) };
         self.drain().await?;
         if self.skipping {
@@ -93,9 +94,10 @@ impl<I: Interrupts> Session<I> {
         }
         let plan = self.current_plan(bind.statement).await?;
         let number = self.names.new_portal(bind.portal)?;
-        let Some(statement) = plan.governed() else {
+        let Action::Forward(statement) = plan.action() else {
             let formats = self.asked_formats(bind);
-            self.put_portal(bind.portal, Portal { number, plan, formats, open: None, done: false });
+            let bound = self.keep_bound(&plan, bind);
+            self.put_portal(bind.portal, Portal { number, plan, formats, open: None, done: false, bound });
             self.queue_or_reply_bound(number);
             return Ok(());
         };
@@ -106,15 +108,23 @@ impl<I: Interrupts> Session<I> {
         }
         description.parameter_formats(bind.formats, &mut self.formats.0);
         description.result_formats(bind.results, &mut self.formats.1);
-        self.need_upstream(statement.source()).await?;
+        self.ready_for(statement).await?;
         let formats = self.asked_formats(bind);
         let open = self.decide(&plan, Some((bind.parameters, &formats)))?;
         if let Err(error) = self.queue_bind(&plan, number, bind.parameters, Tell::Client) {
             self.close_failed(open, Some(&error));
             return Err(error.into());
         }
-        self.put_portal(bind.portal, Portal { number, plan, formats, open: Some(open), done: false });
+        self.put_portal(bind.portal, Portal { number, plan, formats, open: Some(open), done: false, bound: None });
         Ok(())
+    }
+
+    /// What a write's Execute will need: nothing runs before it.
+    fn keep_bound(&self, plan: &Plan, bind: &Bind<'_>) -> Option<Box<Bound>> {
+        let (Action::Propose(_), Some(description)) = (plan.action(), plan.description()) else { return None };
+        let mut bound = Bound { formats: Vec::new(), values: bind.parameters.bytes().into(), count: bind.parameters.len() };
+        description.parameter_formats(bind.formats, &mut bound.formats);
+        Some(Box::new(bound))
     }
 
     fn asked_formats(&mut self, bind: &Bind<'_>) -> Rc<[i16]> {
@@ -207,14 +217,19 @@ impl<I: Interrupts> Session<I> {
     async fn try_execute(&mut self, name: &str, max_rows: u32) -> Result<(), Failure> {
         let portal = self.names.portal(name)?;
         let plan = Rc::clone(&portal.plan);
-        if plan.governed().is_none() {
+        if !matches!(plan.action(), Action::Forward(_)) {
             self.drain().await?;
             if self.skipping {
                 return Err(Failure::PassedOver);
             }
             self.check_block(&plan)?;
-            let done = std::mem::replace(&mut self.names.portal(name)?.done, true);
-            return if done { self.execute_again(&plan, name) } else { self.execute_here(&plan).await };
+            let portal = self.names.portal(name)?;
+            let done = std::mem::replace(&mut portal.done, true);
+            return match portal.bound.take() {
+                Some(bound) if !done => self.propose(&plan, &bound).await,
+                Some(_) | None if done => self.execute_again(&plan, name),
+                Some(_) | None => self.execute_here(&plan).await,
+            };
         }
         let (number, open) = (portal.number, portal.open.take());
         if let Err(error) = self.check_block(&plan) {
@@ -305,6 +320,12 @@ pub(super) fn describe_statement(plan: &Plan, out: &mut BytesMut) {
                 description.write_row(&[], out);
             }
         }
+        Action::Propose(_) => {
+            if let Some(description) = plan.description() {
+                out.extend_from_slice(description.parameters());
+            }
+            reply::bare(out, b'n');
+        }
     }
 }
 
@@ -312,6 +333,7 @@ pub(super) fn describe_statement(plan: &Plan, out: &mut BytesMut) {
 pub(super) fn describe_portal(plan: &Plan, formats: &[i16], out: &mut BytesMut) {
     match plan.action() {
         Action::Local(statement) => local::describe(statement, formats, out),
+        Action::Propose(_) => reply::bare(out, b'n'),
         Action::Forward(_) => {
             if let Some(description) = plan.description() {
                 description.write_row(formats, out);

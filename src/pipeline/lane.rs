@@ -16,6 +16,7 @@ use crate::{
     journal,
     policy::{PolicySet, Source},
     source::{Pool, PoolStatus, SourceError},
+    store::Store,
     types::{PolicyEpoch, SourceName},
 };
 
@@ -29,6 +30,7 @@ pub struct Lane {
     pools: RefCell<Pools>,
     plans: RefCell<Plans>,
     figures: Figures,
+    store: Store,
 }
 
 /// What a lane holds now.
@@ -57,7 +59,7 @@ pub(super) struct Figures {
 
 impl Lane {
     /// A lane of a server that runs `lanes` of them; each gets its share of a source's connections.
-    pub fn new(policy: Arc<ArcSwap<PolicySet>>, journal: journal::Lane, lanes: usize) -> Self {
+    pub fn new(policy: Arc<ArcSwap<PolicySet>>, journal: journal::Lane, store: Store, lanes: usize) -> Self {
         Self {
             policy,
             lanes: lanes.max(1),
@@ -65,6 +67,7 @@ impl Lane {
             pools: RefCell::default(),
             plans: RefCell::default(),
             figures: Figures::new(),
+            store,
         }
     }
 
@@ -117,6 +120,11 @@ impl Lane {
     /// The plan cache. Never held over an await.
     pub(super) fn plans(&self) -> RefMut<'_, Plans> {
         self.plans.borrow_mut()
+    }
+
+    /// Where proposals are kept.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// The figures.

@@ -95,7 +95,7 @@ impl<I: Interrupts> Session<I> {
             Statement::DiscardPart(part) => *part,
             Statement::Deallocate(name) => self.deallocate(name.as_deref())?,
             // Planning does not let these come here.
-            Statement::Read => return Err(SessionError::NoStatement("".into()).into()),
+            Statement::Read | Statement::Write => return Err(SessionError::NoStatement("".into()).into()),
             Statement::Refused(refused) => return Err(Error::Kind(refused.clone()).into()),
         };
         reply::command_complete(self.client.outgoing(), tag);

@@ -1,6 +1,6 @@
 //! A statement's way through pgwicket: classify, govern, record the decision, forward, stream and record the
 //! rows, record the outcome, reply. `run` is the one function; the extended protocol takes its steps one by one.
-//! May use: `error`, `source`, `journal`, `govern`, `policy`, `sql`, `types`, `wire`. Never: sockets it did not get,
+//! May use: `error`, `source`, `journal`, `store`, `govern`, `policy`, `proposal`, `sql`, `types`, `wire`. Never: sockets it did not get,
 //! authentication, files, decoding of rows.
 //! Invariants: nothing is forwarded before its decision is recorded; `CommandComplete` is not told before the outcome
 //! is; names, transactions and settings of a client stay on this side of the source.
@@ -9,14 +9,17 @@ mod answer;
 mod appended;
 mod bind;
 mod clock;
+mod comment;
 mod describe;
 mod extended;
 mod lane;
 mod local;
 mod open;
+mod own;
 mod plan;
 mod plans;
 mod prepared;
+mod propose;
 mod queue;
 mod record;
 mod reply;

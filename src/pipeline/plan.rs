@@ -5,7 +5,7 @@ use std::{cell::OnceCell, rc::Rc, sync::Arc};
 
 use super::describe::Description;
 use crate::{
-    govern::GovernedStatement,
+    govern::{GovernedStatement, WriteDraft},
     sql::{Statement, catalog::Oid},
 };
 
@@ -17,6 +17,8 @@ pub(super) type SharedDescription = Rc<OnceCell<Description>>;
 pub(super) enum Action {
     /// It is forwarded as governed.
     Forward(Arc<GovernedStatement>),
+    /// Its read is forwarded, and what it would change is stored as a proposal.
+    Propose(Arc<WriteDraft>),
     /// It is answered here: transactions, settings, nothing at all.
     Local(Statement),
 }
@@ -70,10 +72,11 @@ impl Plan {
         &self.action
     }
 
-    /// The governed statement, when it is forwarded.
+    /// The governed statement that the source gets.
     pub(super) fn governed(&self) -> Option<&Arc<GovernedStatement>> {
         match &self.action {
             Action::Forward(governed) => Some(governed),
+            Action::Propose(draft) => Some(draft.read()),
             Action::Local(_) => None,
         }
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
-use super::{open::Open, plan::Plan, plans::Scope};
+use super::{open::Open, plan::Plan, plans::Scope, propose::Bound};
 use crate::error::SessionError;
 
 /// Prepared statements of one session at most.
@@ -34,6 +34,8 @@ pub(super) struct Portal {
     pub(super) open: Option<Open>,
     /// A statement that is answered here has been executed.
     pub(super) done: bool,
+    /// The values of a write, until its Execute.
+    pub(super) bound: Option<Box<Bound>>,
 }
 
 /// A portal's number. The unnamed portal has a new one at each Bind.

@@ -58,6 +58,12 @@ impl<I: Interrupts> Session<I> {
         Ok(())
     }
 
+    /// Records how a statement ended, as durably as the policy asks.
+    pub(super) async fn outcome(&mut self, open: Open, status: Status<'_>) -> Result<(), Error> {
+        let position = self.close_with(open, status)?;
+        Ok(self.durable(position).await?)
+    }
+
     /// Records an outcome.
     fn close_with(&mut self, open: Open, status: Status<'_>) -> Result<Position, JournalError> {
         let duration = open.started.elapsed();

@@ -9,17 +9,17 @@ use super::{
     plan::{Action, Plan},
     plans::Known,
     prepared::PortalNumber,
+    propose::Bound,
     queue::{Asked, Expected, Reply, Tell},
     session::{Ended, Interrupts, Session},
     upstream::Failure,
 };
 use crate::{
     error::{Error, SessionError, TransactionError},
-    govern::{self, Request, Template},
+    govern::{self, GovernedStatement, Request, Template},
     journal::{BoundParameters, Decision},
     source::{BindParameters, SourceError},
     sql::{self, Statement, catalog::Oid},
-    types::TenantId,
 };
 
 impl<I: Interrupts> Session<I> {
@@ -27,7 +27,12 @@ impl<I: Interrupts> Session<I> {
     /// Bind decides and forwards, Execute streams.
     async fn run(&mut self, text: &str) -> Result<(), Failure> {
         let plan = self.plan(text, &[])?; // classified and governed, or found decided before
-        let Action::Forward(statement) = plan.action() else { return self.answer_here(&plan).await };
+        let statement = match plan.action() {
+            Action::Forward(statement) => statement,
+            Action::Propose(draft) if draft.read().client_parameters() > 0 => return Err(SessionError::NoParameter.into()),
+            Action::Propose(_) => return self.propose(&plan, &Bound::default()).await,
+            Action::Local(_) => return self.answer_here(&plan).await,
+        };
         if statement.client_parameters() > 0 {
             return Err(SessionError::NoParameter.into());
         }
@@ -79,7 +84,7 @@ impl<I: Interrupts> Session<I> {
         let plan = Rc::new(Plan::new(text, declared_types, self.decide_action(text, declared_types)?));
         let mut plans = self.lane.plans();
         plans.insert(scope, &plan);
-        if let (Known::Nothing, Some(governed)) = (known, plan.governed()) {
+        if let (Known::Nothing, Action::Forward(governed)) = (known, plan.action()) {
             plans.insert_template(
                 scope,
                 &self.shape.key,
@@ -95,12 +100,11 @@ impl<I: Interrupts> Session<I> {
     fn decide_action(&self, text: &str, declared_types: &[Oid]) -> Result<Action, Error> {
         match sql::classify(text).map_err(Error::Parse)? {
             // In a failed block nothing is governed, so nothing is told that a live one would not tell.
-            Statement::Read | Statement::Refused(_) if self.transaction.check().is_err() => Err(TransactionError::Failed.into()),
-            Statement::Read => {
-                let request =
-                    Request { text, declared_types, agent: &self.agent, policy: &self.policy, search_path: &self.derived.search_path };
-                Ok(Action::Forward(govern::govern(&request)?))
+            Statement::Read | Statement::Write | Statement::Refused(_) if self.transaction.check().is_err() => {
+                Err(TransactionError::Failed.into())
             }
+            Statement::Read => Ok(Action::Forward(govern::govern(&self.request(text, declared_types))?)),
+            Statement::Write => Ok(Action::Propose(govern::propose(&self.request(text, declared_types))?)),
             Statement::Refused(refused) => Err(Error::Kind(refused)),
             local @ (Statement::Empty
             | Statement::Begin { .. }
@@ -122,6 +126,10 @@ impl<I: Interrupts> Session<I> {
         }
     }
 
+    fn request<'a>(&'a self, text: &'a str, declared_types: &'a [Oid]) -> Request<'a> {
+        Request { text, declared_types, agent: &self.agent, policy: &self.policy, search_path: &self.derived.search_path }
+    }
+
     /// A failed block takes nothing but what ends it.
     pub(super) fn check_block(&self, plan: &Plan) -> Result<(), Error> {
         let ends = |statement: &Statement| {
@@ -129,7 +137,7 @@ impl<I: Interrupts> Session<I> {
         };
         match plan.action() {
             Action::Local(statement) if ends(statement) => Ok(()),
-            Action::Local(_) | Action::Forward(_) => Ok(self.transaction.check()?),
+            Action::Local(_) | Action::Forward(_) | Action::Propose(_) => Ok(self.transaction.check()?),
         }
     }
 
@@ -164,12 +172,18 @@ impl<I: Interrupts> Session<I> {
         Ok(Open::new(ticket, recorder, Rc::clone(plan), statement.limit(), bound.map(|(_, formats)| Rc::clone(formats))))
     }
 
+    /// Everything that a statement needs at the source: what it asks of the store, and the connection.
+    pub(super) async fn ready_for(&mut self, statement: &GovernedStatement) -> Result<(), Failure> {
+        self.know_own(statement).await?;
+        self.need_upstream(statement.source()).await
+    }
+
     /// Queues a statement of the simple protocol at the source.
     async fn forward(&mut self, plan: &Rc<Plan>, open: Open) -> Result<(), Failure> {
         self.formats.0.clear();
         self.formats.1.clear();
         let queued = match plan.governed() {
-            Some(statement) => self.need_upstream(statement.source()).await,
+            Some(statement) => self.ready_for(statement).await,
             None => Ok(()),
         };
         let portal = self.names.new_portal("");
@@ -197,20 +211,11 @@ impl<I: Interrupts> Session<I> {
         parameters: Parameters<'_>,
         tell: Tell,
     ) -> Result<(), Error> {
-        let Self { upstream: Some(upstream), queue, who, settings, evidence, derived, formats, transaction, .. } = self else {
+        let Self { upstream: Some(upstream), queue, who, settings, evidence, derived, formats, transaction, own, .. } = self else {
             return Err(SourceError::NotPrepared.into());
         };
         let Some(statement) = plan.governed() else { return Ok(()) };
-        let setting = |name: &str| super::local::shown(name, settings, derived, evidence, transaction);
-        let values = Values {
-            tenant: who.principal.tenant.as_ref().map(TenantId::as_str),
-            agent: who.principal.agent.as_str(),
-            database: &who.database,
-            schema: derived.search_path.first().map(AsRef::as_ref),
-            process_id: &who.process_id,
-            version: &who.version,
-            setting: &setting,
-        };
+        let values = Values { who, settings, derived, evidence, transaction, own };
         if plan.is_once() && tell == Tell::Nobody {
             upstream.lease.prepare_unnamed(statement);
         } else {

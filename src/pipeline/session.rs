@@ -6,6 +6,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
     lane::Lane,
+    own::Own,
     plans::Scope,
     prepared::Names,
     queue::Queue,
@@ -89,6 +90,8 @@ pub struct Session<I> {
     /// Settings as they were before the first SET since the last Sync, for an error to go back to.
     pub(super) unsynced_settings: Option<settings::Mark>,
     pub(super) evidence: Evidence,
+    /// The agent's own proposals, as the last statement that asked for them found them.
+    pub(super) own: Own,
     pub(super) timer: Pin<Box<Sleep>>,
     pub(super) formats: (Vec<i16>, Vec<i16>),
     /// The result formats of the last Bind: the next one asks for the same, as a rule.
@@ -180,6 +183,7 @@ impl<I: Interrupts> Session<I> {
             skipping: false,
             unsynced_settings: None,
             evidence: Evidence::default(),
+            own: Own::default(),
             timer: Box::pin(sleep(std::time::Duration::ZERO)),
             formats: (Vec::new(), Vec::new()),
             last_formats: Rc::new([]),

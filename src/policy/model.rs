@@ -291,6 +291,8 @@ pub enum TenantRule {
         name: Box<str>,
         /// Base type of the column, the declared type of the bind parameter.
         type_oid: Oid,
+        /// `format_type`, for people.
+        type_name: Box<str>,
     },
     /// The relation holds no tenant's rows (`single_tenant: true`).
     Single,

@@ -94,7 +94,7 @@ pub struct RowChange {
     pub before: Vec<Cell>,
     /// The value of the policy's conflict column as it was read.
     pub conflict: Option<Cell>,
-    /// The new values. Empty for a delete.
+    /// The new values; of an insert every given column, those of the key among them. Empty for a delete.
     pub after: Vec<Cell>,
 }
 

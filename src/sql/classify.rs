@@ -14,6 +14,8 @@ pub enum Statement {
     Empty,
     /// A SELECT or VALUES: governed.
     Read,
+    /// INSERT, UPDATE, DELETE or MERGE of rows, which changes nothing else on the way: may be proposed.
+    Write,
     /// `BEGIN`, `START TRANSACTION`.
     Begin {
         /// The modes given.
@@ -141,10 +143,9 @@ fn read(node: &Node) -> Result<Statement, Misread> {
         },
         "DeallocateStmt" if node.flag("isall")? => Statement::Deallocate(None),
         "DeallocateStmt" => Statement::Deallocate(Some(node.text("name")?.to_owned())),
-        "InsertStmt" => refused("INSERT", Write),
-        "UpdateStmt" => refused("UPDATE", Write),
-        "DeleteStmt" => refused("DELETE", Write),
-        "MergeStmt" => refused("MERGE", Write),
+        "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt" => {
+            changes_within(node).map_or(Statement::Write, |verb| refused(verb, Write))
+        }
         "TruncateStmt" => refused("TRUNCATE", Write),
         "CopyStmt" if node.flag("is_from")? => refused("COPY FROM", Write),
         "CopyStmt" => refused("COPY", Unsupported),
@@ -188,8 +189,13 @@ fn refused(verb: &str, kind: RefusedKind) -> Statement {
 }
 
 fn select(node: &Node) -> Statement {
+    changes_within(node).map_or(Statement::Read, |verb| refused(verb, RefusedKind::Write))
+}
+
+/// What below this statement changes or locks something.
+fn changes_within(node: &Node) -> Option<&'static str> {
     let mut found = None;
-    node.each(&mut |inner| {
+    let mut visit = |inner: &Node| {
         let verb = match inner.kind {
             "IntoClause" => Some("SELECT INTO"),
             "LockingClause" => Some("SELECT FOR UPDATE / SHARE"),
@@ -201,8 +207,9 @@ fn select(node: &Node) -> Statement {
             _ => None,
         };
         found = found.or(verb);
-    });
-    found.map_or(Statement::Read, |verb| refused(verb, RefusedKind::Write))
+    };
+    node.fields.iter().for_each(|(_, tree)| tree.each(&mut visit));
+    found
 }
 
 fn transaction(node: &Node) -> Result<Statement, Misread> {
@@ -305,6 +312,12 @@ mod tests {
             "update t set a = 1",
             "delete from t",
             "merge into t using s on true when matched then delete",
+            "/* select */ delete from t",
+            "with x as (select 1) insert into t select * from x on conflict do nothing returning *",
+        ] {
+            assert_eq!(kind(text), Statement::Write, "{text}");
+        }
+        for text in [
             "truncate t",
             "copy t from stdin",
             "select 1 into t",
@@ -312,7 +325,8 @@ mod tests {
             "select * from (select * from t for share) s",
             "with x as (delete from t returning *) select * from x",
             "select * from (with x as (insert into t values (1) returning 1) select * from x) y",
-            "/* select */ delete from t",
+            "with x as (delete from t returning *) update t set a = 1",
+            "insert into t select * from t for update",
         ] {
             assert!(matches!(kind(text), Statement::Refused(Refused { kind: RefusedKind::Write, .. })), "{text}: {:?}", kind(text));
         }

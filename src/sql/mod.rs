@@ -12,4 +12,4 @@ mod tree;
 pub use classify::{Isolation, Refused, RefusedKind, Statement, TransactionModes, classify, classify_tree};
 pub use parse::{ParseError, character, parse, parse_select};
 pub use shape::Shape;
-pub use tree::{Misread, Node, Tree};
+pub use tree::{Misread, Node, Tree, tree};

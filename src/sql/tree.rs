@@ -183,6 +183,11 @@ const POSITIONS: [&str; 12] = [
     "token_location",
 ];
 
+/// The tree of a statement's node. `None` when `pg_query` has a value in it that its own nodes do not have.
+pub fn tree(node: &pg_query::Node) -> Option<Tree> {
+    of(node).ok()
+}
+
 /// The tree of anything `pg_query` parsed.
 pub(super) fn of(value: &impl Serialize) -> Result<Tree, BuildError> {
     value.serialize(Builder)

@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use crate::{
     error::{Error, Report},
-    govern::{GovernedStatement, Request, govern},
+    govern::{GovernedStatement, Request, govern, propose},
     policy::{Agent, PolicySet},
     sql::{Statement, classify},
     types::AgentName,
@@ -16,6 +16,8 @@ use crate::{
 pub(super) enum Decision {
     /// It is forwarded as this.
     Governed(Arc<GovernedStatement>),
+    /// What this reads is stored as a proposal.
+    Proposed(Arc<GovernedStatement>),
     /// It is answered without the source.
     Local(&'static str),
     /// It is refused.
@@ -28,13 +30,15 @@ pub(super) fn decide(policy: &PolicySet, agent: &Agent, text: &str) -> Decision 
     match classify(text) {
         Err(error) => refused(&Error::Parse(error)),
         Ok(Statement::Refused(kind)) => refused(&Error::Kind(kind)),
-        Ok(Statement::Read) => {
+        Ok(kind @ (Statement::Read | Statement::Write)) => {
             let search_path: Vec<Box<str>> = agent.schemas.iter().map(|schema| schema.name.clone()).collect();
             let request = Request { text, declared_types: &[], agent, policy, search_path: &search_path };
-            match govern(&request) {
-                Ok(statement) => Decision::Governed(statement),
-                Err(refusal) => refused(&Error::Refused(refusal)),
-            }
+            let decided = if kind == Statement::Read {
+                govern(&request).map(Decision::Governed)
+            } else {
+                propose(&request).map(|draft| Decision::Proposed(Arc::clone(draft.read())))
+            };
+            decided.unwrap_or_else(|refusal| refused(&Error::Refused(refusal)))
         }
         Ok(
             Statement::Begin { .. }

@@ -48,7 +48,8 @@ fn as_json(agent: &Agent, decision: &Decision) -> serde_json::Value {
         Decision::Local(why) => json!({ "decision": "local", "agent": agent.name.as_str(), "why": why }),
         Decision::Refused(report) => json!({ "decision": "refused", "agent": agent.name.as_str(), "sqlstate": report.sqlstate,
             "message": report.message, "detail": report.detail, "hint": report.hint, "position": report.position }),
-        Decision::Governed(statement) => json!({ "decision": "forwarded", "agent": agent.name.as_str(),
+        Decision::Governed(statement) | Decision::Proposed(statement) => json!({
+            "decision": if matches!(decision, Decision::Proposed(_)) { "proposed" } else { "forwarded" }, "agent": agent.name.as_str(),
             "source": statement.source().as_str(), "sql": statement.text(), "fenced": statement.fenced(),
             "client_parameters": statement.client_parameters(),
             "appended": statement.appended().iter().map(|appended| value(appended, agent)).collect::<Vec<_>>(),
@@ -63,7 +64,14 @@ fn as_text(agent: &Agent, sql: &str, decision: &Decision) -> String {
     match decision {
         Decision::Local(why) => format!("{asked}answered without the source\n\n    {why}\n"),
         Decision::Refused(report) => format!("{asked}REFUSED\n\n{}", refusal(report, sql)),
-        Decision::Governed(statement) => format!("{asked}{}", forwarded(agent, statement)),
+        Decision::Governed(statement) => format!("{asked}forwarded to {} as{}", statement.source(), forwarded(agent, statement)),
+        Decision::Proposed(statement) => {
+            let source = statement.source();
+            format!(
+                "{asked}not executed: stored as a proposal\n\nits before-images and new values are read from {source} by{}",
+                forwarded(agent, statement)
+            )
+        }
     }
 }
 
@@ -90,7 +98,7 @@ fn locate(sql: &str, position: usize) -> Option<(usize, usize, &str)> {
 }
 
 fn forwarded(agent: &Agent, statement: &GovernedStatement) -> String {
-    let mut out = format!("forwarded to {} as\n\n{}\n", statement.source(), indent(&pretty(statement.text())));
+    let mut out = format!("\n\n{}\n", indent(&pretty(statement.text())));
     for (index, appended) in statement.appended().iter().enumerate() {
         put(&mut out, format_args!("\n    ${} = {}", statement.client_parameters() + index + 1, value(appended, agent)));
     }
@@ -120,6 +128,8 @@ fn value(appended: &Appended, agent: &Agent) -> String {
             SessionValue::Schema => "the first schema of the search path".to_owned(),
             SessionValue::BackendPid => "the connection's process id".to_owned(),
             SessionValue::Version => "pgwicket's version text".to_owned(),
+            SessionValue::Proposals => "the agent's proposals".to_owned(),
+            SessionValue::ProposalChanges => "the changes in the agent's proposals".to_owned(),
             SessionValue::Setting(name) => format!("the session's setting {name}"),
         },
     }

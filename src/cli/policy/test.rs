@@ -79,6 +79,7 @@ fn wrong(policy: &PolicySet, case: &PolicyCase) -> Option<String> {
     match (&case.expected, decide(policy, agent, &case.sql)) {
         (Expected::Propose { .. }, _) => None,
         (Expected::Deny { .. }, Decision::Governed(_) | Decision::Local(_)) => Some("expected a refusal, but it is allowed".to_owned()),
+        (Expected::Deny { .. }, Decision::Proposed(_)) => Some("expected a refusal, but it would be stored as a proposal".to_owned()),
         (Expected::Allow { .. }, Decision::Refused(report)) => {
             Some(format!("expected it to be allowed, but it is refused: {} {}", report.sqlstate, report.message))
         }
@@ -91,7 +92,7 @@ fn wrong(policy: &PolicySet, case: &PolicyCase) -> Option<String> {
         }
         (Expected::Allow { rewrite: None, fenced: None }, Decision::Local(_)) => None,
         (Expected::Allow { .. }, Decision::Local(_)) => Some("it is not forwarded: pgwicket answers it itself".to_owned()),
-        (Expected::Allow { rewrite, fenced }, Decision::Governed(statement)) => {
+        (Expected::Allow { rewrite, fenced }, Decision::Governed(statement) | Decision::Proposed(statement)) => {
             if let Some(expected) = rewrite.as_ref().filter(|expected| expected.as_str() != statement.text().trim()) {
                 return Some(format!("expected the rewrite\n{expected}\ngot\n{}", statement.text().trim()));
             }

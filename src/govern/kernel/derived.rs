@@ -5,13 +5,15 @@
 use std::fmt::Write as _;
 
 use crate::{
-    govern::{Appended, AppendedValue, Refusal, RefusalCode},
+    govern::{Appended, AppendedValue, Refusal, RefusalCode, SessionValue},
     policy::{Agent, ExposedColumn, ExposedRelation, Mask, TenantRule},
     sql::catalog::{CatalogSnapshot, FIRST_NORMAL_OID, Oid},
 };
 
 /// `text` in `pg_type`.
 pub(in crate::govern) const TEXT: Oid = 25;
+/// `jsonb` in `pg_type`.
+const JSONB: Oid = 3802;
 
 /// The parameters that follow the client's own.
 #[derive(Debug)]
@@ -76,7 +78,7 @@ pub(in crate::govern) fn derived(
     let real = format!("{}.{}", identifier(&relation.real_schema), identifier(&relation.real_name));
     let tenant = match &relation.tenant {
         TenantRule::Single => None,
-        TenantRule::Column { name, type_oid } => {
+        TenantRule::Column { name, type_oid, .. } => {
             let number = parameters.number(Appended { type_oid: *type_oid, value: AppendedValue::Tenant });
             Some(format!("{} = ${number}", identifier(name)))
         }
@@ -168,6 +170,51 @@ pub(in crate::govern) fn own_columns(agent: &Agent, catalog: &CatalogSnapshot) -
         })
     });
     values("\"schema\", \"relation\", \"position\", \"column\", \"type\", \"nullable\", \"mask\", \"description\"", rows)
+}
+
+/// `pgwicket.proposals` of this agent, as they are when the statement runs.
+pub(in crate::govern) fn own_proposals(parameters: &mut Parameters) -> String {
+    const COLUMNS: [(&str, &str); 17] = [
+        ("proposal_id", "text"),
+        ("status", "text"),
+        ("operation", "text"),
+        ("schema", "text"),
+        ("relation", "text"),
+        ("rows", "int4"),
+        ("changes", "jsonb"),
+        ("reason", "text"),
+        ("run", "text"),
+        ("evidence_id", "text"),
+        ("idempotency_key", "text"),
+        ("conflicts_with", "jsonb"),
+        ("decision_reasons", "jsonb"),
+        ("created_at", "timestamptz"),
+        ("expires_at", "timestamptz"),
+        ("decided_at", "timestamptz"),
+        ("applied_at", "timestamptz"),
+    ];
+    records(SessionValue::Proposals, &COLUMNS, parameters)
+}
+
+/// `pgwicket.proposal_changes` of this agent: a row for each column that a proposal changes.
+pub(in crate::govern) fn own_changes(parameters: &mut Parameters) -> String {
+    const COLUMNS: [(&str, &str); 8] = [
+        ("proposal_id", "text"),
+        ("change", "int4"),
+        ("operation", "text"),
+        ("key", "jsonb"),
+        ("column", "text"),
+        ("before", "text"),
+        ("after", "text"),
+        ("is_default", "bool"),
+    ];
+    records(SessionValue::ProposalChanges, &COLUMNS, parameters)
+}
+
+fn records(value: SessionValue, columns: &[(&str, &str)], parameters: &mut Parameters) -> String {
+    let number = parameters.number(Appended { type_oid: JSONB, value: AppendedValue::Session(value) });
+    let columns = columns.iter().map(|(name, of)| format!("{} pg_catalog.{of}", identifier(name))).collect::<Vec<_>>().join(", ");
+    format!("(SELECT * FROM pg_catalog.jsonb_to_recordset(${number}) AS \"pgwicket\" ({columns}))")
 }
 
 /// The type as the agent meets it: what is not built in travels as text, and its name is the source's own business.

@@ -20,7 +20,7 @@ pub(super) use session::{answers, unanswered};
 
 use std::{collections::HashMap, sync::Arc};
 
-use derived::{Fence, derived, hides_rows, own_columns, own_relations};
+use derived::{Fence, derived, hides_rows, own_changes, own_columns, own_proposals, own_relations};
 
 use super::{
     Refusal, RefusalCode, Request,
@@ -174,6 +174,8 @@ impl Expectation {
             Target::Cte => return Err(unverified("a CTE as a relation")),
             Target::OwnRelations => own_relations(request.agent),
             Target::OwnColumns => own_columns(request.agent, &self.source.catalog),
+            Target::OwnProposals => own_proposals(&mut self.parameters),
+            Target::OwnChanges => own_changes(&mut self.parameters),
             Target::Exposed(relation) => {
                 if !self.relations.iter().any(|known| Arc::ptr_eq(known, relation)) {
                     self.relations.push(Arc::clone(relation));
@@ -227,7 +229,7 @@ impl Occurrence {
     fn exposed(&self) -> Option<&ExposedRelation> {
         match &self.target {
             Target::Exposed(relation) => Some(relation),
-            Target::Cte | Target::OwnRelations | Target::OwnColumns => None,
+            Target::Cte | Target::OwnRelations | Target::OwnColumns | Target::OwnProposals | Target::OwnChanges => None,
         }
     }
 }

@@ -26,6 +26,8 @@ pub(in crate::pipeline) enum Kind {
     ApplicationName,
     /// `pgwicket.run`: a run id, or nothing.
     Run,
+    /// Up to 1024 bytes without control characters, or nothing.
+    Text,
     /// One of these words, printed as here.
     Word(&'static [&'static str]),
     /// `on` or `off`.
@@ -104,7 +106,9 @@ pub(super) const ALL: &[Definition] = &[
     setting("max_index_keys", "32", Kind::Fixed, "the maximum number of index keys"),
     setting("pgwicket.agent", "", Kind::Fixed, "the agent this connection authenticated as"),
     reported("pgwicket.evidence_id", "", Kind::Fixed, "the evidence of the last statement that left some"),
+    setting("pgwicket.idempotency_key", "", Kind::Text, "makes a repeated write the same proposal"),
     setting("pgwicket.policy_epoch", "", Kind::Fixed, "the version of the policy in force"),
+    setting("pgwicket.reason", "", Kind::Text, "why: shown to the reviewer of what is proposed"),
     setting("pgwicket.run", "", Kind::Run, "the agent's own unit of work, kept in evidence"),
     setting("pgwicket.tenant", "", Kind::Fixed, "the tenant this connection is bound to"),
     setting("plan_cache_mode", "auto", Kind::Word(&["auto", "force_generic_plan", "force_custom_plan"]), "no effect here"),

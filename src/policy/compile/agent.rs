@@ -183,7 +183,11 @@ fn column_rule(catalog: &crate::sql::catalog::CatalogSnapshot, relation: &crate:
     let (schema, name) = names::qualified(&relation.from)?;
     let wanted = &relation.tenant_column.value()?.value;
     let column = catalog.relation(&schema, &name)?.columns.iter().find(|column| column.name == *wanted)?;
-    Some(TenantRule::Column { name: column.name.as_str().into(), type_oid: catalog.base_type(column.type_oid) })
+    Some(TenantRule::Column {
+        name: column.name.as_str().into(),
+        type_oid: catalog.base_type(column.type_oid),
+        type_name: column.type_name.as_str().into(),
+    })
 }
 
 /// A function by its exact signature; every overload that a call with as many arguments could reach must be listed.

@@ -332,7 +332,7 @@ fn tenant_rule(compiler: &mut Compiler<'_>, real: &Real<'_>) -> Option<TenantRul
     if !column.not_null {
         compiler.problems.warn(&name.at, "the tenant column may be NULL: such rows are nobody's and stay invisible");
     }
-    Some(TenantRule::Column { name: column.name.as_str().into(), type_oid: base_type })
+    Some(TenantRule::Column { name: column.name.as_str().into(), type_oid: base_type, type_name: column.type_name.as_str().into() })
 }
 
 /// The key agents may rely on: as given (and true), else the table's own when it is exposed unmasked.

@@ -158,7 +158,7 @@ fn a_policy_becomes_what_it_says() {
     let columns: Vec<_> =
         relation.columns.iter().map(|column| (&*column.name, column.type_oid, column.base_type_oid, column.mask.clone())).collect();
     assert_eq!(columns, [("subject", 1043, 1043, Some(Mask::Last(4))), ("id", 20, 20, None), ("level", 90_001, 23, None)]);
-    assert_eq!(relation.tenant, TenantRule::Column { name: "tenant_id".into(), type_oid: 25 });
+    assert_eq!(relation.tenant, TenantRule::Column { name: "tenant_id".into(), type_oid: 25, type_name: "text".into() });
     assert_eq!(relation.primary_key, ["id".into()]);
     assert_eq!((relation.max_rows, relation.on_limit, relation.evidence), (Some(10), OnLimit::Truncate, EvidenceRows::Sample { rows: 3 }));
     assert_eq!(agent.statement_timeout, std::time::Duration::from_secs(30));

@@ -1,0 +1,206 @@
+//! A write as a governed read: which rows it would change, what they hold now, and what they would hold.
+//!
+//! The client's expressions, FROM and WHERE are moved, node by node, into a SELECT that PostgreSQL's grammar made from
+//! pgwicket's own text; what is printed is parsed again and must be that very tree; and the result goes the way of every
+//! other read, through the gate, the kernel and the verifier. So an agent cannot propose to what it cannot see.
+
+mod conflict;
+mod delete;
+mod draft;
+mod insert;
+mod merge;
+mod rows;
+mod types;
+mod update;
+
+pub use rows::DraftRow;
+
+use std::sync::Arc;
+
+use pg_query::NodeEnum;
+
+use super::{GovernedStatement, Refusal, RefusalCode, Request, kernel::Scope, names};
+use crate::{
+    policy::{ExposedRelation, Source, Writes},
+    proposal::{Operation, Verb},
+    sql::{self, Tree},
+};
+
+/// A write that may be proposed: the read that says what it would do, and how its rows are changes.
+#[derive(Debug)]
+pub struct WriteDraft {
+    read: Arc<GovernedStatement>,
+    verb: Verb,
+    relation: Arc<ExposedRelation>,
+    layout: Layout,
+    returning: bool,
+}
+
+/// How a row of the draft's read is a change.
+#[derive(Debug, Default)]
+struct Layout {
+    /// The output that says which action a row takes, by number; NULL takes none. Without it, the first.
+    choice: Option<usize>,
+    actions: Vec<Action>,
+    /// An output that must be the tenant.
+    tenant: Option<usize>,
+    /// How many outputs a row must have, when the client's own `*` is among them.
+    width: Option<usize>,
+}
+
+/// What happens to a row.
+#[derive(Debug)]
+struct Action {
+    operation: Operation,
+    key: Vec<Place>,
+    before: Vec<Place>,
+    conflict: Option<Place>,
+    after: Vec<Place>,
+}
+
+/// A column, and where its value stands in a row of the read.
+#[derive(Debug, Clone)]
+struct Place {
+    column: Box<str>,
+    type_name: Box<str>,
+    /// Characters at most.
+    length: Option<usize>,
+    /// The output, or the column's default.
+    output: Option<usize>,
+}
+
+impl WriteDraft {
+    /// The read that takes the before-images. Its rows go to [`Self::changes`], never to the client.
+    pub fn read(&self) -> &Arc<GovernedStatement> {
+        &self.read
+    }
+
+    /// What the agent wrote.
+    pub fn verb(&self) -> Verb {
+        self.verb
+    }
+
+    /// The relation that would change.
+    pub fn relation(&self) -> &Arc<ExposedRelation> {
+        &self.relation
+    }
+
+    /// Whether the statement has a RETURNING clause, which a stored proposal cannot answer.
+    pub fn has_returning(&self) -> bool {
+        self.returning
+    }
+}
+
+/// What the parts of this room make: a SELECT, and what its outputs are.
+struct Draft {
+    select: pg_query::protobuf::SelectStmt,
+    layout: Layout,
+}
+
+/// What a write is turned with.
+#[derive(Clone, Copy)]
+struct Context<'a> {
+    relation: &'a ExposedRelation,
+    writes: &'a Writes,
+    source: &'a Source,
+    /// The name by which the statement knows the relation.
+    name: &'a str,
+    /// Whether the name is an alias.
+    aliased: bool,
+}
+
+/// Turns one INSERT, UPDATE, DELETE or MERGE into its draft. Pure: equal requests give equal answers.
+pub fn propose(request: &Request<'_>) -> Result<Arc<WriteDraft>, Refusal> {
+    // The bounds on what is parsed at all are in there.
+    let tree = sql::parse(request.text)?.ok_or_else(|| unread("an empty statement"))?;
+    let mut statement = statement(request.text)?;
+    let relation = target(&statement, &tree, request)?;
+    let writes = relation.writes.as_ref().ok_or_else(|| not_writable(&relation))?;
+    let source = request.policy.sources.get(&relation.source).ok_or_else(|| unread("a relation without a source"))?;
+    let (written, alias) = target_name(&statement)?;
+    let name = alias.as_deref().unwrap_or(&written);
+    let context = Context { relation: &relation, writes, source, name, aliased: alias.is_some() };
+    let returning = returning(&mut statement);
+    let (verb, draft) = match statement {
+        NodeEnum::UpdateStmt(update) => (Verb::Update, update::draft(context, *update)?),
+        NodeEnum::DeleteStmt(delete) => (Verb::Delete, delete::draft(context, *delete)?),
+        NodeEnum::InsertStmt(insert) if insert.on_conflict_clause.is_some() => (Verb::Upsert, conflict::draft(context, *insert)?),
+        NodeEnum::InsertStmt(insert) => (Verb::Insert, insert::draft(context, *insert)?),
+        NodeEnum::MergeStmt(merge) => (Verb::Merge, merge::draft(context, *merge)?),
+        #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else the grammar has is not proposed")]
+        _ => return Err(Refusal::unsupported("proposing this statement")),
+    };
+    let text = draft::print(&draft.select)?;
+    let read = super::decide(&Request { text: &text, ..*request }, true).map_err(|refusal| Refusal { position: None, ..refusal })?;
+    let read = Arc::new(read.for_write(request.text));
+    Ok(Arc::new(WriteDraft { read, verb, relation: Arc::clone(&relation), layout: draft.layout, returning }))
+}
+
+/// The one statement of a text, to be taken apart.
+fn statement(text: &str) -> Result<NodeEnum, Refusal> {
+    let parsed = pg_query::parse(text, pg_query::ParserOptions::DEFAULT).map_err(|_| unread("a text that parsed before"))?;
+    let mut statements = parsed.protobuf.stmts;
+    let statement = statements.pop().filter(|_| statements.is_empty()).and_then(|statement| statement.stmt);
+    statement.and_then(|node| node.node).ok_or_else(|| unread("not one statement"))
+}
+
+fn range_var(statement: &NodeEnum) -> Result<&pg_query::protobuf::RangeVar, Refusal> {
+    let relation = match statement {
+        NodeEnum::UpdateStmt(statement) => statement.relation.as_ref(),
+        NodeEnum::DeleteStmt(statement) => statement.relation.as_ref(),
+        NodeEnum::InsertStmt(statement) => statement.relation.as_ref(),
+        NodeEnum::MergeStmt(statement) => statement.relation.as_ref(),
+        #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else the grammar has is not proposed")]
+        _ => None,
+    };
+    relation.ok_or_else(|| unread("a write without a relation"))
+}
+
+/// The relation as written, and its alias.
+fn target_name(statement: &NodeEnum) -> Result<(String, Option<String>), Refusal> {
+    let relation = range_var(statement)?;
+    Ok((relation.relname.clone(), relation.alias.as_ref().map(|alias| alias.aliasname.clone())))
+}
+
+/// The relation a write is for. A CTE is never meant, as in PostgreSQL.
+fn target(statement: &NodeEnum, tree: &Tree, request: &Request<'_>) -> Result<Arc<ExposedRelation>, Refusal> {
+    let relation = range_var(statement)?;
+    if relation.alias.as_ref().is_some_and(|alias| !alias.colnames.is_empty()) {
+        return Err(Refusal::unsupported("column names in the alias of the relation that is written to"));
+    }
+    let node = tree.as_node().ok_or_else(|| unread("not a statement"))?;
+    let node = node.node("relation")?.ok_or_else(|| unread("a write without a relation"))?;
+    match names::resolve(node, &Scope::default(), request.agent, request.search_path)? {
+        names::Target::Exposed(relation) => Ok(relation),
+        names::Target::OwnRelations
+        | names::Target::OwnColumns
+        | names::Target::OwnProposals
+        | names::Target::OwnChanges
+        | names::Target::Cte => Err(Refusal::new(RefusalCode::Denied, "the relations of schema pgwicket are read only")),
+    }
+}
+
+/// Takes the RETURNING clause out.
+fn returning(statement: &mut NodeEnum) -> bool {
+    let clause = match statement {
+        NodeEnum::UpdateStmt(statement) => statement.returning_clause.take(),
+        NodeEnum::DeleteStmt(statement) => statement.returning_clause.take(),
+        NodeEnum::InsertStmt(statement) => statement.returning_clause.take(),
+        NodeEnum::MergeStmt(statement) => statement.returning_clause.take(),
+        #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else the grammar has is not proposed")]
+        _ => None,
+    };
+    clause.is_some()
+}
+
+fn not_writable(relation: &ExposedRelation) -> Refusal {
+    Refusal::new(RefusalCode::ReadOnly, format!("the policy lets nothing be proposed in {}.{}", relation.schema, relation.name))
+        .hint("the relation is read only; ask for `writes` in its policy")
+}
+
+fn unread(what: &str) -> Refusal {
+    Refusal::new(RefusalCode::Unverified, format!("the write was not read: {what}")).hint("write it in another way, and report it")
+}
+
+#[cfg(test)]
+mod tests;
