@@ -212,7 +212,12 @@ fn spawn(directory: &Path, port: u16, control_port: u16, source: &Database, extr
         }
     };
     serve.envs(environment(source)).arg("serve").arg("--policies").arg(directory.join("policies"));
-    serve.arg("--journal").arg(directory.join("journal")).arg("--store").arg(directory.join("state.db")).args(["--listen", &format!("127.0.0.1:{port}")]);
+    serve
+        .arg("--journal")
+        .arg(directory.join("journal"))
+        .arg("--store")
+        .arg(directory.join("state.db"))
+        .args(["--listen", &format!("127.0.0.1:{port}")]);
     serve.args(["--control-listen", &format!("127.0.0.1:{control_port}")]).args(&extras.flags);
     let child = serve.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     guardian::kill_at_end(child.id());
