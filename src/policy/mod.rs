@@ -29,7 +29,7 @@ pub use model::{
     Agent, AgentAuth, ApprovalRule, Durability, EvidenceRows, ExposedColumn, ExposedFunction, ExposedRelation, ExposedSchema, Mask,
     OnLimit, OnWrite, PolicySet, Receipts, Reviewer, RowFilter, RowLimit, Source, SourceTls, TenantRule, Writes,
 };
-pub use permit::{ApprovedChange, NotApproved};
+pub use permit::{ApprovedChange, NotPermitted};
 pub use problem::{Place, PolicyErrors, Problem, Severity};
 pub use reference::{Reference, Resolved};
 pub use schema::json_schema;

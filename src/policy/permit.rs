@@ -5,14 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use ed25519_dalek::{Signature, VerifyingKey};
-
-use super::{ExposedRelation, PolicySet, Receipts, Reviewer, TenantRule, Writes};
+use super::{ExposedRelation, NotApproved, PolicySet, Receipts, TenantRule, Writes};
 use crate::{
-    proposal::{
-        Approval, ApprovalError, Cell, Content, Decider, Decision, Operation, Proposal, RowChange, Value, approval_message, approved,
-    },
-    types::{Digest, ProposalId, ReviewerName, TenantId},
+    proposal::{Approval, Cell, Content, Decider, Operation, Proposal, RowChange, Value},
+    types::{Digest, TenantId},
 };
 
 /// A change that was approved and that the policy allows. Only [`PolicySet::permit`] makes one, and the source's door for
@@ -27,29 +23,10 @@ pub struct ApprovedChange {
 
 /// Why a proposal is not applied, whatever the store says of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotApproved {
+pub enum NotPermitted {
     /// The decisions do not suffice.
-    #[error(transparent)]
-    Approvals(#[from] ApprovalError),
-    /// Somebody who may not.
-    #[error("{reviewer} approved, and {why}")]
-    Reviewer {
-        /// Who.
-        reviewer: ReviewerName,
-        /// Why that does not count.
-        why: &'static str,
-    },
-    /// A settlement rule that is not.
-    #[error("it was settled by the rule {0}, which the policy in force does not have")]
-    Rule(Box<str>),
-    /// Nobody may approve it.
-    #[error("no approval rule of the policy names {operation} on {relation}")]
-    NoRule {
-        /// The operation.
-        operation: Operation,
-        /// `schema.relation`, alias names.
-        relation: Box<str>,
-    },
+    #[error("it is not approved: {0}")]
+    NotApproved(#[from] NotApproved),
     /// The policy in force would not let it be proposed.
     #[error("the policy in force does not allow it: {0}")]
     Policy(&'static str),
@@ -82,69 +59,10 @@ impl PolicySet {
     ///
     /// # Errors
     /// Why not; the proposal is then not applied.
-    pub fn permit(&self, content: Content, approvals: &[Approval]) -> Result<ApprovedChange, NotApproved> {
-        let (proposal, digest) = (content.proposal(), content.digest());
-        approved(approvals, digest, 1)?;
-        let approved_by = self.deciders(proposal, digest, approvals)?;
-        let writes = self.allowed(proposal).map_err(NotApproved::Policy)?;
-        let receipts = writes.receipts;
-        Ok(ApprovedChange { digest, approved_by, receipts, content })
-    }
-
-    /// Checks each decision, then counts people under the rule of every operation.
-    fn deciders(&self, proposal: &Proposal, digest: Digest, approvals: &[Approval]) -> Result<Box<str>, NotApproved> {
-        let mut people = BTreeSet::new();
-        for approval in approvals {
-            match &approval.decider {
-                Decider::Rule { rule } => {
-                    return if false { Ok(format!("rule {rule}").into()) } else { Err(NotApproved::Rule(rule.clone())) };
-                }
-                Decider::Signature { reviewer, signature } => {
-                    let known = self.reviewer(proposal, reviewer)?;
-                    if !signed(known, proposal.id, digest, signature) {
-                        return Err(NotApproved::Reviewer {
-                            reviewer: reviewer.clone(),
-                            why: "the signature is not that reviewer's over this content",
-                        });
-                    }
-                    people.insert(reviewer);
-                }
-                Decider::ApiKey { reviewer, .. } => {
-                    if self.reviewer(proposal, reviewer)?.key.is_some() {
-                        return Err(NotApproved::Reviewer {
-                            reviewer: reviewer.clone(),
-                            why: "the policy asks for that reviewer's signature",
-                        });
-                    }
-                    people.insert(reviewer);
-                }
-            }
-        }
-        let operations: BTreeSet<Operation> = proposal.changes.iter().map(|change| change.operation).collect();
-        for operation in operations {
-            self.quorum(proposal, operation, &people)?;
-        }
-        Ok(people.iter().map(|reviewer| reviewer.as_str()).collect::<Vec<_>>().join(", ").into())
-    }
-
-    fn quorum(&self, proposal: &Proposal, operation: Operation, people: &BTreeSet<&ReviewerName>) -> Result<(), NotApproved> {
-        let target = &proposal.target;
-        let rule = self.approval_rule(&target.schema, &target.relation, operation);
-        let rule =
-            rule.ok_or_else(|| NotApproved::NoRule { operation, relation: format!("{}.{}", target.schema, target.relation).into() })?;
-        let given = people.iter().filter(|reviewer| rule.reviewers.contains(reviewer)).count();
-        let quorum = rule.quorum.max(1);
-        if given >= quorum { Ok(()) } else { Err(ApprovalError::Quorum { given, quorum }.into()) }
-    }
-
-    /// The reviewer, who is not the proposer's own.
-    fn reviewer(&self, proposal: &Proposal, name: &ReviewerName) -> Result<&Reviewer, NotApproved> {
-        let refused = |why| NotApproved::Reviewer { reviewer: name.clone(), why };
-        let reviewer = self.reviewers.get(name).ok_or_else(|| refused("the policy has no such reviewer"))?;
-        if reviewer.agents.contains(&proposal.agent) {
-            return Err(refused("the agent that proposed is that reviewer's own"));
-        }
-        Ok(reviewer)
+    pub fn permit(&self, content: Content, approvals: &[Approval]) -> Result<ApprovedChange, NotPermitted> {
+        self.approved(&content, approvals)?;
+        let receipts = self.allowed(content.proposal()).map_err(NotPermitted::Policy)?.receipts;
+        Ok(ApprovedChange { digest: content.digest(), approved_by: deciders(approvals), receipts, content })
     }
 
     /// Whether the policy lets this agent propose it, with the target it names.
@@ -181,11 +99,13 @@ impl PolicySet {
     }
 }
 
-fn signed(reviewer: &Reviewer, id: ProposalId, digest: Digest, signature: &[u8]) -> bool {
-    let key = reviewer.key.as_ref().and_then(|key| VerifyingKey::from_bytes(key).ok());
-    let signature = Signature::from_slice(signature).ok();
-    let message = approval_message(id, digest, Decision::Approve);
-    key.zip(signature).is_some_and(|(key, signature)| key.verify_strict(message.as_bytes(), &signature).is_ok())
+/// `rule` and the rule that settled it, or the reviewers.
+fn deciders(approvals: &[Approval]) -> Box<str> {
+    let name = |approval: &Approval| match &approval.decider {
+        Decider::Rule { rule } => format!("rule {rule}"),
+        Decider::Signature { reviewer, .. } | Decider::ApiKey { reviewer, .. } => reviewer.to_string(),
+    };
+    approvals.iter().map(name).collect::<Vec<_>>().join(", ").into()
 }
 
 fn key_texts(change: &RowChange) -> Vec<&str> {
