@@ -229,7 +229,7 @@ impl<I: Interrupts> Session<I> {
             target: draft.target(tenant.as_ref()).map_err(WriteError::Draft)?,
             changes,
         };
-        let settle = None;
+        let settle = self.policy.settlement(&proposal, now);
         let Created { record, repeated } = store.create(Content::of(proposal), settle, now).await.map_err(|error| unstored(&error))?;
         let stored = record.content.proposal();
         tracing::info!(

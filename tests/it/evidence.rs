@@ -41,7 +41,7 @@ fn a_refusal_and_a_failure_are_evidence_too() {
     let pgwicket = Pgwicket::start(&Cluster::desk());
     let mut wire = pgwicket.login().wire().unwrap();
     for (text, sqlstate) in [
-        ("update tickets set priority = 'high'", "25006"),
+        ("update orders set paid = true", "25006"),
         ("drop table tickets", "42501"),
         ("copy tickets to stdout", "0A000"),
         ("select * from nowhere", "42P01"),

@@ -1,0 +1,105 @@
+//! Every error a client can read.
+
+use super::*;
+use crate::{govern::RefusalCode, sql::RefusedKind};
+
+/// Every error a client can read, one line each: severity, SQLSTATE, message.
+#[test]
+fn each_error_has_its_sqlstate() {
+    let kind = |kind| Error::Kind(Refused { verb: "UPDATE".to_owned(), kind });
+    let errors: Vec<Error> = vec![
+        Refusal::new(RefusalCode::UndefinedTable, "relation \"x\" does not exist").into(),
+        kind(RefusedKind::Write),
+        kind(RefusedKind::Administration),
+        kind(RefusedKind::Unsupported),
+        Error::Parse(ParseError::Syntax { message: "syntax error at end of input".to_owned(), position: Some(1) }),
+        Error::Parse(ParseError::TooComplex),
+        Error::Parse(ParseError::Multiple { statements: 2 }),
+        JournalError::TooLarge { bytes: 1 }.into(),
+        SourceError::Unfit("secret".into()).into(),
+        SourceError::Lost(std::io::ErrorKind::UnexpectedEof).into(),
+        SourceError::PoolTimeout { waited: Duration::from_millis(1500) }.into(),
+        SourceError::Draining.into(),
+        TransactionError::Failed.into(),
+        TransactionError::NoBlock("SAVEPOINT").into(),
+        TransactionError::NoSavepoint("a".into()).into(),
+        TransactionError::TooLate.into(),
+        TransactionError::ReadWrite.into(),
+        TransactionError::OtherSource.into(),
+        SettingError::Unknown("x".into()).into(),
+        SettingError::Forbidden("work_mem".into()).into(),
+        SettingError::Fixed("server_version").into(),
+        SettingError::Invalid { name: "TimeZone", value: "x".into() }.into(),
+        SettingError::OverBound { name: "statement_timeout", bound: "5s".into() }.into(),
+        SessionError::NoStatement("".into()).into(),
+        SessionError::NoStatement("a".into()).into(),
+        SessionError::DuplicateStatement("a".into()).into(),
+        SessionError::NoPortal("a".into()).into(),
+        SessionError::DuplicatePortal("a".into()).into(),
+        SessionError::ResultChanged.into(),
+        SessionError::NoParameter.into(),
+        SessionError::RowLimit(10).into(),
+        SessionError::ByteLimit(10).into(),
+        SessionError::Canceled.into(),
+        SessionError::TimedOut.into(),
+        SessionError::ShuttingDown.into(),
+        SessionError::PolicyChanged("a".into()).into(),
+        SessionError::InBlock("DISCARD ALL").into(),
+        ProtocolError::UnknownTag(b'!').into(),
+        ProtocolError::FunctionCall.into(),
+        ProtocolError::Malformed("invalid message format").into(),
+        ProtocolError::TooLong { body: 2, limit: 1 }.into(),
+        ProtocolError::NotUtf8.into(),
+        ProtocolError::FormatCode(7).into(),
+    ];
+    let line = |error: &Error| {
+        let report = error.report();
+        format!("{:?} {} {}", report.severity, report.sqlstate, report.message)
+    };
+    let table = errors.iter().map(line).collect::<Vec<_>>().join("\n");
+    insta::assert_snapshot!(table, @r#"
+    Error 42P01 relation "x" does not exist
+    Error 25006 cannot execute UPDATE in a read-only transaction
+    Error 42501 permission denied: UPDATE is not allowed here
+    Error 0A000 UPDATE is not supported
+    Error 42601 syntax error at end of input
+    Error 54001 statement is nested too deeply
+    Error 0A000 a message holds one statement, this one holds 2
+    Error 58030 could not record evidence, so the statement was not answered
+    Error 08004 the source cannot be used as it is configured
+    Error 08006 the connection to the source was lost
+    Error 53300 no connection to the source became free within 1.5 s
+    Error 57P01 pgwicket is shutting down
+    Error 25P02 current transaction is aborted, commands ignored until end of transaction block
+    Error 25P01 SAVEPOINT can only be used in transaction blocks
+    Error 3B001 savepoint "a" does not exist
+    Error 25001 SET TRANSACTION ISOLATION LEVEL must be called before any query
+    Error 25006 cannot set transaction read-write mode: pgwicket only reads
+    Error 0A000 a transaction reads one source, and this one has begun on another
+    Error 42704 unrecognized configuration parameter "x"
+    Error 42501 permission denied to set parameter "work_mem"
+    Error 55P02 parameter "server_version" cannot be changed
+    Error 22023 invalid value for parameter "TimeZone": "x"
+    Error 42501 parameter "statement_timeout" can be set to at most "5s" here
+    Error 26000 unnamed prepared statement does not exist
+    Error 26000 prepared statement "a" does not exist
+    Error 42P05 prepared statement "a" already exists
+    Error 34000 portal "a" does not exist
+    Error 42P03 portal "a" already exists
+    Error 0A000 cached plan must not change result type
+    Error 42P02 there is no parameter $1
+    Error 53400 statement returned more than the 10 rows that the policy allows
+    Error 53400 statement returned more than the 10 bytes that the policy allows
+    Error 57014 canceling statement due to user request
+    Error 57014 canceling statement due to statement timeout
+    Fatal 57P01 terminating connection due to administrator command
+    Fatal 57P01 terminating connection because the policy changed for "a"
+    Error 25001 DISCARD ALL cannot run inside a transaction block
+    Fatal 08P01 invalid frontend message type 33
+    Error 0A000 function call messages are not supported
+    Error 08P01 invalid message format
+    Fatal 54000 message of 2 bytes is over the limit of 1 bytes
+    Error 22021 invalid byte sequence for encoding "UTF8"
+    Error 22023 unsupported format code: 7
+    "#);
+}
