@@ -1,5 +1,7 @@
 //! Every error a client can read.
 
+use std::time::Duration;
+
 use super::*;
 use crate::{govern::RefusalCode, sql::RefusedKind};
 
