@@ -21,3 +21,4 @@ pub mod sql;
 pub mod store;
 pub mod types;
 pub mod wire;
+pub mod worker;

@@ -13,8 +13,10 @@ mod options;
 mod policy;
 mod serve;
 mod watch;
+mod work;
 
 pub use error::ServeError;
 pub use options::{ServeOptions, TlsFiles};
 pub use policy::{LoadError, LoadedPolicy, catalog_path, load_policy, saved_catalogs, saved_form};
 pub use serve::serve;
+pub use work::{WorkError, WorkOptions, work};

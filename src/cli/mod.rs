@@ -7,6 +7,7 @@ mod policy;
 mod scram_verifier;
 mod serve;
 mod store;
+mod worker;
 
 use std::{
     io::{self, Write as _},
@@ -27,6 +28,8 @@ struct Cli {
 enum Command {
     /// Serve agents: policy from files, evidence to a journal
     Serve(Box<serve::Serve>),
+    /// Apply approved proposals, with a write credential that the proxy does not have
+    Worker(Box<worker::Worker>),
     /// Read and verify the evidence of statements
     Evidence(evidence::Evidence),
     /// Check policies, explain what they do to a statement, run their tests
@@ -39,6 +42,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(command) => command.run(),
+        Command::Worker(command) => command.run(),
         Command::Evidence(command) => command.run(),
         Command::Policy(command) => command.run(),
         Command::ScramVerifier(command) => command.run(),

@@ -64,7 +64,7 @@ pub(super) struct Serve {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum LogFormat {
+pub(super) enum LogFormat {
     Text,
     Json,
 }
@@ -94,7 +94,7 @@ impl Serve {
     }
 }
 
-fn start_log(format: LogFormat, filter: &str) -> anyhow::Result<()> {
+pub(super) fn start_log(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).context("--log is not a filter such as `info` or `pgwicket::frontend=debug`")?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     match format {

@@ -23,7 +23,7 @@ mod yaml;
 pub use approvals::{Approvers, NotApprovable, NotApproved};
 pub use bundle::{Bundle, PolicyFile};
 pub use cases::{Expected, PolicyCase, cases};
-pub use compile::{Compiled, Inputs, check, clean, compile, sources};
+pub use compile::{Compiled, Inputs, check, clean, compile, sources, sources_without_urls};
 pub use literal::LiteralProposal;
 pub use model::{
     Agent, AgentAuth, ApprovalRule, Durability, EvidenceRows, ExposedColumn, ExposedFunction, ExposedRelation, ExposedSchema, Mask,

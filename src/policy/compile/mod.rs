@@ -62,8 +62,17 @@ pub fn check(bundle: &Bundle, inputs: Inputs<'_>) -> (Option<PolicySet>, Vec<Pro
 
 /// The sources as they are to be connected to, their catalogs still empty: for introspection.
 pub fn sources(bundle: &Bundle, resolved: &Resolved) -> Result<Vec<Source>, PolicyErrors> {
+    sources_for(bundle, resolved, Purpose::Serve)
+}
+
+/// As [`sources`], for whoever has a URL of its own: one that cannot be resolved here is empty.
+pub fn sources_without_urls(bundle: &Bundle, resolved: &Resolved) -> Result<Vec<Source>, PolicyErrors> {
+    sources_for(bundle, resolved, Purpose::Check)
+}
+
+fn sources_for(bundle: &Bundle, resolved: &Resolved, purpose: Purpose) -> Result<Vec<Source>, PolicyErrors> {
     let inputs = Inputs { resolved, catalogs: &BTreeMap::new() };
-    let mut compiler = Compiler { inputs, purpose: Purpose::Serve, problems: Problems::default() };
+    let mut compiler = Compiler { inputs, purpose, problems: Problems::default() };
     let sources: Vec<Source> =
         bundle.document.sources.iter().filter_map(|(name, source)| source::compile(&mut compiler, name, source)).collect();
     if compiler.problems.errors() > 0 { Err(PolicyErrors(compiler.problems.sorted())) } else { Ok(sources) }

@@ -44,6 +44,10 @@ fn reviewer(compiler: &mut Compiler<'_>, bundle: &Bundle, name: &Spanned<String>
         }
     };
     let agents = document.agents.iter().flatten().filter_map(|agent| own_agent(compiler, bundle, agent)).collect();
+    if document.key.is_some() && key.is_none() {
+        // Without the key an unsigned decision would count.
+        return None;
+    }
     Some(Reviewer { name: parsed?, key, agents })
 }
 

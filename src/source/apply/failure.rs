@@ -82,7 +82,7 @@ impl Failure {
     }
 
     /// Why it was given up.
-    pub fn given_up(attempts: i64, last: &Undecided) -> Self {
+    pub fn given_up(attempts: u64, last: &Undecided) -> Self {
         let sqlstate = match last {
             Undecided::Busy { sqlstate, .. } => Some(sqlstate.clone()),
             Undecided::Source(_) | Undecided::Lost | Undecided::Timeout(_) | Undecided::NoReceiptTable | Undecided::ReceiptVanished => None,
