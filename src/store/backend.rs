@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::{Location, StoreError};
 
 /// How long a call waits for a connection.
-const ACQUIRE: Duration = Duration::from_secs(5);
+const ACQUIRE: Duration = Duration::from_secs(3);
 
 /// Per connection. WAL and FULL: what was answered survives a power cut. SQLite waits for other processes, not for us (`writer`).
 const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON";
@@ -79,12 +79,14 @@ impl Database {
             Location::Postgres(url) => (Kind::Postgres, url.expose().to_owned(), POSTGRES_SETTINGS, 8),
         };
         // A URL's own errors may quote it, password and all.
-        let options: AnyConnectOptions =
-            url.parse().map_err(|_| StoreError::Location("its URL is not one; it looks like postgresql://user@host/database".into()))?;
+        let options: AnyConnectOptions = url
+            .parse()
+            .ok()
+            .ok_or_else(|| StoreError::Location("its URL is not one; it looks like postgresql://user@host/database".into()))?;
         let pool = AnyPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE)
-            .idle_timeout(Duration::from_secs(600))
+            .idle_timeout(Duration::from_mins(10))
             .after_connect(move |connection, _| Box::pin(async move { connection.execute(sqlx::raw_sql(settings)).await.map(drop) }));
         let pool = pool.connect_with(options.disable_statement_logging()).await.map_err(Fault::from)?;
         Ok(Self { pool, kind, writer: Mutex::new(()) })
@@ -209,14 +211,11 @@ fn sqlite_url(path: &Path) -> Result<String, StoreError> {
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(unusable)?;
     file.set_permissions(Permissions::from_mode(0o600)).map_err(unusable)?;
     let text = path.to_str().ok_or_else(|| StoreError::Location("its path is not UTF-8".into()))?;
-    let mut url = String::from("sqlite://");
-    for byte in text.bytes() {
-        match byte {
-            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => url.push(char::from(byte)),
-            _ => url.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    Ok(url)
+    let encoded = text.bytes().map(|byte| match byte {
+        b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    });
+    Ok(format!("sqlite://{}", encoded.collect::<Vec<_>>().concat()))
 }
 
 impl From<&str> for Value {
@@ -268,11 +267,14 @@ impl From<Fault> for StoreError {
 impl From<sqlx::Error> for Fault {
     fn from(error: sqlx::Error) -> Self {
         let reason: Box<str> = error.to_string().into();
-        let code = match &error {
-            sqlx::Error::Database(error) => error.code().unwrap_or_default().into_owned(),
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) => return Self::Store(StoreError::Unreadable(reason)),
-            sqlx::Error::Configuration(_) => return Self::Store(StoreError::Location(reason)),
-            _ => return Self::Store(StoreError::Unavailable(reason)),
+        if matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_)) {
+            return Self::Store(StoreError::Unreadable(reason));
+        }
+        if matches!(error, sqlx::Error::Configuration(_)) {
+            return Self::Store(StoreError::Location(reason));
+        }
+        let Some(code) = error.as_database_error().map(|error| error.code().unwrap_or_default()) else {
+            return Self::Store(StoreError::Unavailable(reason));
         };
         let unavailable = match code.parse::<u32>() {
             // SQLite's codes are short; the low byte is the kind: busy, locked.
@@ -280,7 +282,7 @@ impl From<sqlx::Error> for Fault {
             // Read-only, I/O error, disk full, cannot open.
             Ok(number) if code.len() < 5 => matches!(number & 0xff, 8 | 10 | 13 | 14),
             // PostgreSQL: serialisation failure, deadlock, lock timeout.
-            _ if matches!(code.as_str(), "40001" | "40P01" | "55P03") => return Self::Lost(reason),
+            _ if matches!(&*code, "40001" | "40P01" | "55P03") => return Self::Lost(reason),
             // It starts, stops, was told to stop this, is read-only after a failover, lost the connection, is full.
             _ => ["57P0", "57014", "25P03", "25006", "08", "53"].iter().any(|class| code.starts_with(class)),
         };

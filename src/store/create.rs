@@ -32,7 +32,11 @@ pub(super) async fn create(
         return Ok(Created { record, repeated: true });
     }
     if !insert(&mut work, &content, now).await? {
-        return Err(Fault::Lost("the same proposal was being stored".into()));
+        return match read::find(work.connection(), proposal.id).await? {
+            // The caller did not hear that it was stored, and by now it is over.
+            Some(record) => Ok(Created { record, repeated: true }),
+            None => Err(Fault::Lost("the same proposal was being stored".into())),
+        };
     }
     let created = Note { at: now, actor: format!("agent {}", proposal.agent), text: proposal.reason.as_deref() };
     moves::record(&mut work, proposal.id, None, Status::Pending, &created).await?;

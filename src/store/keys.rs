@@ -10,7 +10,7 @@ use super::{
     backend::{Database, Fault, execute, number, optional_number, optional_text, rows, text, values},
     moves::unreadable,
 };
-use crate::types::Digest;
+use crate::types::{Digest, ReviewerName};
 
 const COLUMNS: &str = "id, name, scopes, reviewer, created_at, revoked_at";
 
@@ -20,14 +20,7 @@ pub(super) async fn create(database: Arc<Database>, key: Arc<NewKey>, now: i64) 
     execute(
         work.connection(),
         "INSERT INTO api_keys (id, name, scopes, reviewer, secret_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-        values![
-            &*id,
-            &*key.name,
-            key.scopes.join(" "),
-            key.reviewer.as_ref().map(|reviewer| reviewer.as_str()),
-            key.secret_hash.to_string(),
-            now,
-        ],
+        values![&*id, &*key.name, key.scopes.join(" "), key.reviewer.as_ref().map(ReviewerName::as_str), key.secret_hash.to_string(), now,],
     )
     .await?;
     let stored = by_id(work.connection(), &id).await?;
@@ -73,7 +66,7 @@ fn key(row: &AnyRow) -> Result<ApiKey, Fault> {
         id: text(row, "id")?.into(),
         name: text(row, "name")?.into(),
         scopes: text(row, "scopes")?.split_whitespace().map(Into::into).collect(),
-        reviewer: reviewer.map(|name| name.parse()).transpose().map_err(|_| unreadable("a reviewer's name"))?,
+        reviewer: reviewer.map(|name| name.parse()).transpose().ok().ok_or_else(|| unreadable("a reviewer's name"))?,
         created_at: number(row, "created_at")?,
         revoked_at: optional_number(row, "revoked_at")?,
     })

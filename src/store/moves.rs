@@ -112,7 +112,7 @@ async fn close(work: &mut Work<'_>, id: ProposalId, to: Status) -> Result<(), Fa
 
 /// An id that is stored as text.
 pub(super) fn parsed(id: &str) -> Result<ProposalId, Fault> {
-    id.parse().map_err(|_| unreadable("a proposal's id"))
+    id.parse().ok().ok_or_else(|| unreadable("a proposal's id"))
 }
 
 /// A status that is stored as text.

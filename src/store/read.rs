@@ -10,7 +10,7 @@ use super::{
     moves::{parsed, status, unreadable},
 };
 use crate::{
-    proposal::{Approval, Content, Decider, Decision, Outcome, Status},
+    proposal::{Approval, Content, Decider, Decision, MalformedContent, Outcome, Status},
     types::ProposalId,
 };
 
@@ -36,7 +36,7 @@ pub(super) async fn find(connection: &mut AnyConnection, id: ProposalId) -> Resu
     let found = rows(connection, format!("SELECT {COLUMNS} FROM proposals p WHERE p.id = $1"), values![id.to_string()]).await?;
     let (mut records, malformed) = records(connection, &found).await?;
     match malformed.into_iter().next() {
-        Some(error) => Err(error.into()),
+        Some((proposal, problem)) => Err(StoreError::Malformed { proposal, problem }.into()),
         None => Ok(records.pop()),
     }
 }
@@ -51,7 +51,7 @@ pub(super) async fn list(database: Arc<Database>, asked: Arc<(Filter, PageReques
     let (filter, page) = &*asked;
     let limit = usize::try_from(page.limit.clamp(1, 1000)).unwrap_or(1);
     let before = match &page.cursor {
-        Some(cursor) => Some(cursor.parse::<ProposalId>().map_err(|_| StoreError::Cursor)?),
+        Some(cursor) => Some(cursor.parse::<ProposalId>().ok().ok_or(StoreError::Cursor)?),
         None => None,
     };
     let mut connection = database.reader().await?;
@@ -71,11 +71,7 @@ pub(super) async fn list(database: Arc<Database>, asked: Arc<(Filter, PageReques
     let next = page.last().filter(|_| more).map(|(id, _)| id.as_str().into());
     let page: Vec<AnyRow> = page.into_iter().map(|(_, row)| row).collect();
     let (records, malformed) = records(&mut connection, &page).await?;
-    let malformed = malformed.into_iter().filter_map(|error| match error {
-        StoreError::Malformed { proposal, .. } => Some(proposal),
-        _ => None,
-    });
-    Ok(Page { records, malformed: malformed.collect(), next })
+    Ok(Page { records, malformed: malformed.into_iter().map(|(proposal, _)| proposal).collect(), next })
 }
 
 fn listing(filter: &Filter, status: Option<Status>, before: Option<ProposalId>, limit: usize) -> (String, Vec<Value>) {
@@ -129,8 +125,11 @@ pub(super) async fn events(database: Arc<Database>, id: ProposalId) -> Result<Ve
     found.iter().map(event).collect()
 }
 
-/// The records of these rows, in their order; a malformed content is an error of its own and no record.
-async fn records(connection: &mut AnyConnection, found: &[AnyRow]) -> Result<(Vec<Record>, Vec<StoreError>), Fault> {
+/// Records, and what is no record.
+type Records = (Vec<Record>, Vec<(ProposalId, MalformedContent)>);
+
+/// The records of these rows, in their order.
+async fn records(connection: &mut AnyConnection, found: &[AnyRow]) -> Result<Records, Fault> {
     let ids = found.iter().map(|row| text(row, "id")).collect::<Result<Vec<_>, _>>()?;
     let mut approvals = approvals(connection, &ids).await?;
     let mut conflicts = conflicts(connection, &ids).await?;
@@ -139,7 +138,7 @@ async fn records(connection: &mut AnyConnection, found: &[AnyRow]) -> Result<(Ve
         let content = match Content::read(&text(row, "content")?) {
             Ok(content) => content,
             Err(problem) => {
-                malformed.push(StoreError::Malformed { proposal: parsed(id)?, problem });
+                malformed.push((parsed(id)?, problem));
                 continue;
             }
         };
@@ -207,7 +206,7 @@ async fn approvals(connection: &mut AnyConnection, ids: &[String]) -> Result<BTr
 
 fn approval(row: &AnyRow) -> Result<Approval, Fault> {
     let (name, proof) = (text(row, "name")?, optional_text(row, "proof")?.unwrap_or_default());
-    let reviewer = || name.parse().map_err(|_| unreadable("a reviewer's name"));
+    let reviewer = || name.parse().ok().ok_or_else(|| unreadable("a reviewer's name"));
     let decider = match text(row, "form")?.as_str() {
         "signature" => Decider::Signature { reviewer: reviewer()?, signature: bytes(&proof)? },
         "key" => Decider::ApiKey { reviewer: reviewer()?, key: proof },
@@ -219,7 +218,7 @@ fn approval(row: &AnyRow) -> Result<Approval, Fault> {
     Ok(Approval {
         decision: decision.ok_or_else(|| unreadable("a decision"))?,
         decider,
-        digest: text(row, "digest")?.parse().map_err(|_| unreadable("a decision's digest"))?,
+        digest: text(row, "digest")?.parse().ok().ok_or_else(|| unreadable("a decision's digest"))?,
         reason: optional_text(row, "reason")?,
         at: number(row, "at")?,
     })

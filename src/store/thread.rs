@@ -50,7 +50,7 @@ impl Thread {
         };
         let thread = std::thread::Builder::new().name("pgwicket-store".into()).spawn(main);
         thread.map_err(|error| StoreError::Location(error.to_string().into()))?;
-        let (runtime, database) = opening.await.map_err(|_| ended_early())??;
+        let (runtime, database) = opening.await.ok().ok_or_else(ended_early)??;
         Ok(Self { runtime, database, _end: end })
     }
 
@@ -74,8 +74,8 @@ impl Thread {
                 }
             }
         };
-        let done = self.runtime.spawn(async move { timeout(CALL, task).await }).await.map_err(|_| ended_early())?;
-        done.map_err(|_| StoreError::Unavailable("it did not answer in time".into()))?
+        let done = self.runtime.spawn(async move { timeout(CALL, task).await }).await.ok().ok_or_else(ended_early)?;
+        done.ok().ok_or_else(|| StoreError::Unavailable("it did not answer in time".into()))?
     }
 }
 

@@ -1,1 +1,126 @@
 //! Decisions by reviewers, proposers and time.
+
+use super::*;
+
+on_both!(
+    one_approval_approves_and_one_rejection_rejects,
+    a_quorum_is_of_distinct_people,
+    a_reviewer_decides_once,
+    a_decision_is_for_the_content_that_was_shown,
+    a_signature_is_kept_as_it_was_given,
+    what_waited_too_long_cannot_be_approved,
+    only_its_proposer_cancels_a_proposal,
+    reviewers_who_decide_at_once_are_all_counted,
+);
+
+async fn one_approval_approves_and_one_rejection_rejects(bench: Arc<Bench>) {
+    let (one, two) = (bench.propose(&["1"]).await, bench.propose(&["2"]).await);
+    let approved = bench.store.decide(one.id(), decision(&one, "alice", Decision::Approve), 1, NOW + 5).await.unwrap();
+    assert_eq!((approved.status, approved.decided_at, approved.updated_at), (Status::Approved, Some(NOW + 5), NOW + 5));
+    assert_eq!(approved.approvals, [decision(&one, "alice", Decision::Approve)]);
+    let rejected = bench.store.decide(two.id(), decision(&two, "alice", Decision::Reject), 3, NOW).await.unwrap();
+    assert_eq!((rejected.status, rejected.settled_by), (Status::Rejected, None));
+    let refused = bench.store.decide(two.id(), decision(&two, "bob", Decision::Approve), 1, NOW).await.unwrap_err();
+    assert_eq!(words(&refused), "prop_…: a proposal that is rejected cannot be approved");
+    let events: Vec<_> = bench.store.events(two.id()).await.unwrap();
+    assert_eq!((&*events[1].actor, events[1].from, events[1].to), ("reviewer alice", Some(Status::Pending), Status::Rejected));
+    assert_eq!((events.len(), events[1].note.as_deref()), (2, Some("seen")));
+    let missing = bench.store.decide(ProposalId::new(1, 1), decision(&two, "bob", Decision::Approve), 1, NOW).await;
+    assert_eq!(missing, Err(StoreError::NotFound(ProposalId::new(1, 1))));
+}
+
+async fn a_quorum_is_of_distinct_people(bench: Arc<Bench>) {
+    let record = bench.propose(&["1"]).await;
+    let approve = async |reviewer: &str| {
+        let approval = decision(&record, reviewer, Decision::Approve);
+        let record = bench.store.decide(record.id(), approval, 2, NOW).await.unwrap();
+        (record.status, record.approvals.len())
+    };
+    assert_eq!(approve("alice").await, (Status::Pending, 1));
+    assert_eq!(approve("alice").await, (Status::Pending, 1));
+    assert_eq!(approve("bob").await, (Status::Approved, 2));
+    assert_eq!(approve("alice").await, (Status::Approved, 2), "asked again, long after");
+    assert_eq!(bench.store.events(record.id()).await.unwrap().len(), 3);
+}
+
+async fn a_reviewer_decides_once(bench: Arc<Bench>) {
+    let record = bench.propose(&["1"]).await;
+    bench.store.decide(record.id(), decision(&record, "alice", Decision::Approve), 2, NOW).await.unwrap();
+    let refused = bench.store.decide(record.id(), decision(&record, "alice", Decision::Reject), 2, NOW).await.unwrap_err();
+    assert_eq!(words(&refused), "prop_…: alice has decided otherwise before (approve)");
+    // By another key she is still the same person.
+    let mut other = decision(&record, "alice", Decision::Approve);
+    other.decider = Decider::ApiKey { reviewer: "alice".parse().unwrap(), key: "key_2".into() };
+    assert_eq!(bench.store.decide(record.id(), other, 2, NOW).await.unwrap().status, Status::Pending);
+}
+
+async fn a_decision_is_for_the_content_that_was_shown(bench: Arc<Bench>) {
+    let (one, two) = (bench.propose(&["1"]).await, bench.propose(&["2"]).await);
+    let refused = bench.store.decide(one.id(), decision(&two, "alice", Decision::Approve), 1, NOW).await;
+    assert_eq!(refused, Err(StoreError::OtherContent(one.id())));
+    assert_eq!(bench.store.proposal(one.id()).await.unwrap(), Some(one));
+}
+
+async fn a_signature_is_kept_as_it_was_given(bench: Arc<Bench>) {
+    let record = bench.propose(&["1"]).await;
+    let signature: Box<[u8]> = (0..64).map(|byte| byte * 4).collect();
+    let mut approval = decision(&record, "alice", Decision::Approve);
+    approval.decider = Decider::Signature { reviewer: "alice".parse().unwrap(), signature };
+    bench.store.decide(record.id(), approval.clone(), 1, NOW).await.unwrap();
+    assert_eq!(bench.store.proposal(record.id()).await.unwrap().unwrap().approvals, [approval]);
+}
+
+async fn what_waited_too_long_cannot_be_approved(bench: Arc<Bench>) {
+    let over = NOW + 10 * MINUTE;
+    let (one, two, approved) = (bench.propose(&["1"]).await, bench.propose(&["2"]).await, bench.approved(&["3"]).await);
+    assert_eq!(
+        (one.status_at(over - 1), one.status_at(over), approved.status_at(over)),
+        (Status::Pending, Status::Expired, Status::Approved)
+    );
+    let refused = bench.store.decide(one.id(), decision(&one, "alice", Decision::Approve), 1, over).await.unwrap_err();
+    assert_eq!(words(&refused), "prop_…: a proposal that is expired cannot be approved");
+    assert_eq!(bench.status(&one).await, Status::Expired, "and that is written down");
+    assert_eq!(bench.store.expire(over - 1).await, Ok(0));
+    assert_eq!(bench.store.expire(over).await, Ok(1));
+    assert_eq!((bench.status(&two).await, bench.status(&approved).await), (Status::Expired, Status::Approved));
+    for number in 0..520 {
+        bench.propose(&[&format!("many {number}")]).await;
+    }
+    assert_eq!(bench.store.expire(over).await, Ok(520));
+}
+
+async fn only_its_proposer_cancels_a_proposal(bench: Arc<Bench>) {
+    let (agent, other) = ("support_agent".parse().unwrap(), "other_agent".parse().unwrap());
+    let (pending, approved) = (bench.propose(&["1"]).await, bench.approved(&["2"]).await);
+    for record in [&pending, &approved] {
+        assert_eq!(bench.store.cancel(record.id(), &other, NOW).await, Err(StoreError::OtherAgent(record.id())));
+        assert_eq!(bench.status(record).await, record.status);
+        let canceled = bench.store.cancel(record.id(), &agent, NOW).await.unwrap();
+        assert_eq!(canceled.status, Status::Canceled);
+        assert_eq!(bench.store.cancel(record.id(), &agent, NOW + 1).await, Ok(canceled));
+    }
+    assert!(bench.claim(NOW).await.is_none());
+    let claimed = bench.approved(&["3"]).await;
+    let claim = bench.claim(NOW).await.unwrap();
+    let refused = bench.store.cancel(claimed.id(), &agent, NOW).await.unwrap_err();
+    assert_eq!(words(&refused), "prop_…: a proposal that is applying cannot be canceled");
+    bench.store.release(&claim, "the source is down", NOW, NOW).await.unwrap();
+    assert_eq!(bench.store.cancel(claimed.id(), &agent, NOW).await, Err(StoreError::Begun(claimed.id())));
+    let late = bench.propose(&["4"]).await;
+    let refused = bench.store.cancel(late.id(), &agent, NOW + 10 * MINUTE).await.unwrap_err();
+    assert_eq!(words(&refused), "prop_…: a proposal that is expired cannot be canceled");
+}
+
+async fn reviewers_who_decide_at_once_are_all_counted(bench: Arc<Bench>) {
+    let record = bench.propose(&["1"]).await;
+    let tasks = (0..20).map(|number| {
+        let (store, approval) = (bench.store.clone(), decision(&record, &format!("reviewer-{}", number % 10), Decision::Approve));
+        let id = record.id();
+        tokio::spawn(async move { store.decide(id, approval, 10, NOW).await.unwrap() })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let decided = bench.store.proposal(record.id()).await.unwrap().unwrap();
+    assert_eq!((decided.status, decided.approvals.len()), (Status::Approved, 10));
+}

@@ -9,7 +9,6 @@ mod reading;
 mod server;
 
 use std::{
-    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -18,7 +17,10 @@ use std::{
 };
 
 use self::server::Server;
-use super::{Claim, Location, Record, Report, Store, StoreError};
+use super::{
+    Claim, Location, Record, Report, Reported, Store, StoreError,
+    backend::{Database, execute, rows, text, values},
+};
 use crate::{
     proposal::{
         Approval, Cell, Content, Decider, Decision, Operation, Outcome, Proposal, RowChange, Status, Target, TenantGuard, Value, Verb,
@@ -35,8 +37,8 @@ const LEASE: Duration = Duration::from_secs(30);
 struct Bench {
     store: Store,
     location: Location,
-    _directory: Option<tempfile::TempDir>,
-    _server: Option<Arc<Server>>,
+    directory: Option<tempfile::TempDir>,
+    server: Option<Arc<Server>>,
 }
 
 /// Runs each case on SQLite and on PostgreSQL.
@@ -60,14 +62,14 @@ fn run<F: Future<Output = ()>>(opened: impl Future<Output = Bench>, case: impl F
 async fn sqlite() -> Bench {
     let directory = tempfile::Builder::new().prefix("pgwicket store %").tempdir().unwrap();
     let location = Location::Sqlite(directory.path().to_owned());
-    Bench { store: Store::open(&location).await.unwrap(), location, _directory: Some(directory), _server: None }
+    Bench { store: Store::open(&location).await.unwrap(), location, directory: Some(directory), server: None }
 }
 
 async fn postgres() -> Bench {
     let server = shared_server();
     let url = server.database(&format!("store_{}", unique()));
     let location = Location::Postgres(Secret::new(url));
-    Bench { store: Store::open(&location).await.unwrap(), location, _directory: None, _server: Some(server) }
+    Bench { store: Store::open(&location).await.unwrap(), location, directory: None, server: Some(server) }
 }
 
 /// Of all tests that run now; the last one stops it.
@@ -109,6 +111,31 @@ impl Bench {
 
     async fn claim(&self, now: i64) -> Option<Claim> {
         self.store.claim("worker-1", &[source("app")], LEASE, now).await.unwrap()
+    }
+
+    /// Another store's location, which nobody has opened.
+    fn fresh(&self) -> Location {
+        match (&self.directory, &self.server) {
+            (_, Some(server)) => Location::Postgres(Secret::new(server.database(&format!("store_{}", unique())))),
+            (Some(directory), None) => Location::Sqlite(directory.path().join("fresh.db")),
+            (None, None) => panic!("it is somewhere"),
+        }
+    }
+
+    /// What somebody does who has the database.
+    async fn sql(&self, statement: &'static str, value: &str) {
+        let database = Database::connect(&self.location).await.unwrap();
+        let mut work = database.begin().await.unwrap();
+        assert_eq!(execute(work.connection(), statement, values![value]).await.unwrap(), 1);
+        work.commit().await.unwrap();
+        database.close().await;
+    }
+
+    async fn pragma(&self, name: &str) -> String {
+        let database = Database::connect(&self.location).await.unwrap();
+        let statement = format!("SELECT CAST({name} AS TEXT) AS value FROM pragma_{name}").replace("CAST(busy_timeout", "CAST(timeout");
+        let found = rows(&mut database.reader().await.unwrap(), statement, values![]).await.unwrap();
+        text(&found[0], "value").unwrap()
     }
 
     async fn status(&self, record: &Record) -> Status {
