@@ -26,6 +26,8 @@ use crate::{
 
 /// Row bytes that the read of one write may return. Unit: bytes.
 const MAX_BYTES: usize = 16 << 20;
+/// How often FROM or USING may match each row that one proposal may change, before the read is given up.
+const MATCHES: u64 = 20;
 /// The portal the read runs in.
 const PORTAL: &str = "pgwicket_draft";
 
@@ -122,14 +124,14 @@ impl<I: Interrupts> Session<I> {
             };
             upstream.lease.bind(statement, PORTAL, &bind)
         })?;
-        let limit = i32::try_from(draft.max_rows().saturating_add(1)).unwrap_or(i32::MAX);
+        let limit = i32::try_from(draft.max_rows().saturating_mul(MATCHES).saturating_add(1)).unwrap_or(i32::MAX);
         upstream.lease.execute(PORTAL, limit);
         upstream.lease.close_portal(PORTAL);
         upstream.lease.sync();
         upstream.unsynced = false;
         upstream.lease.send().await;
         self.start_clock();
-        let bytes = self.collect(open).await?;
+        let bytes = self.collect(draft, open).await?;
         let mut rows = Vec::new();
         let mut rest = &bytes[..];
         while let Some((row, after)) = split_data_row(rest) {
@@ -140,7 +142,7 @@ impl<I: Interrupts> Session<I> {
     }
 
     /// DataRow messages up to ReadyForQuery.
-    async fn collect(&mut self, open: &mut Open) -> Result<Vec<u8>, Failure> {
+    async fn collect(&mut self, draft: &WriteDraft, open: &mut Open) -> Result<Vec<u8>, Failure> {
         let mut collected = Vec::new();
         let mut failure: Option<Error> = None;
         let mut interrupted = None;
@@ -175,6 +177,10 @@ impl<I: Interrupts> Session<I> {
                 Woken::Event(Ok(Event::Ready(status))) => {
                     self.upstream_ready(status);
                     return failure.map_or(Ok(collected), |failure| Err(failure.into()));
+                }
+                Woken::Event(Ok(Event::Message { tag: b's', .. })) => {
+                    failure = failure.or(Some(WriteError::Draft(draft.too_many()).into()));
+                    continue;
                 }
                 Woken::Event(Ok(Event::Prepared | Event::Controlled { .. } | Event::Message { .. })) => continue,
                 Woken::Event(Err(error)) => return Err(self.lose_upstream(error).into()),

@@ -24,3 +24,4 @@ mod policies;
 mod redteam;
 mod support;
 mod tidy;
+mod writes;

@@ -19,8 +19,8 @@ const ROW: &str = "\"pgwicket_row\"";
 
 /// The draft of an upsert.
 ///
-/// The new rows are `excluded`, and the row that is there, with all that DO UPDATE makes of it, is a lateral subquery:
-/// in it a name alone is a column of the relation, as in PostgreSQL.
+/// The new rows are `excluded`, and the row that is there, with all that DO UPDATE makes of it, is a lateral subquery
+/// over both: so a name alone is as ambiguous in it as PostgreSQL has it.
 pub(super) fn draft(context: Context<'_>, mut insert: InsertStmt) -> Result<Draft, Refusal> {
     let clause = insert.on_conflict_clause.take().ok_or_else(|| unread("an INSERT without ON CONFLICT"))?;
     let clauses = insert.with_clause.take();
@@ -35,7 +35,7 @@ pub(super) fn draft(context: Context<'_>, mut insert: InsertStmt) -> Result<Draf
             .hint("name the columns: ON CONFLICT (id) DO UPDATE …"));
     }
     let OnConflictClause { target_list, where_clause, .. } = *clause;
-    let (inner, update) = existing(context, &keys, target_list, where_clause.map(|node| *node), does_update)?;
+    let (inner, update) = existing(context, &keys, &rows.columns, target_list, where_clause.map(|node| *node), does_update)?;
     let mut draft = outer(context, rows, inner, update)?;
     with(&mut draft.select, clauses);
     Ok(draft)
@@ -45,6 +45,7 @@ pub(super) fn draft(context: Context<'_>, mut insert: InsertStmt) -> Result<Draf
 fn existing(
     context: Context<'_>,
     keys: &[Box<str>],
+    given: &[Box<str>],
     targets: Vec<Node>,
     condition: Option<Node>,
     does_update: bool,
@@ -75,7 +76,9 @@ fn existing(
     }
     let equal = |key: &Box<str>| format!("{} = \"excluded\".{}", context.reference(key), identifier(key));
     let hit = if keys.is_empty() { "FALSE".to_owned() } else { keys.iter().map(equal).collect::<Vec<_>>().join(" AND ") };
-    let mut select = skeleton(&format!("SELECT {} FROM {} WHERE {hit}", outputs.texts.join(", "), context.from()))?;
+    let excluded = given.iter().map(|column| format!("\"excluded\".{}", identifier(column))).collect::<Vec<_>>().join(", ");
+    let from = format!("{}, LATERAL (SELECT {excluded}) AS \"excluded\"", context.from());
+    let mut select = skeleton(&format!("SELECT {} FROM {from} WHERE {hit}", outputs.texts.join(", ")))?;
     for (output, value) in values {
         fill(&mut select, output, value)?;
     }

@@ -48,7 +48,12 @@ impl WriteDraft {
                 }
             }
         }
-        if changes.len() as u64 > self.max_rows() { Err(too_many(self.max_rows())) } else { Ok(changes) }
+        if changes.len() as u64 > self.max_rows() { Err(self.too_many()) } else { Ok(changes) }
+    }
+
+    /// 53400: more rows than the policy lets one proposal change.
+    pub fn too_many(&self) -> Refusal {
+        too_many(self.max_rows())
     }
 
     /// Where the changes go.

@@ -111,11 +111,11 @@ fn an_upsert_is_the_inserts_and_updates_it_would_make() {
     for (text, expected) in [
         (
             "insert into t (id, amount) values (1, 2) on conflict (id) do update set amount = t.amount + excluded.amount where t.amount < 10",
-            "SELECT CASE WHEN pgwicket_row.hit THEN CASE WHEN pgwicket_row.wanted THEN 1 END ELSE 0 END, excluded.id, excluded.amount, pgwicket_row.c2, pgwicket_row.c3, pgwicket_row.c4, pgwicket_row.c5 FROM (VALUES (1::bigint, 2::int)) excluded(id, amount) LEFT JOIN LATERAL (SELECT true AS hit, t.amount < 10 AS wanted, t.id AS c2, t.created_at AS c3, t.amount AS c4, (t.amount + excluded.amount)::int AS c5 FROM <t, fenced> AS \"t\" WHERE t.id = excluded.id) pgwicket_row ON true",
+            "SELECT CASE WHEN pgwicket_row.hit THEN CASE WHEN pgwicket_row.wanted THEN 1 END ELSE 0 END, excluded.id, excluded.amount, pgwicket_row.c2, pgwicket_row.c3, pgwicket_row.c4, pgwicket_row.c5 FROM (VALUES (1::bigint, 2::int)) excluded(id, amount) LEFT JOIN LATERAL (SELECT true AS hit, t.amount < 10 AS wanted, t.id AS c2, t.created_at AS c3, t.amount AS c4, (t.amount + excluded.amount)::int AS c5 FROM <t, fenced> AS \"t\", LATERAL (SELECT excluded.id, excluded.amount) excluded WHERE t.id = excluded.id) pgwicket_row ON true",
         ),
         (
             "insert into t (id, amount) values (1, 2), (2, default) on conflict do nothing",
-            "SELECT CASE WHEN pgwicket_row.hit THEN NULL ELSE excluded.pgwicket_pattern END, excluded.id, excluded.amount FROM (VALUES (1::bigint, 2::int, 0), (2::bigint, NULL::int, 1)) excluded(id, amount, pgwicket_pattern) LEFT JOIN LATERAL (SELECT true AS hit, true AS wanted FROM <t, fenced> AS \"t\" WHERE t.id = excluded.id) pgwicket_row ON true",
+            "SELECT CASE WHEN pgwicket_row.hit THEN NULL ELSE excluded.pgwicket_pattern END, excluded.id, excluded.amount FROM (VALUES (1::bigint, 2::int, 0), (2::bigint, NULL::int, 1)) excluded(id, amount, pgwicket_pattern) LEFT JOIN LATERAL (SELECT true AS hit, true AS wanted FROM <t, fenced> AS \"t\", LATERAL (SELECT excluded.id, excluded.amount) excluded WHERE t.id = excluded.id) pgwicket_row ON true",
         ),
     ] {
         assert_eq!(drafted(text), expected, "{text}");
