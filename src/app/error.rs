@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::{frontend::TlsError, journal::JournalError, store::StoreError};
+use crate::{control::ControlTlsError, frontend::TlsError, journal::JournalError, store::StoreError};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,12 @@ pub enum ServeError {
     /// The certificate or its key.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The control API's certificate or its key.
+    #[error(transparent)]
+    ControlTls(#[from] ControlTlsError),
+    /// One of their files.
+    #[error("{0}")]
+    ControlFile(String),
     /// The evidence journal.
     #[error("evidence journal: {0}")]
     Journal(#[from] JournalError),

@@ -1,6 +1,6 @@
 //! What `pgwicket serve` was asked to do.
 
-use std::{path::PathBuf, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use crate::store::Location;
 
@@ -13,8 +13,12 @@ pub struct ServeOptions {
     pub listen: Vec<String>,
     /// Directory for a unix socket `.s.PGSQL.<port of the first address>`.
     pub unix_socket_directory: Option<PathBuf>,
-    /// `host:port` of health, readiness and metrics.
+    /// `host:port` of health, readiness, metrics and the control API.
     pub control_listen: String,
+    /// PEM files of the control API's certificate chain and its key.
+    pub control_tls: Option<TlsFiles>,
+    /// Requests a second that one API key may make.
+    pub control_rate_limit: NonZeroU32,
     /// Directory of the evidence journal.
     pub journal: PathBuf,
     /// Proposals and API keys.

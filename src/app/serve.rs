@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    ServeError, ServeOptions,
+    ServeError, ServeOptions, TlsFiles,
     certificate::Certificate,
     descriptors, expiry,
     keeper::{Keeper, Reload},
@@ -21,7 +21,8 @@ use super::{
 };
 use crate::{
     auth::{Logins, ProcessSecret},
-    control::{self, Recorder},
+    config::{self, Process},
+    control::{self, Api, Control, ControlTls, Recorder},
     frontend::{Admission, Drain, DrainWatch, Front, Listener},
     journal::{self, Clock, JournalConfig},
     policy::PolicySet,
@@ -66,7 +67,15 @@ async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let pending = first_policy(&mut keeper).await?;
 
     let mut closing = drain_watch;
-    let control = tokio::task::spawn_local(control::serve(control, Arc::clone(&shared.status), recorder.clone(), async move {
+    let serving = Control {
+        status: Arc::clone(&shared.status),
+        recorder: recorder.clone(),
+        api: Api { store: store.clone(), policy: Arc::clone(&shared.policy) },
+        rate_limit: options.control_rate_limit,
+        allow_plaintext: options.allow_plaintext,
+        tls: options.control_tls.as_ref().map(control_tls).transpose()?,
+    };
+    let control = tokio::task::spawn_local(control::serve(control, serving, async move {
         closing.reached(Drain::Closing).await;
     }));
     let lanes = Arc::new(Lanes::start(journals, &store, &shared).map_err(ServeError::Runtime)?);
@@ -76,8 +85,9 @@ async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let watching = tokio::task::spawn_local(async move { policy_watch::watch(keeper, certificate, &policies, pending).await });
     let expiring = tokio::task::spawn_local(expiry::expire(store.clone()));
     let monitoring = tokio::task::spawn_local(monitor::monitor(Arc::clone(&shared.policy), Arc::clone(&shared.status), recorder));
+    let scheme = if options.control_tls.is_some() { "https" } else { "http" };
     tracing::info!(
-        "pgwicket {} listens at {}; health, readiness and metrics at http://{control_address}; journal in {} ({lane_count} lanes); {}",
+        "pgwicket {} listens at {}; control API, health, readiness and metrics at {scheme}://{control_address}; journal in {} ({lane_count} lanes); {}",
         env!("CARGO_PKG_VERSION"),
         addresses.join(", "),
         options.journal.display(),
@@ -145,8 +155,14 @@ async fn resolve(text: &str) -> Result<Vec<SocketAddr>, ServeError> {
     Ok(tokio::net::lookup_host(text).await.map_err(failed)?.collect())
 }
 
-async fn bind_control(text: &str) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(text).await.map_err(|error| ServeError::Listen { address: text.to_owned(), error })
+async fn bind_control(text: &str) -> Result<std::net::TcpListener, ServeError> {
+    let bound = TcpListener::bind(text).await.and_then(TcpListener::into_std);
+    bound.map_err(|error| ServeError::Listen { address: text.to_owned(), error })
+}
+
+fn control_tls(files: &TlsFiles) -> Result<ControlTls, ServeError> {
+    let read = |path: &Path| config::bytes(&Process, path).map_err(|error| ServeError::ControlFile(error.to_string()));
+    Ok(ControlTls::from_pem(&read(&files.certificate)?, &read(&files.key)?)?)
 }
 
 /// The first policy. A source that is away is no reason to stop: true when it is to be tried again.

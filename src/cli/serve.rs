@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal as _},
+    num::NonZeroU32,
     path::PathBuf,
     process::ExitCode,
     time::Duration,
@@ -26,9 +27,18 @@ pub(super) struct Serve {
     /// Also listen at a unix socket in this directory
     #[arg(long, value_name = "DIR")]
     unix_socket_dir: Option<PathBuf>,
-    /// Where /healthz, /readyz and /metrics are served
+    /// Where /healthz, /readyz, /metrics and the control API are served
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6433")]
     control_listen: String,
+    /// PEM file of the control API's TLS certificate chain
+    #[arg(long, value_name = "FILE", requires = "control_tls_key")]
+    control_tls_cert: Option<PathBuf>,
+    /// PEM file of its private key
+    #[arg(long, value_name = "FILE", requires = "control_tls_cert")]
+    control_tls_key: Option<PathBuf>,
+    /// Requests a second that one API key may make; four times as many from one address
+    #[arg(long, value_name = "N", default_value = "50")]
+    control_rate_limit: NonZeroU32,
     /// Directory of the evidence journal, made when missing
     #[arg(long, value_name = "DIR", env = "PGWICKET_JOURNAL", default_value = "pgwicket-journal")]
     journal: PathBuf,
@@ -82,6 +92,8 @@ impl Serve {
             listen: self.listen,
             unix_socket_directory: self.unix_socket_dir,
             control_listen: self.control_listen,
+            control_tls: self.control_tls_cert.zip(self.control_tls_key).map(|(certificate, key)| TlsFiles { certificate, key }),
+            control_rate_limit: self.control_rate_limit,
             journal: self.journal,
             store: self.store.location(),
             lanes: self.lanes.map(usize::from),

@@ -1,11 +1,29 @@
-//! The HTTP side: health, readiness and metrics.
-//! May use: `pipeline` and what is below it, `types`. Never: a client's SQL, sources, the journal's content.
-//! Invariant: nothing here names a secret, a source's address, a tenant or a row.
+//! The HTTP side: health, readiness, metrics, and the control API for reviewers, workers and their programs.
+//! May use: `pipeline` and what is below it, `types`. Never: a client's SQL, a connection to a source, the journal's content.
+//! Invariant: the open routes name no secret, source address, tenant or row; everything else asks for an API key and a scope.
+//! Invariant: a decision reaches the store only after the policy in force said that it counts.
 
+mod decide;
+mod failure;
+mod guard;
+mod input;
+mod key;
 mod metrics;
+mod proposals;
 mod server;
+mod sources;
 mod status;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod view;
+mod writebacks;
 
+pub use decide::DecisionBody;
+pub use key::{Scope, key_hash, key_secret};
 pub use metrics::Recorder;
-pub use server::serve;
+pub use proposals::{DecisionAnswer, ProposalAnswer, ProposalPage};
+pub use server::{Api, Control, serve};
 pub use status::{Readiness, SourceState, Status};
+pub use tls::{ControlTls, ControlTlsError};
+pub use view::{ApprovalView, CellView, ChangeView, EventView, NeedsView, ProposalDetail, ProposalSummary, ResultView};

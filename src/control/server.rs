@@ -1,53 +1,162 @@
-//! The HTTP server.
+//! The HTTP server: which routes there are, and how connections are served.
 
-use std::{future::Future, io, sync::Arc};
+use std::{fmt, future::Future, io, net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use axum::{
     Json, Router,
-    extract::State,
-    http::{HeaderMap, Method, StatusCode, Uri, header::CONTENT_TYPE},
+    extract::{DefaultBodyLimit, State},
+    http::{Method, StatusCode, Uri, header::CONTENT_TYPE},
+    middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde::Serialize;
+use axum_server::{Handle, tls_rustls::RustlsConfig};
+use hyper_util::rt::TokioTimer;
 use serde_json::json;
-use tokio::net::TcpListener;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Recorder, Status};
+use super::{
+    ControlTls, Recorder, Status,
+    failure::Failure,
+    guard::{Limits, finish, limit},
+    proposals, sources, writebacks,
+};
+use crate::{policy::PolicySet, store::Store};
 
-#[derive(Clone)]
-struct Shared {
-    status: Arc<Status>,
-    recorder: Recorder,
+/// Longest body of a request. Unit: bytes.
+const LONGEST_BODY: usize = 256 * 1024;
+/// How long a client may take to send the head of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long requests in flight may take at shutdown.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// What the server serves.
+#[derive(Debug)]
+pub struct Control {
+    /// What `/readyz` says.
+    pub status: Arc<Status>,
+    /// What `/metrics` says.
+    pub recorder: Recorder,
+    /// What the routes below `/v1/control` need.
+    pub api: Api,
+    /// Requests a second that one API key may make; four times as many from one address; twice as many at once.
+    pub rate_limit: NonZeroU32,
+    /// Take API keys over plain HTTP from other machines.
+    pub allow_plaintext: bool,
+    /// The certificate; without it plain HTTP.
+    pub tls: Option<ControlTls>,
 }
 
-/// The error body of every control route.
-#[derive(Debug, Serialize)]
-struct ErrorBody {
-    ok: bool,
-    error: &'static str,
-    message: String,
-    request_id: String,
-    retryable: bool,
+/// What the routes below `/v1/control` need.
+#[derive(Clone)]
+pub struct Api {
+    /// Proposals and API keys.
+    pub store: Store,
+    /// Who may decide.
+    pub policy: Arc<ArcSwap<PolicySet>>,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Api(..)")
+    }
+}
+
+/// What handlers share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) status: Arc<Status>,
+    pub(super) recorder: Recorder,
+    pub(super) limits: Arc<Limits>,
+    /// Whether a key may come over this connection from another machine.
+    pub(super) remote: bool,
+    pub(super) api: Api,
+}
+
+impl Shared {
+    /// Milliseconds since the Unix epoch.
+    #[expect(clippy::unused_self, reason = "handlers ask the time here and nowhere else")]
+    pub(super) fn now(&self) -> i64 {
+        jiff::Timestamp::now().as_millisecond()
+    }
 }
 
 /// Serves until `shutdown` ends, then finishes what is in flight.
-pub async fn serve(
-    listener: TcpListener,
-    status: Arc<Status>,
-    recorder: Recorder,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    axum::serve(listener, router(Shared { status, recorder })).with_graceful_shutdown(shutdown).await
+pub async fn serve(listener: std::net::TcpListener, control: Control, shutdown: impl Future<Output = ()> + 'static) -> io::Result<()> {
+    let handle = Handle::new();
+    let Control { status, recorder, api, rate_limit, allow_plaintext, tls } = control;
+    let remote = allow_plaintext || tls.is_some();
+    let shared = Shared { status, recorder, limits: Arc::new(Limits::new(rate_limit)), remote, api };
+    let service = router(shared).into_make_service_with_connect_info::<SocketAddr>();
+    let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
+    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let serving = async move {
+        match tls {
+            Some(tls) => {
+                let config = RustlsConfig::from_config(tls.config());
+                server.map(|acceptor| axum_server::tls_rustls::RustlsAcceptor::new(config).acceptor(acceptor)).serve(service).await
+            }
+            None => server.serve(service).await,
+        }
+    };
+    let stopping = async move {
+        shutdown.await;
+        handle.graceful_shutdown(Some(DRAIN));
+        std::future::pending::<()>().await;
+    };
+    tokio::select! { served = serving => served, () = stopping => Ok(()) }
 }
 
-fn router(shared: Shared) -> Router {
-    Router::new()
+/// The description of the API, for `/openapi.json`.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "pgwicket control API", description = "Proposals: read, decide, report. See docs/PROPOSALS.md.", license(name = "Apache-2.0")),
+    modifiers(&Key),
+)]
+struct Description;
+
+struct Key;
+
+impl Modify for Key {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("an API key, `pgw_…`")).build();
+        openapi.components.get_or_insert_default().add_security_scheme("key", SecurityScheme::Http(scheme));
+    }
+}
+
+fn api_routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(proposals::list))
+        .routes(routes!(proposals::show))
+        .routes(routes!(proposals::approve))
+        .routes(routes!(proposals::reject))
+        .routes(routes!(proposals::cancel))
+        .routes(routes!(writebacks::poll))
+        .routes(routes!(writebacks::approve))
+        .routes(routes!(writebacks::reject))
+        .routes(routes!(writebacks::apply_result))
+        .routes(routes!(sources::list, sources::create))
+        .routes(routes!(sources::show))
+        .routes(routes!(sources::act))
+}
+
+/// Every route.
+pub(super) fn router(shared: Shared) -> Router {
+    let (api, description) = api_routes().split_for_parts();
+    api.route_layer(middleware::from_fn_with_state(shared.clone(), limit))
         .route("/healthz", get(async || Json(json!({ "ok": true }))))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
+        .route("/openapi.json", get(async move || Json(description)))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
+        .layer(DefaultBodyLimit::max(LONGEST_BODY))
+        .layer(middleware::from_fn(finish))
         .with_state(shared)
 }
 
@@ -61,61 +170,15 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.recorder.render()).into_response()
 }
 
-async fn not_found(headers: HeaderMap, uri: Uri) -> Response {
-    let message = format!("no route {}, see /healthz, /readyz and /metrics", shortened(uri.path()));
-    failure(StatusCode::NOT_FOUND, "NOT_FOUND", message, &headers)
+async fn not_found(uri: Uri) -> Failure {
+    Failure::not_found(format!("no route {}, see /openapi.json, /healthz, /readyz and /metrics", shortened(uri.path())))
 }
 
-async fn method_not_allowed(headers: HeaderMap, method: Method, uri: Uri) -> Response {
+async fn method_not_allowed(method: Method, uri: Uri) -> Failure {
     let message = format!("{} is not allowed on {}", shortened(method.as_str()), shortened(uri.path()));
-    failure(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message, &headers)
-}
-
-fn failure(code: StatusCode, error: &'static str, message: String, headers: &HeaderMap) -> Response {
-    let body = ErrorBody { ok: false, error, message, request_id: request_id(headers), retryable: false };
-    (code, Json(body)).into_response()
-}
-
-/// The caller's `x-request-id` when it is a plain word, otherwise one of ours.
-fn request_id(headers: &HeaderMap) -> String {
-    let given = headers.get("x-request-id").and_then(|id| id.to_str().ok());
-    let plain = |id: &&str| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-    given.filter(plain).map_or_else(|| format!("req_{:016x}", rand::random::<u64>()), str::to_owned)
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message)
 }
 
 fn shortened(text: &str) -> String {
     text.chars().take(100).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    use super::*;
-
-    async fn exchange(request: &str) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(serve(listener, Arc::default(), Recorder::local(), std::future::pending()));
-        let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
-        client.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).await.unwrap();
-        server.abort();
-        answer
-    }
-
-    #[tokio::test]
-    async fn every_path_answers_in_its_form() {
-        let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\nx-request-id: r-1\r\nconnection: close\r\n\r\n");
-        assert!(exchange(&get("/healthz")).await.ends_with("{\"ok\":true}"));
-        let unready = exchange(&get("/readyz")).await;
-        assert!(unready.starts_with("HTTP/1.1 503") && unready.contains("\"ok\":false"), "{unready}");
-        assert!(exchange(&get("/metrics")).await.starts_with("HTTP/1.1 200"));
-        let unknown = exchange(&get("/v1/x")).await;
-        let body = "{\"ok\":false,\"error\":\"NOT_FOUND\",\"message\":\"no route /v1/x, see /healthz, /readyz and /metrics\",\"request_id\":\"r-1\",\"retryable\":false}";
-        assert!(unknown.starts_with("HTTP/1.1 404") && unknown.ends_with(body), "{unknown}");
-        let post = get("/healthz").replace("GET", "POST");
-        assert!(exchange(&post).await.starts_with("HTTP/1.1 405"));
-    }
 }

@@ -139,6 +139,12 @@ impl PolicySet {
         if known.permits_alone(proposal, at) { Ok(()) } else { Err(NotApproved::NotSettled(rule.to_owned())) }
     }
 
+    /// Whether a reviewer may stop a proposal that nobody has begun to apply: whoever may decide on it, and the proposer's own.
+    pub fn may_cancel(&self, reviewer: &ReviewerName, proposal: &Proposal) -> bool {
+        let decides = || self.approvals_needed(proposal).is_ok_and(|who| who.reviewers.contains(reviewer));
+        self.reviewers.contains_key(reviewer) && (self.is_own(reviewer, proposal) || decides())
+    }
+
     fn is_own(&self, reviewer: &ReviewerName, proposal: &Proposal) -> bool {
         reviewer.as_str() == proposal.agent.as_str()
             || self.reviewers.get(reviewer).is_some_and(|reviewer| reviewer.agents.contains(&proposal.agent))

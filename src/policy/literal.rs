@@ -78,7 +78,10 @@ impl Decode for Literal {
             return Some(Self(Value::Null));
         }
         if let YamlValue::Mapping(_) = node.value {
-            DefaultDocument::decode(node, problems)?;
+            if !DefaultDocument::decode(node, problems)?.default {
+                problems.error(&node.at, "`default: false` is no value").hint("write the value itself, `null`, or `{default: true}`");
+                return None;
+            }
             return Some(Self(Value::Default));
         }
         text(node, "a value", problems).map(|text| Self(Value::Text(text.into())))

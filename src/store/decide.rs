@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     proposal::{Approval, ApprovalError, Decider, Decision, Event, Status, approved},
-    types::{AgentName, ProposalId},
+    types::{AgentName, ProposalId, ReviewerName},
 };
 
 /// Proposals that one transaction expires.
@@ -104,10 +104,29 @@ pub(super) async fn conclude(work: &mut Work<'_>, locked: &mut Locked, approval:
 
 pub(super) async fn cancel(database: Arc<Database>, id: ProposalId, agent: AgentName, now: i64) -> Result<Record, Fault> {
     let mut work = database.begin().await?;
-    let mut locked = moves::lock(&mut work, id).await?;
+    let locked = moves::lock(&mut work, id).await?;
     if locked.agent != agent.as_str() {
         return Err(StoreError::OtherAgent(id).into());
     }
+    let note = Note { at: now, actor: format!("agent {agent}"), text: None };
+    canceled(work, locked, &note).await
+}
+
+pub(super) async fn cancel_by(
+    database: Arc<Database>,
+    id: ProposalId,
+    reviewer: ReviewerName,
+    reason: Option<Arc<str>>,
+    now: i64,
+) -> Result<Record, Fault> {
+    let mut work = database.begin().await?;
+    let locked = moves::lock(&mut work, id).await?;
+    let note = Note { at: now, actor: format!("reviewer {reviewer}"), text: reason.as_deref() };
+    canceled(work, locked, &note).await
+}
+
+async fn canceled(mut work: Work<'_>, mut locked: Locked, note: &Note<'_>) -> Result<Record, Fault> {
+    let (id, now) = (locked.id, note.at);
     if locked.status == Status::Canceled {
         return read::found(work.connection(), id).await;
     }
@@ -119,8 +138,7 @@ pub(super) async fn cancel(database: Arc<Database>, id: ProposalId, agent: Agent
         work.commit().await?;
         return Err(locked.after(Event::Cancel).err().unwrap_or_else(|| StoreError::NotFound(id).into()));
     }
-    let note = Note { at: now, actor: format!("agent {agent}"), text: None };
-    moves::advance(&mut work, &mut locked, Event::Cancel, &note).await?;
+    moves::advance(&mut work, &mut locked, Event::Cancel, note).await?;
     let record = read::found(work.connection(), id).await?;
     work.commit().await?;
     Ok(record)

@@ -28,7 +28,7 @@ pub use self::record::{ApiKey, Claim, Created, Filter, NewKey, Page, PageRequest
 use self::thread::Thread;
 use crate::{
     proposal::{Approval, Content, Settle},
-    types::{AgentName, Digest, ProposalId, Secret, SourceName},
+    types::{AgentName, Digest, ProposalId, ReviewerName, Secret, SourceName},
 };
 
 /// Where a store is.
@@ -95,6 +95,12 @@ impl Store {
     pub async fn cancel(&self, id: ProposalId, agent: &AgentName, now: i64) -> Result<Record, StoreError> {
         let agent = agent.clone();
         self.thread.call(move |db| decide::cancel(db, id, agent.clone(), now)).await
+    }
+
+    /// As [`Self::cancel`], by a reviewer. The caller has checked the right to do so.
+    pub async fn cancel_by(&self, id: ProposalId, reviewer: &ReviewerName, reason: Option<&str>, now: i64) -> Result<Record, StoreError> {
+        let (reviewer, reason): (_, Option<Arc<str>>) = (reviewer.clone(), reason.map(Into::into));
+        self.thread.call(move |db| decide::cancel_by(db, id, reviewer.clone(), reason.clone(), now)).await
     }
 
     /// Moves every pending proposal whose time is over; returns how many. To be called now and then.

@@ -1,0 +1,193 @@
+//! Before a handler runs: request id, time limit, rate limit, and whose key it is.
+
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    num::NonZeroU32,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use axum::{
+    extract::{ConnectInfo, FromRequestParts, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    middleware::Next,
+    response::Response,
+};
+use governor::{
+    DefaultKeyedRateLimiter, Quota, RateLimiter,
+    clock::{Clock as _, DefaultClock},
+};
+
+use super::{
+    failure::Failure,
+    key::{Scope, bearer, key_hash},
+    server::Shared,
+};
+use crate::{store::ApiKey, types::ReviewerName};
+
+/// Longest a request may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How many times more an address may ask than a key: several keys work from one machine.
+const KEYS_OF_AN_ADDRESS: u32 = 4;
+/// Requests between two sweeps of the limiters' memory.
+const SWEEP: u32 = 4096;
+
+/// Who asks too often is told to wait.
+#[derive(Debug)]
+pub(super) struct Limits {
+    addresses: DefaultKeyedRateLimiter<IpAddr>,
+    keys: DefaultKeyedRateLimiter<Box<str>>,
+    asked: AtomicU32,
+}
+
+impl Limits {
+    /// `per_key`: requests a second that a key may make; twice as many at once.
+    pub(super) fn new(per_key: NonZeroU32) -> Self {
+        let quota = |rate: NonZeroU32| Quota::per_second(rate).allow_burst(rate.saturating_add(rate.get()));
+        Self {
+            addresses: RateLimiter::keyed(quota(per_key.saturating_mul(NonZeroU32::MIN.saturating_add(KEYS_OF_AN_ADDRESS - 1)))),
+            keys: RateLimiter::keyed(quota(per_key)),
+            asked: AtomicU32::new(0),
+        }
+    }
+
+    fn address(&self, address: IpAddr) -> Result<(), Failure> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) % SWEEP == SWEEP - 1 {
+            self.addresses.retain_recent();
+            self.keys.retain_recent();
+        }
+        admitted(&self.addresses, &network(address))
+    }
+
+    fn key(&self, id: &str) -> Result<(), Failure> {
+        admitted(&self.keys, &id.into())
+    }
+}
+
+fn admitted<K: Clone + std::hash::Hash + Eq>(limiter: &DefaultKeyedRateLimiter<K>, key: &K) -> Result<(), Failure> {
+    limiter.check_key(key).map_err(|until| Failure::too_many(until.wait_time_from(DefaultClock::default().now()).as_secs() + 1))
+}
+
+/// An IPv6 host owns a whole /64.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
+/// Who asks: the holder of an API key.
+#[derive(Debug)]
+pub(super) struct Caller {
+    key: ApiKey,
+}
+
+impl Caller {
+    /// Refuses a key without any of these scopes.
+    pub(super) fn require(&self, scopes: &[Scope]) -> Result<(), Failure> {
+        if scopes.iter().any(|scope| self.key.scopes.iter().any(|given| **given == *scope.word())) {
+            return Ok(());
+        }
+        let wanted: Vec<&str> = scopes.iter().map(|scope| scope.word()).collect();
+        Err(Failure::forbidden("SCOPE_MISSING", format!("this key lacks the scope {}", wanted.join(" or "))))
+    }
+
+    /// The reviewer whose decisions the key carries.
+    pub(super) fn reviewer(&self) -> Option<&ReviewerName> {
+        self.key.reviewer.as_ref()
+    }
+
+    /// The key's id.
+    pub(super) fn id(&self) -> &str {
+        &self.key.id
+    }
+
+    /// What the key is for.
+    pub(super) fn name(&self) -> &str {
+        &self.key.name
+    }
+}
+
+impl FromRequestParts<Shared> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Failure> {
+        let unknown = || {
+            let message = "no valid API key; send `authorization: Bearer pgw_…`, made with `pgwicket keys create`";
+            Failure::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message)
+        };
+        let header = parts.headers.get(header::AUTHORIZATION).and_then(|header| header.to_str().ok());
+        let secret = header.and_then(bearer).ok_or_else(unknown)?;
+        let key = shared.api.store.key_by_hash(key_hash(secret)).await?.ok_or_else(unknown)?;
+        shared.limits.key(&key.id)?;
+        Ok(Self { key })
+    }
+}
+
+/// Refuses an address that asks too often, whatever key it gives, and one whose key could be read on the way.
+pub(super) async fn limit(State(shared): State<Shared>, request: Request, next: Next) -> Result<Response, Failure> {
+    if let Some(ConnectInfo(address)) = request.extensions().get::<ConnectInfo<SocketAddr>>() {
+        if !shared.remote && !address.ip().to_canonical().is_loopback() {
+            let message = "this server has no TLS, so it takes API keys from its own machine only; start it with --control-tls-cert or --allow-plaintext";
+            return Err(Failure::forbidden("TLS_REQUIRED", message));
+        }
+        shared.limits.address(address.ip())?;
+    }
+    Ok(next.run(request).await)
+}
+
+/// Around everything: gives the request its id and time limit, and failures their body.
+pub(super) async fn finish(request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let timed_out = |_| axum::response::IntoResponse::into_response(Failure::unavailable("TIMEOUT", "the request took too long"));
+    let mut response = tokio::time::timeout(TIMEOUT, next.run(request)).await.unwrap_or_else(timed_out);
+    if let Some(failure) = response.extensions_mut().remove::<Failure>().or_else(|| foreign(&response)) {
+        tracing::debug!(request = %id, status = failure.status.as_u16(), code = failure.code, "request refused");
+        response = failure.render(&id);
+    }
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert("x-request-id", id);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// An answer of the HTTP library itself, in our form.
+fn foreign(response: &Response) -> Option<Failure> {
+    let json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if json || response.status().as_u16() < 400 {
+        return None;
+    }
+    Some(match response.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "the body is too large"),
+        status if status.is_client_error() => Failure::new(status, "BAD_REQUEST", "the request cannot be read"),
+        status => Failure::new(status, "FAILED", "the request failed"),
+    })
+}
+
+/// The caller's `x-request-id` when it is a plain word, otherwise one of ours.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get("x-request-id").and_then(|id| id.to_str().ok());
+    let plain = |id: &&str| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    given.filter(plain).map_or_else(|| format!("req_{:016x}", rand::random::<u64>()), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_host_is_one_address_and_waits_when_it_asks_too_often() {
+        let limits = Limits::new(NonZeroU32::MIN);
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(network(address("2001:db8:1:2:3:4:5:6")), address("2001:db8:1:2::"));
+        assert_eq!(network(address("::ffff:10.0.0.1")), address("10.0.0.1"));
+        assert!((0..8).all(|_| limits.address(address("10.0.0.1")).is_ok()));
+        let refused = limits.address(address("::ffff:10.0.0.1")).unwrap_err();
+        assert_eq!((refused.status, refused.code), (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"));
+        assert!(limits.address(address("10.0.0.2")).is_ok());
+        assert!(limits.key("a").is_ok() && limits.key("a").is_ok() && limits.key("a").is_err() && limits.key("b").is_ok());
+    }
+}

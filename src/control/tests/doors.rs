@@ -1,0 +1,125 @@
+//! What every request passes: keys, scopes, limits, forms.
+
+use super::*;
+
+#[test]
+fn the_open_routes_need_no_key_and_every_answer_has_its_form() {
+    let bench = Bench::new();
+    let get = |path: &str| bench.get("", path);
+    assert_eq!(get("/healthz"), (200, json!({ "ok": true })));
+    assert_eq!((get("/readyz").0, &get("/readyz").1["ok"]), (503, &json!(false)));
+    assert_eq!(code(&get("/v1/x")), "404 NOT_FOUND");
+    assert_eq!(code(&bench.post("", "/healthz", &json!({}))), "405 METHOD_NOT_ALLOWED");
+    let answer = agent().get(format!("http://{}/v1/x", bench.address())).header("x-request-id", "r-1").call().unwrap();
+    assert_eq!(answer.headers()["x-request-id"], "r-1");
+    let odd = agent().get(format!("http://{}/v1/x", bench.address())).header("x-request-id", "r 1;").call().unwrap();
+    assert!(odd.headers()["x-request-id"].to_str().unwrap().starts_with("req_"));
+    assert!(agent().get(format!("http://{}/metrics", bench.address())).call().unwrap().status().is_success());
+}
+
+#[test]
+fn without_a_key_of_the_right_scope_nothing_is_told() {
+    let bench = Bench::new();
+    bench.propose(1, 1);
+    let path = "/v1/control/proposals";
+    for bad in ["", "pgw_wrong", "nonsense"] {
+        assert_eq!(code(&bench.get(bad, path)), "401 UNAUTHENTICATED");
+    }
+    let worker = bench.key("w", &[Scope::Worker], None);
+    assert_eq!(code(&bench.get(&worker, path)), "403 SCOPE_MISSING");
+    let reader = bench.key("r", &[Scope::ProposalsRead], None);
+    assert_eq!(bench.get(&reader, path).0, 200);
+    let keys = bench.runtime.block_on(bench.store.keys()).unwrap();
+    bench.runtime.block_on(bench.store.revoke_key(&keys.iter().find(|key| *key.name == *"r").unwrap().id, 2)).unwrap();
+    assert_eq!(code(&bench.get(&reader, path)), "401 UNAUTHENTICATED", "revoked");
+}
+
+#[test]
+fn a_key_is_not_taken_in_plain_text_from_another_machine() {
+    let bench = Bench::new();
+    let key = bench.key("r", &[Scope::ProposalsRead], None);
+    // The way to an address of this machine that is not a loopback one; a machine may have none.
+    let probe = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr()));
+    let Ok(own) = probe.map(|address| address.ip()) else { return };
+    let at = |path: &str| {
+        let request =
+            agent().get(format!("http://{own}:{}{path}", bench.address().port())).header("authorization", format!("Bearer {key}"));
+        answer(request.call().unwrap())
+    };
+    assert_eq!(at("/healthz").0, 200);
+    assert_eq!(code(&at("/v1/control/proposals")), "403 TLS_REQUIRED");
+}
+
+#[test]
+fn who_asks_too_often_waits() {
+    let bench = Bench::limited(1);
+    let key = bench.key("r", &[Scope::ProposalsRead], None);
+    let answers: Vec<Answer> = (0..4).map(|_| bench.get(&key, "/v1/control/proposals")).collect();
+    assert_eq!(answers.iter().map(|answer| answer.0).collect::<Vec<_>>(), [200, 200, 429, 429]);
+    assert_eq!((code(&answers[3]).as_str(), &answers[3].1["retryable"]), ("429 RATE_LIMITED", &json!(true)));
+    assert_eq!(bench.get("", "/healthz").0, 200, "a probe is never limited");
+}
+
+#[test]
+fn a_body_is_bounded_and_says_what_is_wrong_with_it() {
+    let bench = Bench::new();
+    let key = bench.key("b", &[Scope::ProposalsApprove], Some("bob"));
+    let (id, digest) = bench.propose(1, 1);
+    let path = format!("/v1/control/proposals/{id}/approve");
+    assert_eq!(code(&bench.post(&key, &path, &json!({ "digest": digest, "reason": "x".repeat(300_000) }))), "413 BODY_TOO_LARGE");
+    assert_eq!(code(&bench.post(&key, &path, &json!({ "digest": digest, "reason": "x".repeat(5_000) }))), "400 BAD_REQUEST");
+    assert_eq!(code(&bench.post(&key, &path, &json!([1]))), "400 BAD_REQUEST");
+    assert_eq!(code(&bench.post(&key, &path, &json!({}))), "400 BAD_REQUEST", "no digest");
+    assert_eq!(code(&bench.post(&key, "/v1/control/proposals/prop_x/approve", &json!({}))), "404 NOT_FOUND");
+    let reader = bench.key("r", &[Scope::ProposalsRead], None);
+    assert_eq!(code(&bench.get(&reader, "/v1/control/proposals?statuss=pending")), "400 BAD_REQUEST");
+    assert_eq!(code(&bench.get(&reader, "/v1/control/proposals?status=pendin")), "400 BAD_REQUEST");
+    assert_eq!(code(&bench.get(&reader, "/v1/control/proposals?cursor=zzz")), "400 BAD_CURSOR");
+}
+
+#[test]
+fn the_description_names_every_route() {
+    let bench = Bench::new();
+    let (status, api) = bench.get("", "/openapi.json");
+    let paths: Vec<&String> = api["paths"].as_object().unwrap().keys().collect();
+    assert_eq!((status, paths.len()), (200, 12), "{paths:?}");
+    assert!(api["components"]["schemas"]["ChangeItem"]["properties"]["idempotency_key"].is_object());
+    assert_eq!(api["components"]["securitySchemes"]["key"]["scheme"], "bearer");
+}
+
+#[test]
+fn sources_are_the_policys() {
+    let bench = Bench::new();
+    let admin = bench.key("a", &[Scope::SourcesAdmin], None);
+    assert_eq!(bench.get(&admin, "/v1/control/external-sources"), (200, json!({ "ok": true, "sources": [] })));
+    assert_eq!(code(&bench.get(&admin, "/v1/control/external-sources/src_x")), "404 NOT_FOUND");
+    assert_eq!(code(&bench.post(&admin, "/v1/control/external-sources", &json!({}))), "409 MANAGED_BY_POLICY");
+}
+
+#[test]
+fn with_a_certificate_it_speaks_tls() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let tls = ControlTls::from_pem(made.cert.pem().as_bytes(), made.signing_key.serialize_pem().as_bytes()).unwrap();
+    assert!(ControlTls::from_pem(b"", b"").is_err());
+    let bench = Bench::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let control = Control {
+        status: Arc::default(),
+        recorder: Recorder::local(),
+        api: Api { store: bench.store.clone(), policy: Arc::clone(&bench.policy) },
+        rate_limit: NonZeroU32::MIN,
+        allow_plaintext: false,
+        tls: Some(tls),
+    };
+    bench.runtime.spawn(async move { serve(listener, control, std::future::pending()).await });
+    let roots = ureq::tls::Certificate::from_der(made.cert.der()).to_owned();
+    let config = ureq::tls::TlsConfig::builder()
+        .root_certs(ureq::tls::RootCerts::new_with_certs(&[roots]))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build();
+    let client: ureq::Agent = ureq::Agent::config_builder().tls_config(config).proxy(None).build().into();
+    let mut answer = client.get(format!("https://localhost:{}/healthz", address.port())).call().unwrap();
+    assert_eq!(answer.body_mut().read_to_string().unwrap(), "{\"ok\":true}");
+}

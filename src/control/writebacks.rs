@@ -1,0 +1,326 @@
+//! `/v1/control/external-writebacks`: the contract of workers that are not ours. They poll approved proposals, apply them with
+//! their own SQL and report. Names and shapes are theirs; `docs/PROPOSALS.md` tells them.
+
+use axum::{
+    Json,
+    extract::{Path, RawQuery, State},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as JsonValue};
+use utoipa::ToSchema;
+
+use super::{
+    decide::{DecisionBody, decide},
+    failure::{ErrorBody, Failure},
+    guard::Caller,
+    input::{Body, Query, proposal_id},
+    key::Scope,
+    proposals::{DecisionAnswer, statuses},
+    server::Shared,
+    sources::{source_id, source_of_id},
+    view::{moment, summary},
+};
+use crate::{
+    proposal::{Cell, Decision, Outcome, RowChange, Status, Value},
+    store::{Filter, PageRequest, Record, Report},
+    types::ProposalId,
+};
+
+/// The longest error or metadata that a report may carry. Unit: bytes.
+const LONGEST_NOTE: usize = 16 * 1024;
+
+/// Which proposals.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "documents the parameters; `Query` reads them")]
+struct PollParams {
+    /// `src_…`; default every source.
+    source_id: Option<String>,
+    /// Taken and not looked at: one pgwicket is one project.
+    project_id: Option<String>,
+    /// One or more statuses, comma-separated; default `approved`.
+    status: Option<String>,
+    /// `next` of the page before.
+    cursor: Option<String>,
+    /// Proposals, 1 to 200; default 100.
+    limit: Option<u32>,
+}
+
+/// Row changes to apply, oldest proposal of the page last.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Changes {
+    ok: bool,
+    proposals: Vec<ChangeItem>,
+    /// The cursor of the next page; null after the last.
+    next: Option<String>,
+    /// Approved proposals that are not handed out, because the policy in force does not accept their approvals.
+    withheld: Vec<Withheld>,
+}
+
+/// A proposal that is not handed out.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Withheld {
+    proposal_id: String,
+    reason: String,
+}
+
+/// One row change. All items of one `proposal_id` belong into one transaction and one report.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ChangeItem {
+    proposal_id: String,
+    status: String,
+    /// 0 and up, in the order of the proposal.
+    change_index: usize,
+    /// How many items the proposal has.
+    change_count: usize,
+    source_id: String,
+    /// `postgres`
+    source_kind: &'static str,
+    /// `insert`, `update`, `delete`
+    operation: &'static str,
+    /// Schema in the source.
+    external_schema: String,
+    /// Table in the source.
+    external_table: String,
+    /// New values by column, in their text form or null. A column under `defaults` is not among them.
+    #[schema(value_type = Object)]
+    changes: Map<String, JsonValue>,
+    /// The row's primary key.
+    #[schema(value_type = Object)]
+    primary_key: Map<String, JsonValue>,
+    /// Null for a relation without tenants.
+    tenant_column: Option<String>,
+    /// The tenant whose row it is, or will be: a guard for updates and deletes, a value for inserts.
+    tenant_id: Option<String>,
+    /// The column that changes with every update of a row.
+    conflict_column: Option<String>,
+    /// Its value as it was read; empty without a conflict column.
+    #[schema(value_type = Object)]
+    conflict: Map<String, JsonValue>,
+    /// The columns that may be written: those of `changes` and `defaults`.
+    allowed_columns: Vec<String>,
+    /// The same for every attempt at this change; different for each change.
+    idempotency_key: String,
+    /// Values as they were read: a guard, NULL-safe.
+    #[schema(value_type = Object)]
+    before: Map<String, JsonValue>,
+    /// Type of each column above, as the source names it.
+    #[schema(value_type = Object)]
+    types: Map<String, JsonValue>,
+    /// Columns that get their own default.
+    defaults: Vec<String>,
+    /// SHA-256 of the approved content.
+    digest: String,
+    evidence_id: String,
+    /// When it was approved.
+    approved_at: Option<String>,
+}
+
+/// How applying a proposal ended.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct ApplyResult {
+    /// `applied`, `conflict`, `failed`
+    status: String,
+    /// As the item had it.
+    idempotency_key: Option<String>,
+    /// What the source said of the commit.
+    external_commit_metadata: Option<CommitMetadata>,
+    /// Why it failed or what conflicted: text or an object.
+    #[schema(value_type = Option<Object>)]
+    error: Option<JsonValue>,
+}
+
+/// What the source said of the commit, and anything else.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+pub(super) struct CommitMetadata {
+    /// Rows that were changed.
+    affected_rows: Option<u64>,
+    /// What was done.
+    operation: Option<String>,
+    /// Anything else the worker wants to be kept.
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    other: Map<String, JsonValue>,
+}
+
+/// What is known of the proposal now.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Known {
+    ok: bool,
+    proposal_id: String,
+    status: String,
+    /// Whether this report was the first.
+    recorded: bool,
+}
+
+/// Row changes of approved proposals.
+#[utoipa::path(get, path = "/v1/control/external-writebacks/proposals", tag = "external-writebacks", params(PollParams),
+    security(("key" = ["worker"])), responses((status = 200, body = Changes), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn poll(State(shared): State<Shared>, caller: Caller, RawQuery(query): RawQuery) -> Result<Json<Changes>, Failure> {
+    caller.require(&[Scope::Worker, Scope::ProposalsRead])?;
+    let query = Query::of(query.as_deref());
+    let api = &shared.api;
+    let policy = api.policy.load_full();
+    let source = query.text("source_id").map(|id| source_of_id(&policy, id)).transpose()?;
+    let statuses = match statuses(query.text("status"))? {
+        given if given.is_empty() => vec![Status::Approved],
+        given => given,
+    };
+    let filter = Filter { statuses, source: source.map(|source| source.name.clone()), ..Filter::default() };
+    let limit: u32 = query.parsed("limit", "a whole number")?.unwrap_or(100);
+    let page = PageRequest { limit: limit.clamp(1, 200), cursor: query.text("cursor").map(Into::into) };
+    let page = api.store.list(&filter, &page).await?;
+    let now = shared.now();
+    let (mut proposals, mut withheld) = (Vec::new(), Vec::new());
+    for record in &page.records {
+        match policy.approved(&record.content, &record.approvals) {
+            Err(why) if record.status == Status::Approved => {
+                withheld.push(Withheld { proposal_id: record.id().to_string(), reason: why.to_string() });
+            }
+            Ok(()) | Err(_) => proposals.extend(items(record, now)),
+        }
+    }
+    Ok(Json(Changes { ok: true, proposals, next: page.next.map(Into::into), withheld }))
+}
+
+/// Approve, as `/v1/control/proposals/{id}/approve`; the digest may be left out.
+#[utoipa::path(post, path = "/v1/control/external-writebacks/proposals/{proposal_id}/approve", tag = "external-writebacks",
+    params(("proposal_id" = String, Path)), request_body = DecisionBody, security(("key" = ["proposals:approve"])),
+    responses((status = 200, body = DecisionAnswer), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn approve(
+    State(shared): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<DecisionBody>,
+) -> Result<Json<DecisionAnswer>, Failure> {
+    let record = decide(&shared, &caller, proposal_id(&id)?, Decision::Approve, body, false).await?;
+    Ok(Json(DecisionAnswer { ok: true, proposal: summary(&record, shared.now()) }))
+}
+
+/// Reject, as `/v1/control/proposals/{id}/reject`; the digest may be left out.
+#[utoipa::path(post, path = "/v1/control/external-writebacks/proposals/{proposal_id}/reject", tag = "external-writebacks",
+    params(("proposal_id" = String, Path)), request_body = DecisionBody, security(("key" = ["proposals:approve"])),
+    responses((status = 200, body = DecisionAnswer), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn reject(
+    State(shared): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<DecisionBody>,
+) -> Result<Json<DecisionAnswer>, Failure> {
+    let record = decide(&shared, &caller, proposal_id(&id)?, Decision::Reject, body, false).await?;
+    Ok(Json(DecisionAnswer { ok: true, proposal: summary(&record, shared.now()) }))
+}
+
+/// Report how applying a proposal ended. The same report again changes nothing; another outcome is refused.
+#[utoipa::path(post, path = "/v1/control/external-writebacks/proposals/{proposal_id}/apply-result", tag = "external-writebacks",
+    params(("proposal_id" = String, Path)), request_body = ApplyResult, security(("key" = ["worker"])),
+    responses((status = 200, body = Known), (status = "4XX", body = ErrorBody)))]
+pub(super) async fn apply_result(
+    State(shared): State<Shared>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(body): Body<ApplyResult>,
+) -> Result<Json<Known>, Failure> {
+    caller.require(&[Scope::Worker])?;
+    let id = proposal_id(&id)?;
+    let api = &shared.api;
+    let record = api.store.proposal(id).await?.ok_or_else(|| Failure::not_found(format!("there is no proposal {id}")))?;
+    let report = report(&caller, &record, body)?;
+    let recorded = record.result.is_none();
+    if record.status == Status::Approved {
+        api.policy.load().approved(&record.content, &record.approvals)?;
+    }
+    let outcome = report.outcome;
+    let record = api.store.report(id, None, &report, shared.now()).await?;
+    tracing::info!(proposal = %id, status = %outcome.status(), recorded, key = caller.id(), "apply result");
+    Ok(Json(Known { ok: true, proposal_id: id.to_string(), status: record.status.to_string(), recorded }))
+}
+
+fn report(caller: &Caller, record: &Record, body: ApplyResult) -> Result<Report, Failure> {
+    let outcome = match body.status.as_str() {
+        "applied" => Outcome::Applied,
+        "conflict" => Outcome::Conflict,
+        "failed" => Outcome::Failed,
+        _ => return Err(Failure::bad_request("`status` is none of applied, conflict, failed")),
+    };
+    let (id, count) = (record.id(), record.content.proposal().changes.len());
+    let known = |key: &str| key == id.to_string() || (0..count).any(|index| key == idempotency_key(id, index, count));
+    if body.idempotency_key.as_deref().is_some_and(|key| !known(key)) {
+        return Err(Failure::conflict("IDEMPOTENCY_KEY_MISMATCH", "`idempotency_key` is not one of this proposal's"));
+    }
+    let metadata = body.external_commit_metadata;
+    let affected_rows = metadata.as_ref().and_then(|metadata| metadata.affected_rows);
+    if let Some(rows) = affected_rows.filter(|rows| outcome == Outcome::Applied && *rows != count as u64) {
+        let message = format!(
+            "{rows} affected rows are reported and the proposal has {count} changes: all of them belong into one transaction and one report"
+        );
+        return Err(Failure::conflict("AFFECTED_ROWS_MISMATCH", message));
+    }
+    let error = body.error.and_then(|error| match error {
+        JsonValue::Null => None,
+        JsonValue::String(text) => Some(text),
+        other @ (JsonValue::Bool(_) | JsonValue::Number(_) | JsonValue::Array(_) | JsonValue::Object(_)) => Some(other.to_string()),
+    });
+    let metadata = metadata.and_then(|metadata| serde_json::to_string(&metadata).ok());
+    if [&error, &metadata].into_iter().flatten().any(|text| text.len() > LONGEST_NOTE) {
+        return Err(Failure::bad_request(format!("`error` or `external_commit_metadata` is longer than {LONGEST_NOTE} bytes")));
+    }
+    Ok(Report {
+        outcome,
+        reporter: format!("{} ({})", caller.name(), caller.id()).into(),
+        idempotency_key: body.idempotency_key.map(Into::into),
+        affected_rows,
+        metadata: metadata.map(Into::into),
+        error: error.map(Into::into),
+        differences: None,
+    })
+}
+
+/// The same for every attempt at one change: the proposal's id, with the place of the change when there are several.
+fn idempotency_key(id: ProposalId, index: usize, count: usize) -> String {
+    if count == 1 { id.to_string() } else { format!("{id}:{index}") }
+}
+
+fn items(record: &Record, now: i64) -> Vec<ChangeItem> {
+    let proposal = record.content.proposal();
+    let target = &proposal.target;
+    let digest = record.content.digest().to_string();
+    let count = proposal.changes.len();
+    let item = |(index, change): (usize, &RowChange)| ChangeItem {
+        proposal_id: proposal.id.to_string(),
+        status: record.status_at(now).to_string(),
+        change_index: index,
+        change_count: count,
+        source_id: source_id(&target.source),
+        source_kind: "postgres",
+        operation: change.operation.word(),
+        external_schema: target.real_schema.to_string(),
+        external_table: target.real_name.to_string(),
+        changes: values(change.after.iter().filter(|cell| cell.value != Value::Default)),
+        primary_key: values(change.key.iter()),
+        tenant_column: target.tenant.as_ref().map(|guard| guard.column.to_string()),
+        tenant_id: target.tenant.as_ref().map(|guard| guard.tenant.to_string()),
+        conflict_column: change.conflict.as_ref().map(|cell| cell.column.to_string()),
+        conflict: values(change.conflict.iter()),
+        allowed_columns: change.after.iter().map(|cell| cell.column.to_string()).collect(),
+        idempotency_key: idempotency_key(proposal.id, index, count),
+        before: values(change.before.iter()),
+        types: types(change, record),
+        defaults: change.after.iter().filter(|cell| cell.value == Value::Default).map(|cell| cell.column.to_string()).collect(),
+        digest: digest.clone(),
+        evidence_id: proposal.evidence.to_string(),
+        approved_at: record.decided_at.map(moment),
+    };
+    proposal.changes.iter().enumerate().map(item).collect()
+}
+
+fn values<'a>(cells: impl Iterator<Item = &'a Cell>) -> Map<String, JsonValue> {
+    cells.map(|cell| (cell.column.to_string(), cell.value.text().map_or(JsonValue::Null, JsonValue::from))).collect()
+}
+
+fn types(change: &RowChange, record: &Record) -> Map<String, JsonValue> {
+    let cells = [&change.key, &change.before, &change.after].into_iter().flatten().chain(&change.conflict);
+    let cells = cells.map(|cell| (cell.column.to_string(), JsonValue::from(&*cell.type_name)));
+    let tenant = record.content.proposal().target.tenant.as_ref();
+    cells.chain(tenant.map(|guard| (guard.column.to_string(), JsonValue::from(&*guard.type_name)))).collect()
+}
