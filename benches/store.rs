@@ -3,6 +3,7 @@
 //!     cargo bench --bench store [-- 1000 100000]
 //!
 //! Half of the stored proposals wait for a decision, half for a worker. Prints a Markdown table.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "a measuring tool, read by a script")]
 
 #[path = "../src/store/tests/server.rs"]
 mod server;
@@ -23,7 +24,7 @@ use pgwicket::{
 
 const NOW: i64 = 1_700_000_000_000;
 const TASKS: u64 = 16;
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 
 /// Settles every proposal.
 struct Always;
