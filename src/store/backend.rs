@@ -23,8 +23,11 @@ const ACQUIRE: Duration = Duration::from_secs(3);
 /// Per connection. WAL and FULL: what was answered survives a power cut. SQLite waits for other processes, not for us (`writer`).
 const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON";
 /// Per connection. A statement that hangs, or a process that stopped inside a transaction, does not hold others up for long.
+/// Every statement of this room is a short walk along indexes: a planner without statistics (a store that grew fast, or
+/// without autovacuum) must not think otherwise.
 const POSTGRES_SETTINGS: &str = "SET search_path TO pgwicket; SET statement_timeout = '15s'; SET lock_timeout = '10s'; \
-    SET idle_in_transaction_session_timeout = '30s'; SET default_transaction_isolation = 'read committed'";
+    SET idle_in_transaction_session_timeout = '30s'; SET default_transaction_isolation = 'read committed'; \
+    SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 
 /// The advisory lock that processes take while they migrate.
 const MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7740290914461221)";

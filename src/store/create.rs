@@ -1,10 +1,13 @@
 //! Storing a proposal: what it repeats, what it conflicts with, whether a rule settles it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
     Created, Record, StoreError,
-    backend::{Database, Fault, Work, execute, number, placeholders, rows, text, values},
+    backend::{Database, Fault, Value, Work, execute, number, placeholders, rows, text, values},
     decide,
     moves::{self, Note, parsed},
     read::{self, CONFLICTS},
@@ -40,8 +43,11 @@ pub(super) async fn create(
     }
     let created = Note { at: now, actor: format!("agent {}", proposal.agent), text: proposal.reason.as_deref() };
     moves::record(&mut work, proposal.id, None, Status::Pending, &created).await?;
-    claim_rows(&mut work, proposal).await?;
-    flag_conflicts(&mut work, proposal.id, now).await?;
+    let mut names: Vec<String> = proposal.row_names().iter().map(ToString::to_string).collect();
+    names.sort_unstable();
+    names.dedup();
+    claim_rows(&mut work, proposal.id, &names).await?;
+    flag_conflicts(&mut work, proposal.id, &names, now).await?;
     if let Some(settle) = settle {
         settle_it(&mut work, &content, &*settle, now).await?;
     }
@@ -97,11 +103,7 @@ async fn insert(work: &mut Work<'_>, content: &Content, now: i64) -> Result<bool
 }
 
 /// Ties the proposal to its rows as they stand. The upsert locks each row, in order, so that nobody applies to one in between.
-async fn claim_rows(work: &mut Work<'_>, proposal: &Proposal) -> Result<(), Fault> {
-    let mut names: Vec<String> = proposal.row_names().iter().map(ToString::to_string).collect();
-    names.sort_unstable();
-    names.dedup();
-    let id = proposal.id.to_string();
+async fn claim_rows(work: &mut Work<'_>, id: ProposalId, names: &[String]) -> Result<(), Fault> {
     for chunk in names.chunks(ROWS) {
         let tuples: Vec<String> = (1..=chunk.len()).map(|at| format!("(${at}, 0)")).collect();
         let upsert = format!(
@@ -113,25 +115,35 @@ async fn claim_rows(work: &mut Work<'_>, proposal: &Proposal) -> Result<(), Faul
             "INSERT INTO proposal_rows (row_name, proposal_id, generation) SELECT row_name, $1, generation FROM row_states WHERE row_name IN ({})",
             placeholders(2, chunk.len())
         );
-        let mut values = values![&*id];
-        values.extend(chunk.iter().map(|name| name.as_str().into()));
-        execute(work.connection(), tie, values).await?;
+        execute(work.connection(), tie, id_and(id, chunk)).await?;
     }
     Ok(())
 }
 
-async fn flag_conflicts(work: &mut Work<'_>, id: ProposalId, now: i64) -> Result<(), Fault> {
-    let statement = format!(
-        "SELECT DISTINCT other.proposal_id AS other_id FROM proposal_rows mine \
-         JOIN proposal_rows other ON other.row_name = mine.row_name AND other.proposal_id <> mine.proposal_id \
-         JOIN proposals p ON p.id = other.proposal_id \
-         WHERE mine.proposal_id = $1 AND (p.status <> 'pending' OR p.expires_at > $2) ORDER BY other_id DESC LIMIT {CONFLICTS}"
-    );
-    for row in rows(work.connection(), statement, values![id.to_string(), now]).await? {
-        let both = "INSERT INTO proposal_conflicts (proposal_id, other_id) VALUES ($1, $2), ($2, $1)";
-        execute(work.connection(), both, values![id.to_string(), text(&row, "other_id")?]).await?;
+/// Names every open proposal on one of the rows, and this one there. Two plain statements: a planner without statistics
+/// makes a slow join of them.
+async fn flag_conflicts(work: &mut Work<'_>, id: ProposalId, names: &[String], now: i64) -> Result<(), Fault> {
+    let mut others = BTreeSet::new();
+    for chunk in names.chunks(ROWS) {
+        let statement = format!(
+            "SELECT DISTINCT proposal_id FROM proposal_rows WHERE proposal_id <> $1 AND row_name IN ({}) ORDER BY proposal_id DESC LIMIT {CONFLICTS}",
+            placeholders(2, chunk.len())
+        );
+        for row in rows(work.connection(), statement, id_and(id, chunk)).await? {
+            others.insert(text(&row, "proposal_id")?);
+        }
+    }
+    for other in others.iter().rev().take(CONFLICTS) {
+        // One whose time was over is in nobody's way, though nobody wrote that down.
+        let both = "INSERT INTO proposal_conflicts (proposal_id, other_id) SELECT $1, id FROM proposals WHERE id = $2 AND (status <> 'pending' OR expires_at > $3) \
+             UNION ALL SELECT id, $1 FROM proposals WHERE id = $2 AND (status <> 'pending' OR expires_at > $3)";
+        execute(work.connection(), both, values![id.to_string(), other.as_str(), now]).await?;
     }
     Ok(())
+}
+
+fn id_and(id: ProposalId, names: &[String]) -> Vec<Value> {
+    std::iter::once(id.to_string().into()).chain(names.iter().map(|name| name.as_str().into())).collect()
 }
 
 /// Asks the policy, with counters that nobody else changes meanwhile.

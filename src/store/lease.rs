@@ -92,10 +92,11 @@ async fn candidate(work: &mut Work<'_>, source: &SourceName, now: i64) -> Result
          ORDER BY p.lease_until LIMIT 1{}",
         work.locking_free("p")
     );
-    // A proposal that holds its own rows has been tried and comes back.
+    // A proposal that holds its own rows has been tried and comes back. Counted, so that no planner makes a join over all
+    // rows of it.
     let ready = format!(
-        "SELECT {LOCKED} FROM proposals p WHERE p.status = 'approved' AND p.source = $1 AND p.retry_at <= $2 AND NOT EXISTS \
-         (SELECT 1 FROM proposal_rows r JOIN row_states s ON s.row_name = r.row_name WHERE r.proposal_id = p.id AND s.held_by <> p.id) \
+        "SELECT {LOCKED} FROM proposals p WHERE p.status = 'approved' AND p.source = $1 AND p.retry_at <= $2 AND 0 = \
+         (SELECT COUNT(*) FROM proposal_rows r JOIN row_states s ON s.row_name = r.row_name WHERE r.proposal_id = p.id AND s.held_by <> p.id) \
          ORDER BY p.id LIMIT 1{}",
         work.locking_free("p")
     );

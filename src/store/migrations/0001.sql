@@ -37,10 +37,12 @@ CREATE UNIQUE INDEX proposals_change ON proposals (agent, change_digest)
 CREATE UNIQUE INDEX proposals_key ON proposals (agent, idempotency_key)
     WHERE idempotency_key IS NOT NULL AND status IN ('pending', 'approved', 'applying', 'applied');
 CREATE INDEX proposals_status ON proposals (status, id);
-CREATE INDEX proposals_agent ON proposals (agent, status, id);
+CREATE INDEX proposals_agent ON proposals (agent, id);
+CREATE INDEX proposals_agent_status ON proposals (agent, status, id);
 CREATE INDEX proposals_ready ON proposals (source, id) WHERE status = 'approved';
-CREATE INDEX proposals_leases ON proposals (lease_until) WHERE status = 'applying';
-CREATE INDEX proposals_expiry ON proposals (expires_at) WHERE status = 'pending';
+-- With the status in them, too, SQLite prefers them to proposals_status.
+CREATE INDEX proposals_leases ON proposals (status, lease_until) WHERE status = 'applying';
+CREATE INDEX proposals_expiry ON proposals (status, expires_at) WHERE status = 'pending';
 
 -- The rows of open proposals. `generation` is the row's when the proposal was stored.
 CREATE TABLE proposal_rows (
