@@ -25,3 +25,4 @@ mod redteam;
 mod support;
 mod tidy;
 mod writes;
+mod worker;

@@ -59,6 +59,6 @@ pub(super) fn stop_server_at_end(pid: u32) {
 }
 
 /// Remove this directory at the end, after the servers.
-pub(super) fn remove_at_end(directory: &Path) {
+pub(crate) fn remove_at_end(directory: &Path) {
     order(&format!("remove {}\n", directory.display()));
 }

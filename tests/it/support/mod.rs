@@ -8,13 +8,16 @@ mod login;
 mod pgwicket;
 mod program;
 mod wire;
+mod worker;
 
 pub(crate) use cases::{Statement, statements};
 pub(crate) use cluster::{Cluster, Database};
+pub(crate) use guardian::remove_at_end;
 pub(crate) use login::Login;
 pub(crate) use pgwicket::{Pgwicket, support_policy};
 pub(crate) use program::{repository, run};
 pub(crate) use wire::{Message, Wire};
+pub(crate) use worker::Worker;
 
 use std::{
     net::TcpListener,
