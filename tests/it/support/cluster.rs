@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::LazyLock,
 };
 
@@ -38,8 +38,33 @@ const READER: &str = "pgwicket_reader";
 impl Cluster {
     /// The one of this process, started by its first user.
     pub(crate) fn shared() -> &'static Self {
-        static SHARED: LazyLock<Cluster> = LazyLock::new(Cluster::start);
+        static SHARED: LazyLock<Cluster> = LazyLock::new(|| Cluster::start("-c synchronous_commit=off"));
         &SHARED
+    }
+
+    /// One of the caller's own, which it may restart: what is committed stays.
+    pub(crate) fn own() -> &'static Self {
+        Box::leak(Box::new(Self::start("-c synchronous_commit=on")))
+    }
+
+    /// Stops it as a crash does, and starts it again.
+    pub(crate) fn restart(&self) {
+        let before = self.postmaster();
+        let mut restart = server_program("pg_ctl");
+        restart.arg("-D").arg(self.directory.join("data")).arg("-l").arg(self.log()).args(["-w", "-s", "-m", "immediate", "restart"]);
+        assert!(restart.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success(), "PostgreSQL did not restart");
+        guardian::forget_server(before);
+        guardian::stop_server_at_end(self.postmaster());
+    }
+
+    fn postmaster(&self) -> u32 {
+        let file = fs::read_to_string(self.directory.join("data/postmaster.pid")).unwrap();
+        file.lines().next().unwrap().parse().unwrap()
+    }
+
+    /// An empty database in this cluster, where pgwicket is to be this role.
+    pub(crate) fn empty_here(&'static self, reader: &'static str) -> Database {
+        Database { reader, ..self.database(&format!("empty_{}", unique()), "template1") }
     }
 
     /// The support desk that every test may read and none may change.
@@ -82,7 +107,7 @@ impl Cluster {
 
     /// An empty database, where pgwicket is to be this role.
     pub(crate) fn empty(reader: &'static str) -> Database {
-        Database { reader, ..Self::shared().database(&format!("empty_{}", unique()), "template1") }
+        Self::shared().empty_here(reader)
     }
 
     fn reference(mode: &str) -> Database {
@@ -105,7 +130,7 @@ impl Cluster {
         Database { cluster: self, name: name.to_owned(), reader: READER }
     }
 
-    fn start() -> Self {
+    fn start(settings: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("pgwicket-it-").tempdir().unwrap().keep();
         guardian::remove_at_end(&directory);
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
@@ -121,18 +146,18 @@ impl Cluster {
             .args(["--auth-local=trust", "--auth-host=scram-sha-256"]))
         .ok();
         let options = format!(
-            "-p {port} -k {} -c listen_addresses=127.0.0.1 -c fsync=off -c synchronous_commit=off -c full_page_writes=off \
+            "-p {port} -k {} -c listen_addresses=127.0.0.1 -c fsync=off {settings} -c full_page_writes=off \
              -c max_connections=200 -c shared_buffers=256MB -c autovacuum=off -c log_statement=all -c log_line_prefix='%m %p %d %u '",
             directory.display()
         );
         // pg_ctl's own output must not hold our pipe open: the server would inherit it.
         let mut start = server_program("pg_ctl");
         start.arg("-D").arg(&data).arg("-l").arg(directory.join("postgresql.log")).args(["-w", "-s", "-o", &options, "start"]);
-        let status = start.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).status().unwrap();
+        let status = start.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
         assert!(status.success(), "PostgreSQL did not start: {}", fs::read_to_string(directory.join("postgresql.log")).unwrap_or_default());
-        let postmaster = fs::read_to_string(data.join("postmaster.pid")).unwrap();
-        guardian::stop_server_at_end(postmaster.lines().next().unwrap().parse().unwrap());
-        Self { directory, port }
+        let started = Self { directory, port };
+        guardian::stop_server_at_end(started.postmaster());
+        started
     }
 
     /// The server's log.
@@ -153,6 +178,16 @@ impl Database {
     /// Runs statements as the superuser; their rows, unaligned.
     pub(crate) fn sql(&self, text: &str) -> String {
         run(self.psql().args(["-q", "-A", "-t", "-c", text])).ok()
+    }
+
+    /// Lets nobody connect, ends who is, and lets them in again after a while.
+    pub(crate) fn away_for(&self, pause: std::time::Duration) {
+        let maintenance = Self { name: "postgres".to_owned(), ..self.clone() };
+        let name = &self.name;
+        maintenance.sql(&format!("alter database {name} allow_connections false"));
+        maintenance.sql(&format!("select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = '{name}'"));
+        std::thread::sleep(pause);
+        maintenance.sql(&format!("alter database {name} allow_connections true"));
     }
 
     /// Connection parameters of a role with [`PASSWORD`], over TCP.

@@ -18,6 +18,7 @@ while read -r verb rest; do
     kill) pids+="$rest " ;;
     forget) pids=${pids/" $rest "/" "} ;;
     server) servers+="$rest " ;;
+    forget-server) servers=${servers/" $rest "/" "} ;;
     remove) directories+=("$rest") ;;
   esac
 done
@@ -51,6 +52,11 @@ pub(super) fn kill_at_end(pid: u32) {
 /// It was reaped; its number may be another's by now.
 pub(super) fn forget(pid: u32) {
     order(&format!("forget {pid}\n"));
+}
+
+/// This postmaster has ended.
+pub(super) fn forget_server(pid: u32) {
+    order(&format!("forget-server {pid}\n"));
 }
 
 /// Stop this postmaster at the end.

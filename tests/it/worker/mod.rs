@@ -66,12 +66,7 @@ impl Bank {
 
     /// A bank in this database.
     pub(crate) fn open_in(database: Database, kind: Kind, accounts: u32) -> Self {
-        for role in [WORKER, STORE] {
-            database.sql(&format!(
-                "do $$ begin perform pg_advisory_lock(7142); if not exists (select from pg_roles where rolname = '{role}') then \
-                 create role {role} login password '{PASSWORD}'; end if; perform pg_advisory_unlock(7142); end $$"
-            ));
-        }
+        let database = with_role(database, WORKER);
         database.sql(&format!(
             "create table accounts (id int primary key, tenant text not null, amount bigint not null, check (amount >= 0)); \
              insert into accounts select id, 'acme', {OPENING} from generate_series(1, {accounts}) id; \
@@ -84,7 +79,7 @@ impl Bank {
         fs::create_dir(directory.join("policies")).unwrap();
         fs::write(directory.join("policies/policy.yaml"), policy("")).unwrap();
         let store_database = (kind == Kind::Postgres).then(|| {
-            let store = Cluster::empty(STORE);
+            let store = with_role(Cluster::empty(STORE), STORE);
             store.sql(&format!("alter database {} owner to {STORE}", store.name));
             store
         });
@@ -128,14 +123,19 @@ impl Bank {
 
     /// Stores and approves a proposal.
     pub(crate) fn approved(&self, transfer: &Transfer) -> ProposalId {
-        let content = content(transfer);
-        let id = content.proposal().id;
-        let digest = content.digest();
-        self.block_on(async {
+        self.approved_all(std::slice::from_ref(transfer))[0]
+    }
+
+    /// As [`Self::approved`], all at once.
+    pub(crate) fn approved_all(&self, transfers: &[Transfer]) -> Vec<ProposalId> {
+        let made = transfers.iter().map(async |transfer| {
+            let content = content(transfer);
+            let (id, digest) = (content.proposal().id, content.digest());
             self.store.create(content, None, now()).await.unwrap();
             self.store.decide(id, yes("ana", digest), 1, now()).await.unwrap();
+            id
         });
-        id
+        self.block_on(futures_util::future::join_all(made))
     }
 
     pub(crate) fn record(&self, id: ProposalId) -> Record {
@@ -232,6 +232,15 @@ pub(crate) fn content(transfer: &Transfer) -> Content {
         },
         changes: vec![row(transfer.from, -transfer.amount), row(transfer.to, transfer.amount)],
     })
+}
+
+/// Makes the role in the database's cluster, unless another test has.
+fn with_role(database: Database, role: &str) -> Database {
+    database.sql(&format!(
+        "do $$ begin perform pg_advisory_lock(7142); if not exists (select from pg_roles where rolname = '{role}') then \
+         create role {role} login password '{PASSWORD}'; end if; perform pg_advisory_unlock(7142); end $$"
+    ));
+    database
 }
 
 fn policy(writes: &str) -> String {
