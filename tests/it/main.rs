@@ -24,5 +24,5 @@ mod policies;
 mod redteam;
 mod support;
 mod tidy;
-mod writes;
 mod worker;
+mod writes;
