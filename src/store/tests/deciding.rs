@@ -10,6 +10,7 @@ on_both!(
     a_signature_is_kept_as_it_was_given,
     what_waited_too_long_cannot_be_approved,
     only_its_proposer_cancels_a_proposal,
+    a_reviewer_cancels_with_a_reason,
     reviewers_who_decide_at_once_are_all_counted,
 );
 
@@ -109,6 +110,15 @@ async fn only_its_proposer_cancels_a_proposal(bench: Arc<Bench>) {
     let late = bench.propose(&["4"]).await;
     let refused = bench.store.cancel(late.id(), &agent, NOW + 10 * MINUTE).await.unwrap_err();
     assert_eq!(words(&refused), "prop_…: a proposal that is expired cannot be canceled");
+}
+
+async fn a_reviewer_cancels_with_a_reason(bench: Arc<Bench>) {
+    let record = bench.approved(&["1"]).await;
+    let canceled = bench.store.cancel_by(record.id(), &"bob".parse().unwrap(), Some("a duplicate"), NOW).await.unwrap();
+    assert_eq!(canceled.status, Status::Canceled);
+    let events = bench.store.events(record.id()).await.unwrap();
+    let last = events.last().unwrap();
+    assert_eq!((&*last.actor, last.to, last.note.as_deref()), ("reviewer bob", Status::Canceled, Some("a duplicate")));
 }
 
 async fn reviewers_who_decide_at_once_are_all_counted(bench: Arc<Bench>) {
