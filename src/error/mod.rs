@@ -173,6 +173,22 @@ pub enum SessionError {
     /// A portal of that name exists.
     #[error("portal \"{0}\" already exists")]
     DuplicatePortal(Box<str>),
+    /// PREPARE of what is answered here.
+    #[error("only SELECT, VALUES, INSERT, UPDATE, DELETE and MERGE can be prepared by PREPARE")]
+    NotPreparable,
+    /// EXECUTE with another number of values than the statement has parameters.
+    #[error("wrong number of parameters for prepared statement \"{statement}\": expected {needed}, got {given}")]
+    ValueCount {
+        /// Which.
+        statement: Box<str>,
+        /// What it has.
+        needed: usize,
+        /// What the text gives.
+        given: usize,
+    },
+    /// A declared type that is not built in.
+    #[error("type \"{0}\" does not exist")]
+    NoType(Box<str>),
     /// A portal of a statement without rows, executed a second time.
     #[error("portal \"{0}\" cannot be run")]
     PortalDone(Box<str>),

@@ -122,6 +122,7 @@ impl<I: Interrupts> Session<I> {
             Reply::Parsed(_) => reply::bare(out, b'1'),
             Reply::Bound(_) => reply::bare(out, b'2'),
             Reply::ClosedStatement(..) | Reply::ClosedPortal => reply::bare(out, b'3'),
+            Reply::NoParameters => reply::with_body(out, b't', &[0, 0]),
             Reply::Statement(plan) => super::extended::describe_statement(plan, out),
             Reply::Portal(plan, formats) => super::extended::describe_portal(plan, formats.as_deref().unwrap_or_default(), out),
         }

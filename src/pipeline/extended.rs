@@ -87,8 +87,12 @@ impl<I: Interrupts> Session<I> {
         }
     }
 
-    async fn try_bind(&mut self, bind: &Bind<'_>) -> Result<(), Failure> {
-        let needed = self.names.statement(bind.statement)?.plan.governed().map_or(0, |statement| statement.client_parameters());
+    pub(super) async fn try_bind(&mut self, bind: &Bind<'_>) -> Result<(), Failure> {
+        let asked = Rc::clone(&self.names.statement(bind.statement)?.plan);
+        if let Some(execute) = Self::named(&asked) {
+            return self.bind_named(execute, bind).await;
+        }
+        let needed = asked.governed().map_or(0, |statement| statement.client_parameters());
         if bind.parameters.len() != needed {
             return Err(SessionError::ParameterCount { given: bind.parameters.len(), needed, statement: bind.statement.into() }.into());
         }
@@ -135,7 +139,7 @@ impl<I: Interrupts> Session<I> {
     }
 
     /// The plan of a prepared statement, planned again when policy or search path changed since.
-    async fn current_plan(&mut self, name: &str) -> Result<Rc<Plan>, Failure> {
+    pub(super) async fn current_plan(&mut self, name: &str) -> Result<Rc<Plan>, Failure> {
         self.refresh()?;
         let Prepared { plan, scope } = self.names.statement(name)?;
         let plan = Rc::clone(plan);
@@ -187,6 +191,9 @@ impl<I: Interrupts> Session<I> {
         let reply = match target {
             Target::Statement => {
                 let plan = Rc::clone(&self.names.statement(name)?.plan);
+                if let Some(execute) = Self::named(&plan) {
+                    return Ok(self.describe_named(execute)?);
+                }
                 Reply::Statement(if returns_rows(&plan) { self.current_plan(name).await? } else { plan })
             }
             Target::Portal => {

@@ -93,6 +93,9 @@ impl<I: Interrupts> Session<I> {
             Statement::ShowAll => self.show_all(),
             Statement::DiscardAll => self.discard_all()?,
             Statement::DiscardPart(part) => *part,
+            Statement::Prepare(prepare) => self.prepare_named(prepare).await?,
+            // The extended protocol binds it to the statement that is meant.
+            Statement::Execute(execute) => return Err(SessionError::NoStatement(execute.name.as_str().into()).into()),
             Statement::Deallocate(name) => self.deallocate(name.as_deref())?,
             // Planning does not let these come here.
             Statement::Read | Statement::Write => return Err(SessionError::NoStatement("".into()).into()),

@@ -14,6 +14,7 @@ mod describe;
 mod extended;
 mod lane;
 mod local;
+mod named;
 mod open;
 mod own;
 mod plan;

@@ -72,6 +72,8 @@ pub(super) enum Reply {
     ClosedPortal,
     /// BindComplete of a portal that is not at the source; undone by forgetting it.
     Bound(PortalNumber),
+    /// ParameterDescription of a statement without parameters.
+    NoParameters,
     /// What Describe of a statement answers.
     Statement(Rc<Plan>),
     /// What Describe of a portal answers.

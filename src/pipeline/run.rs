@@ -31,13 +31,14 @@ impl<I: Interrupts> Session<I> {
             Action::Forward(statement) => statement,
             Action::Propose(draft) if draft.read().client_parameters() > 0 => return Err(SessionError::NoParameter.into()),
             Action::Propose(_) => return self.propose(&plan, &Bound::default()).await,
+            Action::Local(Statement::Execute(execute)) => return self.execute_named(execute).await,
             Action::Local(_) => return self.answer_here(&plan).await,
         };
         if statement.client_parameters() > 0 {
             return Err(SessionError::NoParameter.into());
         }
         let open = self.decide(&plan, None)?; // recorded before anything is forwarded
-        self.forward(&plan, open).await?; // in the client's transaction, under the client's settings
+        self.forward(&plan, open, Parameters::default()).await?; // in the client's transaction, under the client's settings
         Ok(self.sync_upstream().await?) // rows to the client and into evidence; the outcome; then CommandComplete
     }
 
@@ -122,6 +123,8 @@ impl<I: Interrupts> Session<I> {
             | Statement::ShowAll
             | Statement::DiscardAll
             | Statement::DiscardPart(_)
+            | Statement::Prepare(_)
+            | Statement::Execute(_)
             | Statement::Deallocate(_)) => Ok(Action::Local(local)),
         }
     }
@@ -179,7 +182,7 @@ impl<I: Interrupts> Session<I> {
     }
 
     /// Queues a statement of the simple protocol at the source.
-    async fn forward(&mut self, plan: &Rc<Plan>, open: Open) -> Result<(), Failure> {
+    pub(super) async fn forward(&mut self, plan: &Rc<Plan>, open: Open, parameters: Parameters<'_>) -> Result<(), Failure> {
         self.formats.0.clear();
         self.formats.1.clear();
         let queued = match plan.governed() {
@@ -189,7 +192,7 @@ impl<I: Interrupts> Session<I> {
         let portal = self.names.new_portal("");
         let queued = queued.and_then(|()| {
             let portal = portal?;
-            self.queue_bind(plan, portal, Parameters::default(), Tell::Nobody)?;
+            self.queue_bind(plan, portal, parameters, Tell::Nobody)?;
             Ok(portal)
         });
         match queued {

@@ -4,6 +4,7 @@ use pg_query::protobuf::{DiscardMode, TransactionStmtKind, VariableSetKind};
 
 use super::{
     parse::{ParseError, parse},
+    prepared::{self, Execute, Prepare},
     tree::{Misread, Node, Tree},
 };
 
@@ -64,6 +65,10 @@ pub enum Statement {
     DiscardAll,
     /// `DISCARD PLANS | SEQUENCES | TEMP`: nothing to do here.
     DiscardPart(&'static str),
+    /// `PREPARE`
+    Prepare(Prepare),
+    /// `EXECUTE`
+    Execute(Execute),
     /// `DEALLOCATE ALL` / `DEALLOCATE name`, over protocol-level statements.
     Deallocate(Option<String>),
     /// A write, DDL or side effect: refused with evidence.
@@ -116,7 +121,12 @@ pub enum Isolation {
 
 /// Reads the kind of the one statement in `text`.
 pub fn classify(text: &str) -> Result<Statement, ParseError> {
-    parse(text).map(|tree| classify_tree(tree.as_ref()))
+    let tree = parse(text)?;
+    let prepare = tree.as_ref().and_then(|tree| tree.of_kind("PrepareStmt")).map(|node| prepared::prepare(text, node));
+    match prepare {
+        Some(Ok(Some(prepare))) => Ok(Statement::Prepare(prepare)),
+        Some(Ok(None) | Err(_)) | None => Ok(classify_tree(tree.as_ref())),
+    }
 }
 
 /// The kind of a parsed statement.
@@ -150,8 +160,10 @@ fn read(node: &Node) -> Result<Statement, Misread> {
         "CopyStmt" if node.flag("is_from")? => refused("COPY FROM", Write),
         "CopyStmt" => refused("COPY", Unsupported),
         "ExplainStmt" => refused("EXPLAIN", Unsupported),
-        "PrepareStmt" => refused("PREPARE", Unsupported),
-        "ExecuteStmt" => refused("EXECUTE", Unsupported),
+        "PrepareStmt" => refused("PREPARE of this form", Unsupported),
+        "ExecuteStmt" => {
+            prepared::execute(node)?.map_or_else(|| refused("EXECUTE with other values than constants", Unsupported), Statement::Execute)
+        }
         "DeclareCursorStmt" => refused("DECLARE CURSOR", Unsupported),
         "FetchStmt" => refused("FETCH", Unsupported),
         "ClosePortalStmt" => refused("CLOSE", Unsupported),
@@ -349,13 +361,7 @@ mod tests {
                 kind(text)
             );
         }
-        for text in [
-            "explain analyze delete from t",
-            "copy (select 1) to stdout",
-            "prepare p as delete from t",
-            "execute p",
-            "declare c cursor for select 1",
-        ] {
+        for text in ["explain analyze delete from t", "copy (select 1) to stdout", "declare c cursor for select 1"] {
             assert!(matches!(kind(text), Statement::Refused(Refused { kind: RefusedKind::Unsupported, .. })), "{text}: {:?}", kind(text));
         }
         assert_eq!(kind("create table t(a int)"), refused("CREATE TABLE", RefusedKind::Administration));

@@ -6,10 +6,12 @@ pub mod allow;
 pub mod catalog;
 mod classify;
 mod parse;
+mod prepared;
 mod shape;
 mod tree;
 
 pub use classify::{Isolation, Refused, RefusedKind, Statement, TransactionModes, classify, classify_tree};
 pub use parse::{ParseError, character, parse, parse_select};
+pub use prepared::{Execute, Prepare, TypeReference};
 pub use shape::Shape;
 pub use tree::{Misread, Node, Tree, tree};

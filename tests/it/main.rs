@@ -21,6 +21,7 @@ mod noninterference;
 mod operations;
 mod oracle;
 mod policies;
+mod proposing;
 mod redteam;
 mod support;
 mod tidy;

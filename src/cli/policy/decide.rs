@@ -59,6 +59,8 @@ pub(super) fn decide(policy: &PolicySet, agent: &Agent, text: &str) -> Decision 
             | Statement::ShowAll
             | Statement::DiscardAll
             | Statement::DiscardPart(_)
+            | Statement::Prepare(_)
+            | Statement::Execute(_)
             | Statement::Deallocate(_),
         ) => Decision::Local("a session setting: pgwicket's virtual session answers or refuses it, the source never sees it"),
     }
