@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::change::{Cell, Proposal, RowChange, Target, TenantGuard, Value};
-use crate::types::Digest;
+use crate::types::{Digest, ProposalId};
 
 /// The version of the form.
 const VERSION: u32 = 1;
@@ -42,6 +42,15 @@ impl Content {
         }
         let proposal = document.proposal().ok_or_else(|| malformed(&"an id, name or word of it is not one"))?;
         Ok(Self { proposal, text: text.into() })
+    }
+
+    /// As [`Self::read`], of the proposal with this id: one that was put in the place of another is none.
+    pub fn read_of(id: ProposalId, text: &str) -> Result<Self, MalformedContent> {
+        let content = Self::read(text)?;
+        match content.proposal.id {
+            own if own == id => Ok(content),
+            other => Err(MalformedContent { reason: format!("it is that of {other}") }),
+        }
     }
 
     /// The proposal.
@@ -328,5 +337,7 @@ mod tests {
         for broken in ["", "{}", "[]", &content.text().replace("\"version\":1", "\"version\":2"), &content.text().replace("prop_", "pr_")] {
             assert!(Content::read(broken).is_err(), "{broken}");
         }
+        assert_eq!(Content::read_of(content.proposal().id, content.text()), Ok(content.clone()));
+        assert!(Content::read_of(ProposalId::new(1, 1), content.text()).is_err());
     }
 }

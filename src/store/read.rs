@@ -135,10 +135,11 @@ async fn records(connection: &mut AnyConnection, found: &[AnyRow]) -> Result<Rec
     let mut conflicts = conflicts(connection, &ids).await?;
     let (mut records, mut malformed) = (Vec::new(), Vec::new());
     for (row, id) in found.iter().zip(&ids) {
-        let content = match Content::read(&text(row, "content")?) {
+        let proposal = parsed(id)?;
+        let content = match Content::read_of(proposal, &text(row, "content")?) {
             Ok(content) => content,
             Err(problem) => {
-                malformed.push((parsed(id)?, problem));
+                malformed.push((proposal, problem));
                 continue;
             }
         };

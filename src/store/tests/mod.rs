@@ -123,7 +123,7 @@ impl Bench {
     }
 
     /// What somebody does who has the database.
-    async fn sql(&self, statement: &'static str, value: &str) {
+    async fn sql(&self, statement: &str, value: &str) {
         let database = Database::connect(&self.location).await.unwrap();
         let mut work = database.begin().await.unwrap();
         assert_eq!(execute(work.connection(), statement, values![value]).await.unwrap(), 1);

@@ -74,6 +74,11 @@ async fn a_malformed_content_is_said_and_blocks_nothing(bench: Arc<Bench>) {
     let page = bench.store.list(&Filter::default(), &PageRequest::default()).await.unwrap();
     assert_eq!((page.records, page.malformed), (vec![fine.clone()], vec![broken.id()]));
     assert_eq!(bench.claim(NOW).await.unwrap().record.id(), fine.id());
+    let swapped = bench.approved(&["3"]).await;
+    let with = format!("UPDATE proposals SET content = (SELECT content FROM proposals WHERE id = '{}') WHERE id = $1", fine.id());
+    bench.sql(&with, &swapped.id().to_string()).await;
+    let error = bench.store.proposal(swapped.id()).await.unwrap_err();
+    assert_eq!(words(&error), "prop_…: the stored content is not a proposal: it is that of prop_…");
     let events = bench.store.events(broken.id()).await.unwrap();
     assert_eq!(events.last().unwrap().to, Status::Failed);
 }
