@@ -23,6 +23,7 @@ mod oracle;
 mod policies;
 mod proposing;
 mod redteam;
+mod storing;
 mod support;
 mod tidy;
 mod worker;

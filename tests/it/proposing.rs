@@ -17,7 +17,10 @@ fn a_write_is_an_error_that_names_the_proposal_and_its_repeat_is_the_same() {
     block_on(async {
         let client = connect(&pgwicket.login()).await;
         let first = proposed(&client, UPDATE).await;
-        assert!(first["proposal_id"].as_str().unwrap().starts_with("prop_") && first["rows"] == 1 && first["status"] == "pending", "{first}");
+        assert!(
+            first["proposal_id"].as_str().unwrap().starts_with("prop_") && first["rows"] == 1 && first["status"] == "pending",
+            "{first}"
+        );
         assert_eq!(proposed(&client, UPDATE).await["proposal_id"], first["proposal_id"], "the same pending change");
         let again = connect(&pgwicket.login()).await;
         assert_eq!(proposed(&again, UPDATE).await["proposal_id"], first["proposal_id"], "from another connection");
@@ -35,7 +38,11 @@ fn a_write_is_an_error_that_names_the_proposal_and_its_repeat_is_the_same() {
         assert_eq!(changes.len(), 2);
         assert_eq!(changes[1][2].as_deref(), Some("proposed"));
         let theirs = connect(&Login { user: "globex_agent".to_owned(), ..pgwicket.login() }).await;
-        assert_eq!(rows(&theirs, "select count(*) from pgwicket.proposals").await[0][0].as_deref(), Some("0"), "another agent's are not seen");
+        assert_eq!(
+            rows(&theirs, "select count(*) from pgwicket.proposals").await[0][0].as_deref(),
+            Some("0"),
+            "another agent's are not seen"
+        );
     });
 }
 
@@ -117,7 +124,8 @@ fn a_key_makes_a_repeat_explicit_and_a_comment_says_why() {
         assert_eq!(code(&reused), "22023");
         assert!(reused.as_db_error().unwrap().message().contains(first["proposal_id"].as_str().unwrap()), "{reused}");
         let tagged = proposed(&client, &format!("{other} /* idempotency_key='job-8',reason='the%20customer%20asked' */")).await;
-        let said = format!("select idempotency_key, reason from pgwicket.proposals where proposal_id = {}", tagged["proposal_id"]).replace('"', "'");
+        let said = format!("select idempotency_key, reason from pgwicket.proposals where proposal_id = {}", tagged["proposal_id"])
+            .replace('"', "'");
         assert_eq!(rows(&client, &said).await, [[Some("job-8".to_owned()), Some("the customer asked".to_owned())]]);
     });
 }

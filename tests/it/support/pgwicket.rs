@@ -29,6 +29,8 @@ struct Extras {
     file_limit: Option<u32>,
     /// Further flags of `serve`.
     flags: Vec<String>,
+    /// Further environment variables.
+    variables: Vec<(String, String)>,
 }
 
 impl Pgwicket {
@@ -54,6 +56,17 @@ impl Pgwicket {
             &support_policy(),
             Extras { flags: flags.iter().map(|flag| (*flag).to_owned()).collect(), ..Extras::default() },
         )
+    }
+
+    /// Serves `policies/support.yaml`, with its proposals in this PostgreSQL.
+    pub(crate) fn start_with_store(source: &Database, url: &str) -> Self {
+        let variables = vec![("PGWICKET_DATABASE_URL".to_owned(), url.to_owned())];
+        Self::launch(source, &support_policy(), Extras { variables, ..Extras::default() })
+    }
+
+    /// The SQLite file of its proposals.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.directory.join("state.db")
     }
 
     /// Serves a policy of the test's own, with further flags.
@@ -211,7 +224,7 @@ fn spawn(directory: &Path, port: u16, control_port: u16, source: &Database, extr
             shell
         }
     };
-    serve.envs(environment(source)).arg("serve").arg("--policies").arg(directory.join("policies"));
+    serve.envs(environment(source)).envs(extras.variables.iter().cloned()).arg("serve").arg("--policies").arg(directory.join("policies"));
     serve
         .arg("--journal")
         .arg(directory.join("journal"))
