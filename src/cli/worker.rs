@@ -5,12 +5,14 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 
-use super::serve::{LogFormat, start_log};
+use super::{
+    serve::{LogFormat, start_log},
+    store::StoreLocation,
+};
 use crate::{
     app::{self, WorkOptions},
     config::{self, Process},
     source,
-    store::Location,
     types::{Secret, SourceName},
     worker::WorkerOptions,
 };
@@ -27,12 +29,8 @@ pub(super) struct Worker {
     /// What it writes to: source names of the policy, each with a reference to the URL of its write credential
     #[arg(long, value_name = "NAME=env:VARIABLE|file:PATH", value_delimiter = ',', required = true)]
     sources: Vec<String>,
-    /// SQLite file of the proposals, the one that `pgwicket serve` has [default: pgwicket-state.db]
-    #[arg(long, value_name = "FILE", env = "PGWICKET_STORE")]
-    store: Option<PathBuf>,
-    /// PostgreSQL of the proposals, instead of --store
-    #[arg(long, value_name = "URL", env = "PGWICKET_DATABASE_URL", hide_env_values = true, conflicts_with = "store")]
-    database_url: Option<String>,
+    #[command(flatten)]
+    store: StoreLocation,
     /// The name in leases, receipts and reports [default: host name and process id]
     #[arg(long, value_name = "NAME", value_parser = name)]
     name: Option<String>,
@@ -100,15 +98,11 @@ impl Worker {
     }
 
     fn options(self) -> anyhow::Result<WorkOptions> {
-        let store = match (self.database_url, self.store) {
-            (Some(url), _) => Location::Postgres(Secret::new(url)),
-            (None, file) => Location::Sqlite(file.unwrap_or_else(|| PathBuf::from("pgwicket-state.db"))),
-        };
         let name = self.name.unwrap_or_else(|| format!("{}-{}", rustix::system::uname().nodename().to_string_lossy(), std::process::id()));
         Ok(WorkOptions {
             policies: self.policies.context("--policies is missing")?,
             sources: self.sources.iter().map(|text| write_source(text)).collect::<anyhow::Result<_>>()?,
-            store,
+            store: self.store.location(),
             timeouts: (Duration::from_secs(self.statement_timeout), Duration::from_secs(self.lock_timeout)),
             drain_timeout: Duration::from_secs(self.drain_timeout),
             worker: WorkerOptions {

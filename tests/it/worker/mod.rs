@@ -15,7 +15,7 @@ use std::{
 use pgwicket::{
     proposal::{Approval, Cell, Content, Decider, Decision, Operation, Proposal, RowChange, Status, Target, TenantGuard, Value, Verb},
     source::migration,
-    store::{Filter, Location, PageRequest, Record, Store},
+    store::{Filter, Location, PageRequest, Record, Store, StoreError},
     types::{Digest, EvidenceId, ProposalId, Secret},
 };
 use tokio::runtime::Runtime;
@@ -131,15 +131,15 @@ impl Bank {
         let made = transfers.iter().map(async |transfer| {
             let content = content(transfer);
             let (id, digest) = (content.proposal().id, content.digest());
-            self.store.create(content, None, now()).await.unwrap();
-            self.store.decide(id, yes("ana", digest), 1, now()).await.unwrap();
+            again(|| self.store.create(content.clone(), None, now())).await;
+            again(|| self.store.decide(id, yes("ana", digest), 1, now())).await;
             id
         });
         self.block_on(futures_util::future::join_all(made))
     }
 
     pub(crate) fn record(&self, id: ProposalId) -> Record {
-        self.block_on(self.store.proposal(id)).unwrap().unwrap()
+        self.block_on(again(|| self.store.proposal(id))).unwrap()
     }
 
     /// Waits until a proposal is neither approved nor applying.
@@ -160,7 +160,7 @@ impl Bank {
         let mut request = PageRequest { limit: 1000, cursor: None };
         let mut found = Vec::new();
         loop {
-            let page = self.block_on(self.store.list(&filter, &request)).unwrap();
+            let page = self.block_on(again(|| self.store.list(&filter, &request)));
             found.extend(page.records);
             match page.next {
                 Some(cursor) => request.cursor = Some(cursor),
@@ -172,6 +172,16 @@ impl Bank {
     /// What the superuser sees in the source.
     pub(crate) fn seen(&self, text: &str) -> String {
         self.database.sql(text).trim_end().to_owned()
+    }
+}
+
+/// Asks the store until it is there: the matrix takes it away now and then.
+async fn again<T, F: Future<Output = Result<T, StoreError>>>(ask: impl Fn() -> F) -> T {
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => assert!(error.is_retryable(), "{error}"),
+        }
     }
 }
 
