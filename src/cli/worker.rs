@@ -55,7 +55,7 @@ pub(super) struct Worker {
     /// `lock_timeout` of its sessions, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     lock_timeout: u64,
-    /// Schema of the table pgwicket_receipts in the sources
+    /// Schema of the table `pgwicket_receipts` in the sources
     #[arg(long, value_name = "SCHEMA", default_value = "public")]
     receipts_schema: String,
     /// Seconds that what is claimed may be finished in at shutdown
@@ -134,7 +134,7 @@ fn write_source(text: &str) -> anyhow::Result<(SourceName, Secret)> {
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    let seconds: f64 = text.parse().map_err(|_no_number| "not a number".to_owned())?;
     if (0.0..=300.0).contains(&seconds) { Ok(seconds) } else { Err("0 to 300".to_owned()) }
 }
 

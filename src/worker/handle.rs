@@ -97,14 +97,14 @@ impl Workshop {
             Ok(change) => change,
             Err(why) => return self.not_permitted(claim, &why, applier).await,
         };
-        let applied = match applier.apply(&change).await {
+        let outcome = match applier.apply(&change).await {
             Err(busy) if busy.source_answered() && record.attempts + 1 >= self.options.attempts => {
                 let failure = Failure::given_up(record.attempts + 1, &busy);
                 applier.give_up(&change, failure).await
             }
             other => other,
         };
-        match applied {
+        match outcome {
             Ok(ending) => self.report(&change, &ending, applier).await,
             Err(why) => Verdict::Release(why),
         }

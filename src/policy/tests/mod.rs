@@ -6,6 +6,7 @@ mod approvals;
 mod catalog_rules;
 mod files;
 mod filter;
+mod permit;
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
