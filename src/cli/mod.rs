@@ -3,10 +3,13 @@
 //! Invariant: exit code 0 is success, 1 a failure that the command reports, 2 a wrong command line.
 
 mod evidence;
+mod keys;
 mod policy;
+mod proposals;
 mod scram_verifier;
 mod serve;
 mod store;
+mod visible;
 mod worker;
 
 use std::{
@@ -30,6 +33,10 @@ enum Command {
     Serve(Box<serve::Serve>),
     /// Apply approved proposals, with a write credential that the proxy does not have
     Worker(Box<worker::Worker>),
+    /// Read and decide on proposals, over the control API
+    Proposals(Box<proposals::Proposals>),
+    /// API keys of the control API, and key pairs that sign decisions
+    Keys(keys::Keys),
     /// Read and verify the evidence of statements
     Evidence(evidence::Evidence),
     /// Check policies, explain what they do to a statement, run their tests
@@ -43,6 +50,8 @@ pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(command) => command.run(),
         Command::Worker(command) => command.run(),
+        Command::Proposals(command) => command.run(),
+        Command::Keys(command) => command.run(),
         Command::Evidence(command) => command.run(),
         Command::Policy(command) => command.run(),
         Command::ScramVerifier(command) => command.run(),
@@ -56,6 +65,11 @@ pub fn run() -> ExitCode {
 /// Prints for the person or program that asked. A reader that went away (`| head`) is no error.
 fn print(text: &str) {
     drop(io::stdout().write_all(text.as_bytes()));
+}
+
+/// Tells a person something that is not the answer: on stderr.
+fn note(text: &str) {
+    drop(io::stderr().write_all(text.as_bytes()));
 }
 
 /// An error with its causes, on one line of stderr.

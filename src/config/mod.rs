@@ -122,6 +122,14 @@ pub fn save(environment: &dyn Environment, path: &Path, content: &str) -> Result
     environment.write(path, content.as_bytes()).map_err(|why| ConfigError::Unwritable { path: path.display().to_string(), why })
 }
 
+/// Writes a new file for its owner only. Never over one that is there.
+pub fn save_secret(path: &Path, content: &str) -> Result<(), ConfigError> {
+    use std::{fs::OpenOptions, io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let unwritable = |why| ConfigError::Unwritable { path: path.display().to_string(), why };
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(unwritable)?;
+    file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(unwritable)
+}
+
 /// The secret in an environment variable, or why there is none.
 pub fn secret_from_variable(environment: &dyn Environment, name: &str) -> Result<Secret, String> {
     match environment.variable(name) {

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use jiff::{SignedDuration, civil};
 
+use super::super::visible::visible;
+
 /// A value for people: decoded when the type is known, else hexadecimal with a note.
 pub(super) fn show(type_oid: u32, format: i16, value: &[u8]) -> String {
     if format == 0 {
@@ -12,17 +14,9 @@ pub(super) fn show(type_oid: u32, format: i16, value: &[u8]) -> String {
     binary(type_oid, value).unwrap_or_else(|| format!("{} (binary, type {type_oid})", hex(value)))
 }
 
-/// The value without control characters, which could drive a terminal.
+/// The value without what could drive a terminal or deceive an eye.
 pub(super) fn tame(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            out.extend(character.escape_default());
-        } else {
-            out.push(character);
-        }
-    }
-    out
+    visible(text)
 }
 
 fn hex(value: &[u8]) -> String {
