@@ -200,7 +200,8 @@ async fn load(options: &WorkOptions, environment: &dyn Environment) -> Result<(P
         };
         let found = source::introspect(&SourceAddress::from(&source)).await;
         let found = found.map_err(|error| WorkError::Source { name: name.clone(), error: Box::new(error.into()) })?;
-        catalogs.insert(name.clone(), Arc::new(found.catalog));
+        // The proxy reads with its own credential; this one needs what it writes.
+        catalogs.insert(name.clone(), Arc::new(found.catalog.read_by_another()));
         sources.push(source);
     }
     let (policy, problems) = policy::check(&loaded.bundle, Inputs { resolved: &loaded.resolved, catalogs: &catalogs });
