@@ -8,6 +8,7 @@
 )]
 
 mod apply;
+mod attack;
 mod crash;
 mod dataset;
 mod drivers;
