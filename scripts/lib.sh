@@ -45,6 +45,9 @@ need_postgresql() {
   install_packages postgresql-15 postgresql-client-15
 }
 
+# A generator of queries, which one test drives.
+need_sqlsmith() { command -v sqlsmith >/dev/null || install_packages sqlsmith; }
+
 # A virtual environment in .venv with what tests/drivers/requirements.txt pins.
 need_python_drivers() {
   local stamp="$root/.venv/installed" wanted

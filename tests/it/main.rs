@@ -25,6 +25,7 @@ mod policies;
 mod proposing;
 mod redteam;
 mod storing;
+mod sqlsmith;
 mod support;
 mod tidy;
 mod worker;

@@ -10,24 +10,24 @@ use crate::support::{Cluster, Database, Login, Message, Wire, repository, run};
 
 /// The sources.
 #[derive(Debug)]
-pub(super) struct Sources {
+pub(crate) struct Sources {
     /// As an operator has it: what policies are compiled against.
-    pub(super) open: Database,
+    pub(crate) open: Database,
     poison: Database,
     pure: Database,
 }
 
 /// A text to run.
 #[derive(Debug, Clone)]
-pub(super) struct Sent {
-    pub(super) text: String,
-    pub(super) types: Vec<u32>,
-    pub(super) values: Vec<Option<String>>,
+pub(crate) struct Sent {
+    pub(crate) text: String,
+    pub(crate) types: Vec<u32>,
+    pub(crate) values: Vec<Option<String>>,
 }
 
 /// What the judge says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Equal rows.
     Equal,
     /// The same error.
@@ -40,10 +40,10 @@ pub(super) enum Verdict {
 
 /// A connection to each source.
 #[derive(Debug)]
-pub(super) struct Judge {
+pub(crate) struct Judge {
     logins: [Login; 2],
     wires: [Wire; 2],
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 const MARK: &[u8] = b"CANARY";
@@ -77,7 +77,7 @@ const CHANGING: [&str; 16] = [
 ];
 
 impl Sources {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let script = |database: &Database, path: &str, side: &str| {
             run(database.psql().arg("-q").args(["-v", &format!("side={side}")]).arg("-f").arg(repository(path))).ok();
         };
@@ -99,13 +99,13 @@ impl Sources {
 }
 
 impl Judge {
-    pub(super) fn sit(sources: &Sources) -> Self {
+    pub(crate) fn sit(sources: &Sources) -> Self {
         let logins = [&sources.poison, &sources.pure].map(|database| database.login("attack_judge"));
         Self { wires: [0, 1].map(|at: usize| logins[at].wire().unwrap()), logins, bytes: 0 }
     }
 
     /// A verdict for each.
-    pub(super) fn judge(&mut self, texts: &[Sent]) -> Vec<Verdict> {
+    pub(crate) fn judge(&mut self, texts: &[Sent]) -> Vec<Verdict> {
         let [poison, pure] = self.both(texts);
         poison.into_iter().zip(pure).zip(texts).map(|((poison, pure), text)| self.compare(text, &poison, &pure)).collect()
     }
@@ -289,4 +289,4 @@ fn types(body: &[u8]) -> Vec<u32> {
 }
 
 /// Counts by word.
-pub(super) type Counts = BTreeMap<String, u64>;
+pub(crate) type Counts = BTreeMap<String, u64>;

@@ -5,7 +5,7 @@
 
 mod grammar;
 mod hostile;
-mod judge;
+pub(crate) mod judge;
 mod noise;
 
 use std::{
@@ -161,6 +161,11 @@ impl Arena {
             }
         }
     }
+}
+
+/// What is sent for a statement without parameters of the client's.
+pub(crate) fn sent_for(decided: &GovernedStatement) -> Sent {
+    sent(decided, &mut Random::new(1))
 }
 
 fn sent(decided: &GovernedStatement, random: &mut Random) -> Sent {
