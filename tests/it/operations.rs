@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Cluster, Message, Pgwicket, run, support_policy};
+use crate::support::{Cluster, Message, Pgwicket, certificate, run, support_policy};
 
 #[test]
 fn a_row_limit_ends_the_statement_and_says_what_to_do() {
@@ -136,14 +136,14 @@ fn a_slow_client_does_not_fill_memory() {
 #[test]
 fn psql_binds_its_login_to_the_certificate() {
     let directory = tempfile::tempdir().unwrap();
-    let (certificate, key) = (directory.path().join("certificate.pem"), directory.path().join("key.pem"));
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    fs::write(&certificate, made.cert.pem()).unwrap();
-    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let flags = ["--tls-cert", certificate.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let flags = certificate(directory.path());
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let pgwicket = Pgwicket::start_with_flags(&Cluster::desk(), &flags);
     let mut psql = pgwicket.login().psql();
-    psql.env("PGHOST", "localhost").env("PGSSLMODE", "verify-full").env("PGSSLROOTCERT", &certificate).env("PGCHANNELBINDING", "require");
+    psql.env("PGHOST", "localhost")
+        .env("PGSSLMODE", "verify-full")
+        .env("PGSSLROOTCERT", directory.path().join("certificate.pem"))
+        .env("PGCHANNELBINDING", "require");
     psql.args(["-A", "-t", "-c", "select subject from tickets where id = 4", "-c", "\\conninfo"]);
     let said = run(&mut psql).ok();
     assert!(said.contains("#4\n") && said.contains("TLSv1.3"), "{said}");

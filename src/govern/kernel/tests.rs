@@ -114,3 +114,107 @@ proptest! {
         })?;
     }
 }
+
+/// What a rewriter that means harm would put in place of a part: dropped and widened predicates, other columns, tables,
+/// parameters and aliases, more relations, fences taken away or moved, comments and Unicode that hide a part.
+const HOSTILE: &[(&str, &str)] = &[
+    (" WHERE \"tenant_id\" = $", " WHERE true OR \"tenant_id\" = $"),
+    ("\"tenant_id\" = $", "\"tenant_id\" >= $"),
+    ("\"tenant_id\" = $", "\"tenant_id\" IS DISTINCT FROM $"),
+    ("\"tenant_id\" = $", "\"tenant_id\" = ANY (ARRAY['acme', 'globex']) OR 'x' = $"),
+    ("\"tenant_id\" = $", "NOT \"tenant_id\" = $"),
+    ("\"tenant_id\" = $", "\"tenant_id\" OPERATOR(public.=) $"),
+    ("\"tenant_id\" = $", "\"tenant_id\" = 'globex' AND '' <> $"),
+    ("\"tenant_id\" = $", "\"id\"::text = $"),
+    ("\"tenant_id\" = $1", "\"tenant_id\" = $2"),
+    ("\"tenant_id\" = $2", "\"tenant_id\" = $1"),
+    ("\"tenant_id\" = $1", "\"tenant_id\" = $11"),
+    ("\"tenant_id\" = $1", "\"tenant_id\" = $1::int"),
+    ("\"tenant_id\" = ", "\"tenant\u{200b}_id\" = "),
+    ("\"tenant_id\" = ", "\"tenant_\u{456}d\" = "),
+    ("\"tenant_id\" = ", "\"TENANT_ID\" = "),
+    (" WHERE \"tenant_id\"", " /* WHERE */ -- \n, pg_catalog.pg_class WHERE \"tenant_id\""),
+    (" WHERE \"tenant_id\"", " NATURAL JOIN public.real_c WHERE \"tenant_id\""),
+    (" WHERE \"tenant_id\"", " TABLESAMPLE SYSTEM (50) WHERE \"tenant_id\""),
+    (" WHERE \"tenant_id\"", " AS x WHERE \"tenant_id\""),
+    ("FROM \"public\".", "FROM ONLY \"public\"."),
+    ("FROM \"public\".", "FROM public.\"real_g\", \"public\"."),
+    ("FROM \"public\".", "FROM "),
+    ("FROM \"public\".", "FROM \"pg_temp\"."),
+    ("FROM \"public\".", "FROM \"Public\"."),
+    ("FROM \"public\".", "FROM postgres.\"public\"."),
+    ("FROM \"public\".", "FROM \"\u{440}ublic\"."),
+    ("\"real_t\"", "\"real_t2\""),
+    ("\"real_t\"", "\"real_c\""),
+    ("(SELECT \"id\"", "(SELECT DISTINCT \"id\""),
+    ("(SELECT \"id\"", "(SELECT \"tenant_id\", \"id\""),
+    ("(SELECT \"id\"", "(SELECT \"secret\" AS \"id\""),
+    ("(SELECT \"id\"", "(SELECT \"id\" AS \"Id\""),
+    ("(SELECT \"id\"", "(SELECT \"real_t\".*, \"id\""),
+    ("(SELECT \"id\"", "(SELECT pg_sleep(1), \"id\""),
+    ("(SELECT \"id\"", "(WITH x AS (DELETE FROM public.real_t RETURNING 1) SELECT \"id\""),
+    ("(SELECT \"id\"", "(SELECT ALL * FROM (SELECT \"id\""),
+    ("\"subject\"", "\"internal\" AS \"subject\""),
+    ("\"subject\", ", ""),
+    (" OFFSET 0)", ")"),
+    (" OFFSET 0)", " OFFSET 1)"),
+    (" OFFSET 0)", " OFFSET 0 LIMIT 10)"),
+    (" OFFSET 0)", " LIMIT ALL)"),
+    (" OFFSET 0)", " OFFSET NULL)"),
+    (" OFFSET 0)", " OFFSET (SELECT 0))"),
+    (" OFFSET 0)", " ORDER BY 1 OFFSET 0)"),
+    (" OFFSET 0)", " OFFSET 0 FOR SHARE)"),
+    (" OFFSET 0)", " UNION ALL SELECT * FROM public.real_t OFFSET 0)"),
+    (" OFFSET 0)", " AND 'x' ~ \"subject\" OFFSET 0)"),
+    (" AND (deleted_at is null)", ""),
+    (" AND (deleted_at is null)", " OR (deleted_at is null)"),
+    (" AND (deleted_at is null)", " AND (deleted_at is not null)"),
+    (" AND ((\"id\") = (5))", " AND ((\"id\") = (6))"),
+    (" AND ((\"id\") = (5))", " OR ((\"id\") = (5))"),
+    (" AND ((\"id\") = (5))", " AND ((\"id\") < (5))"),
+    (") AS \"t\"", ") AS \"c\""),
+    (") AS \"t\"", ") AS \"t\"(\"subject\", \"id\")"),
+    (") AS \"t\"", ") AS \"t\", pg_catalog.pg_authid"),
+    (") AS \"c\"", ") AS \"c\" CROSS JOIN public.real_c AS \"d\""),
+    ("NULL::\"pg_catalog\".\"text\" AS \"phone\"", "\"phone\""),
+    ("'***' || ", ""),
+    (" > 4 THEN 4 ", " > 4 THEN 40 "),
+    ("\"relation\"", "\"schema\""),
+];
+
+#[test]
+fn no_hostile_rewriter_gets_past_the_verifier() {
+    let mut tried = 0;
+    for text in STATEMENTS {
+        honest(text, |expected, sent| {
+            for (part, other) in HOSTILE {
+                // At the first place, at the last, and at all of them.
+                let last = sent.rfind(part).map(|at| format!("{}{other}{}", &sent[..at], &sent[at + part.len()..]));
+                for changed in [sent.replacen(part, other, 1), last.unwrap_or_else(|| sent.to_owned()), sent.replace(part, other)] {
+                    if changed != sent {
+                        tried += 1;
+                        assert!(expected.verify(&changed).is_err(), "passed: {changed}\nfor: {sent}");
+                    }
+                }
+            }
+            for other in [
+                format!("{sent} UNION ALL SELECT * FROM public.real_t"),
+                format!("SELECT * FROM ({sent}) AS x"),
+                format!("{sent} FOR UPDATE"),
+                format!("EXPLAIN ANALYZE {sent}"),
+                format!("{sent}; SELECT 1"),
+                format!("SELECT 1; {sent}"),
+                format!("COPY ({sent}) TO STDOUT"),
+                format!("/* {sent}"),
+                format!("-- {sent}"),
+                format!("$$ {sent} $$"),
+                String::new(),
+                "SELECT".to_owned(),
+            ] {
+                tried += 1;
+                assert!(expected.verify(&other).is_err(), "passed: {other}\nfor: {sent}");
+            }
+        });
+    }
+    assert!(tried > 400, "{tried} texts tried");
+}

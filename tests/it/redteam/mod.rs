@@ -5,6 +5,7 @@
 //! expected one, another tenant on the same upstream connection sees nothing of it, and the source is unchanged.
 
 mod case;
+mod control;
 mod marks;
 mod session;
 
@@ -13,7 +14,7 @@ use std::{collections::BTreeMap, fs};
 use case::{Case, Expected, Protocol, TENANT_ONLY, cases};
 use session::{Answer, Session};
 
-use crate::support::{Cluster, Database, Login, PASSWORD, Pgwicket, repository, run};
+use crate::support::{self, Cluster, Database, Login, PASSWORD, Pgwicket, repository, run};
 
 #[test]
 fn no_case_of_the_corpus_gets_through() {
@@ -21,8 +22,13 @@ fn no_case_of_the_corpus_gets_through() {
     let copy = database("redteam_copy", "on");
     let policy = fs::read_to_string(repository("tests/redteam/policy.yaml")).unwrap();
     let pgwicket = Pgwicket::start_with_policy_and_flags(&source, &policy, &["--lanes", "1"]);
+    let certificate = tempfile::tempdir().unwrap();
+    let flags = support::certificate(certificate.path());
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let under_tls = Pgwicket::start_with_policy_and_flags(&source, &policy, &[&["--lanes", "1"], &flags[..]].concat());
     let corpus = Corpus {
         source: &source,
+        tls: under_tls.login_as("acme_agent"),
         acme: pgwicket.login_as("acme_agent"),
         globex: pgwicket.login_as("globex_agent"),
         copy: copy.login("redteam_copy"),
@@ -44,6 +50,11 @@ fn no_case_of_the_corpus_gets_through() {
     run(pgwicket.command().args(["evidence", "verify", "--journal"]).arg(pgwicket.journal())).ok();
     assert!(!pgwicket.log().contains("panicked"), "{}", pgwicket.log());
     assert!(wrong.is_empty(), "{} findings in {} cases\n\n{}", wrong.len(), all.len(), wrong.join("\n\n"));
+    control::admit(&source, PASSWORD);
+    let plain = control::run(&corpus, &all, "zzhid_real", str::to_owned);
+    let naive = control::run(&corpus, &all, "public", control::naive);
+    eprintln!("control, a plain READ ONLY role: {plain:?}\ncontrol, a naive derived-table rewrite: {naive:?}");
+    assert!(plain.leaks > 100 && naive.leaks > 50, "the corpus bites no more: {plain:?} {naive:?}");
 }
 
 /// The texts of every case that is sent as a statement.
@@ -54,6 +65,8 @@ pub(crate) fn texts() -> Vec<String> {
 /// What every case is run against.
 struct Corpus<'a> {
     source: &'a Database,
+    /// A server with a certificate, for the cases of class `tls`.
+    tls: Login,
     acme: Login,
     globex: Login,
     copy: Login,
@@ -71,7 +84,8 @@ impl Corpus<'_> {
         let quiet = residue(&mut other);
         for case in cases {
             let mut own = case.own_session.then(|| Session::login(&self.acme));
-            let mut raw = (case.protocol == Protocol::Wire).then(|| Session::open(&self.acme));
+            let mut raw =
+                (case.protocol == Protocol::Wire).then(|| Session::open(if case.class == "tls" { &self.tls } else { &self.acme }));
             let session = raw.as_mut().or(own.as_mut()).unwrap_or(&mut shared);
             let answers = session.play(case);
             wrong.extend(Self::judge(case, &answers, session, &mut copy));
@@ -100,6 +114,7 @@ impl Corpus<'_> {
         wrong
     }
 
+    /// What is wrong with the answers to a case.
     fn judge(case: &Case, answers: &[Answer], session: &Session, copy: &mut Session) -> Vec<String> {
         let mut wrong = Vec::new();
         let marks = marks::found(session.received(), session.sent(), &case.says);

@@ -20,6 +20,8 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct Session {
     wire: Wire,
+    /// Connections that a script has put aside, and their keys.
+    aside: Vec<Wire>,
     login: Login,
     sent: Vec<u8>,
     received: Vec<u8>,
@@ -60,7 +62,7 @@ impl Session {
     }
 
     fn over(login: &Login, wire: Wire) -> Self {
-        Self { wire, login: login.clone(), sent: Vec::new(), received: Vec::new(), state: b'I' }
+        Self { wire, aside: Vec::new(), login: login.clone(), sent: Vec::new(), received: Vec::new(), state: b'I' }
     }
 
     /// What was sent since the case began.
@@ -126,9 +128,18 @@ impl Session {
     fn script(&mut self, text: &str) -> Vec<Answer> {
         let mut answers = Vec::new();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+            let line = self.with_keys(line);
+            let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
             match verb {
-                "login" => *self = Self::login(&self.login),
+                "login" => {
+                    let aside = std::mem::take(&mut self.aside);
+                    *self = Self { aside, ..Self::login(&self.login) };
+                }
+                "aside" => {
+                    let silent = Wire::open(self.login.port).unwrap();
+                    self.aside.push(std::mem::replace(&mut self.wire, silent));
+                }
+                "back" => self.wire = self.aside.pop().unwrap(),
                 "read" => answers.push(self.answer()),
                 "byte" => {
                     let byte = self.wire.receive_byte();
@@ -145,6 +156,21 @@ impl Session {
             }
         }
         answers
+    }
+
+    /// `key:N` in a step is the cancel key of the connection put aside as the Nth; `other-secret:N`, `other-process:N` are
+    /// that with one half wrong.
+    fn with_keys(&self, line: &str) -> String {
+        let mut line = line.to_owned();
+        for (number, wire) in self.aside.iter().enumerate() {
+            let Some([process, secret]) = wire.key() else { continue };
+            for (name, process, secret) in
+                [("key", process, secret), ("other-secret", process, secret ^ 1), ("other-process", process ^ 0x4000, secret)]
+            {
+                line = line.replace(&format!("{name}:{number}"), &format!("i32:{process} i32:{secret}"));
+            }
+        }
+        line
     }
 
     fn send(&mut self, tag: u8, body: &[u8]) {

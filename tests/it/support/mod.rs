@@ -36,6 +36,16 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// Makes a certificate for localhost in a directory; the flags of `serve` that take it.
+pub(crate) fn certificate(directory: &std::path::Path) -> [String; 4] {
+    let (certificate, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    std::fs::write(&certificate, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let path = |path: PathBuf| path.into_os_string().into_string().unwrap();
+    ["--tls-cert".to_owned(), path(certificate), "--tls-key".to_owned(), path(key)]
+}
+
 /// A number given to the tests by the environment.
 pub(crate) fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|value| value.parse().unwrap_or_else(|error| panic!("{variable}={value}: {error}")))

@@ -19,6 +19,8 @@ pub(crate) struct Message {
 #[derive(Debug)]
 pub(crate) struct Wire {
     stream: BufReader<TcpStream>,
+    /// Of BackendKeyData: process id and secret.
+    key: Option<[i32; 2]>,
 }
 
 impl Message {
@@ -39,7 +41,7 @@ impl Wire {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_mins(1)))?;
-        Ok(Self { stream: BufReader::with_capacity(1 << 16, stream) })
+        Ok(Self { stream: BufReader::with_capacity(1 << 16, stream), key: None })
     }
 
     /// Connects and logs in by SCRAM-SHA-256.
@@ -50,8 +52,15 @@ impl Wire {
         startup.extend(parameters.as_bytes());
         wire.send_untagged(&startup)?;
         wire.authenticate(password)?;
-        wire.until_ready()?;
+        let greeting = wire.until_ready()?;
+        let key = greeting.iter().find(|message| message.tag == b'K').and_then(|message| message.body.split_first_chunk::<4>());
+        wire.key = key.and_then(|(id, secret)| Some([i32::from_be_bytes(*id), i32::from_be_bytes(secret.try_into().ok()?)]));
         Ok(wire)
+    }
+
+    /// The process id and the secret that cancel what this session runs.
+    pub(crate) fn key(&self) -> Option<[i32; 2]> {
+        self.key
     }
 
     /// A simple query: every message up to ReadyForQuery, which is the last.
