@@ -70,6 +70,9 @@ fn generated_reads_tell_of_the_agents_own_rows_only() {
         totals.statements,
         totals.findings.join("\n\n")
     );
+    let refused: u64 = totals.refused.values().sum();
+    eprintln!("over-blocking: {refused} of {} statements that are safe are refused", totals.statements);
+    assert!(refused * 100 < totals.statements * 2 || totals.statements < 100, "2 % and more are refused: {}", totals.summary(first));
     assert!(totals.equal * 10 >= totals.statements * 6, "too few statements say anything: {}", totals.summary(first));
 }
 
