@@ -26,6 +26,7 @@ mod proposing;
 mod redteam;
 mod sqlsmith;
 mod storing;
+mod story;
 mod support;
 mod tidy;
 mod worker;

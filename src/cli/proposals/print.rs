@@ -141,7 +141,7 @@ fn decision(approval: &ApprovalView) -> String {
 
 fn result(detail: &ProposalDetail, paint: Paint, fact: &mut impl FnMut(&str, String)) {
     if let Some(result) = &detail.result {
-        let rows = result.affected_rows.map(|rows| format!(", {rows} rows")).unwrap_or_default();
+        let rows = result.affected_rows.map(|rows| format!(", {rows} {}", if rows == 1 { "row" } else { "rows" })).unwrap_or_default();
         fact("result", format!("{} at {} by {}{rows}", visible(&result.status), visible(&result.at), visible(&result.reporter)));
         fact("error", result.error.as_deref().map(|error| paint.warning(&visible(error))).unwrap_or_default());
         fact("differs", result.differences.as_ref().map(|found| visible(&found.to_string())).unwrap_or_default());
