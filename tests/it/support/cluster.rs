@@ -195,6 +195,12 @@ impl Database {
         super::Login { port: self.cluster.port, user: role.to_owned(), database: self.name.clone() }
     }
 
+    /// The URL of a role over the socket, where it is trusted: for processes that connect very often.
+    pub(crate) fn socket_url(&self, role: &str) -> String {
+        let directory = self.cluster.directory.display().to_string().replace('/', "%2F");
+        format!("postgresql://{role}@{directory}:{}/{}", self.cluster.port, self.name)
+    }
+
     /// The URL that the policy reads from `APP_POSTGRES_URL`.
     pub(crate) fn source_url(&self) -> String {
         self.login(self.reader).url()

@@ -98,7 +98,7 @@ impl Matrix {
              create trigger dawdle after update on accounts for each row execute function dawdle(); \
              create constraint trigger dawdle_late after update on accounts deferrable initially deferred for each row execute function dawdle()",
         );
-        let flags = ["--lease", "1", "--concurrency", "4", "--lock-timeout", "1", "--log", "warn"];
+        let flags = ["--lease", "2", "--concurrency", "4", "--lock-timeout", "1", "--log", "warn"];
         let workers = (0..WORKERS).map(|number| bank.worker(&format!("w{number}"), &flags)).collect();
         Self { bank, workers, transfers: HashMap::new(), tally: Tally::default() }
     }
@@ -153,7 +153,7 @@ impl Matrix {
     fn sleep_through_a_lease(&mut self) {
         let sleeper = &self.workers[rand::random_range(0..WORKERS)];
         sleeper.signal("STOP");
-        std::thread::sleep(Duration::from_millis(1500));
+        std::thread::sleep(Duration::from_millis(2500));
         sleeper.signal("CONT");
         std::thread::sleep(Duration::from_millis(rand::random_range(0..30)));
         self.tally.sleeps += 1;

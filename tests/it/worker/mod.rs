@@ -84,7 +84,7 @@ impl Bank {
             store
         });
         let location = match &store_database {
-            Some(database) => Location::Postgres(Secret::new(database.source_url())),
+            Some(database) => Location::Postgres(Secret::new(database.socket_url(STORE))),
             None => Location::Sqlite(directory.join("state.db")),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -107,7 +107,7 @@ impl Bank {
             Location::Sqlite(file) => ("PGWICKET_STORE", file.display().to_string()),
             Location::Postgres(url) => ("PGWICKET_DATABASE_URL", url.expose().to_owned()),
         };
-        let environment = [store, ("WRITE_URL", self.database.login(WORKER).url())];
+        let environment = [store, ("WRITE_URL", self.database.socket_url(WORKER))];
         Worker::start(&self.directory.join(format!("{name}.log")), &arguments, &environment)
     }
 
