@@ -5,7 +5,6 @@
 //!
 //! Every proposal changes one row. Prints a Markdown table.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measuring tool, read by a script")]
-#![expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "the doors are closed to the product, not to what measures it")]
 
 #[path = "../src/store/tests/server.rs"]
 #[expect(dead_code, reason = "the store's tests stop and start it")]

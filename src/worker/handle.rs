@@ -158,8 +158,6 @@ impl Workshop {
             }
         }
         let outcome = report.outcome.status().word();
-        metrics::counter!("pgwicket_worker_outcomes_total", "outcome" => outcome).increment(1);
-        metrics::histogram!("pgwicket_worker_apply_seconds").record(took.as_secs_f64());
         let (attempts, milliseconds) = (claim.record.attempts + 1, took.as_millis());
         match report.outcome {
             Outcome::Applied => tracing::info!(proposal = %id, %source, attempts, milliseconds, rows = report.affected_rows, "applied"),
@@ -177,7 +175,6 @@ impl Workshop {
         let retry_at = now.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
         let proposal = claim.record.content.proposal();
         tracing::warn!(proposal = %proposal.id, source = %proposal.target.source, attempts = claim.record.attempts + 1, "not decided yet: {why}");
-        metrics::counter!("pgwicket_worker_retries_total").increment(1);
         if let Err(error) = self.store.release(claim, &told(why), retry_at, now).await {
             // Then its lease runs out.
             tracing::warn!(%error, proposal = %proposal.id, "a proposal could not be given back");

@@ -54,6 +54,9 @@ fn proposal(changes: Vec<RowChange>) -> Proposal {
     }
 }
 
+/// What makes a proposal one that was never proposed.
+type Edit = fn(&mut Proposal);
+
 /// Why the policy gives no permit for what alice approved; empty when it does.
 fn refused(policy: &PolicySet, proposal: Proposal) -> String {
     let content = Content::of(proposal);
@@ -72,7 +75,6 @@ fn a_permit_is_for_what_the_policy_lets_be_proposed() {
     for operation in [Operation::Insert, Operation::Update, Operation::Delete] {
         assert_eq!(refused(&policy, proposal(vec![change(operation)])), "", "{operation}");
     }
-    type Edit = fn(&mut Proposal);
     let base = || proposal(vec![change(Operation::Update)]);
     let edits: [(&str, Edit); 17] = [
         ("there is no such agent", |p| p.agent = "eve".parse().unwrap()),

@@ -104,8 +104,8 @@ async fn prepare(connector: &Connector, options: &ApplyOptions, session: &mut Se
     let formats = Setting::ALL.into_iter().map(|setting| (setting.name(), setting.default_value()));
     let timeouts = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
     let bounds = connector.startup.iter().filter(|(name, _)| timeouts.contains(name)).map(|(name, value)| (*name, &**value));
-    let settings: String = pinned.chain(formats).chain(bounds).map(|(name, value)| format!("SET {name} = '{value}';")).collect();
-    session.client.batch_execute(&settings).await?;
+    let settings: Vec<String> = pinned.chain(formats).chain(bounds).map(|(name, value)| format!("SET {name} = '{value}';")).collect();
+    session.client.batch_execute(&settings.concat()).await?;
     let table = format!("{}.pgwicket_receipts", quoted(&options.receipts_schema));
     let mut look = Statement::new(
         "SELECT pg_catalog.pg_is_in_recovery()::pg_catalog.text, coalesce(pg_catalog.has_table_privilege(t, 'SELECT') AND pg_catalog.has_table_privilege(t, 'INSERT'), false)::pg_catalog.text FROM pg_catalog.to_regclass(",

@@ -5,7 +5,7 @@ use pgwicket::{
     source::{Difference, Divergence, Ending, Undecided},
 };
 
-use super::{Bench, Change, approval, cell, update};
+use super::{Bench, Change, approval, cell, proposal, update};
 
 const DDL: &str = "create table accounts (id int primary key, tenant text not null, email text unique, amount numeric not null default 7, \
      note text, version int not null default 1, check (amount >= 0)); \
@@ -33,8 +33,8 @@ fn delete(id: &str, before: &[(&str, Option<&str>)]) -> Change {
 async fn the_second_of_two_proposals_from_one_before_image_is_a_conflict() {
     let bench = bench();
     let mut applier = bench.applier();
-    let first = bench.proposal("accounts", vec![update("1", "amount", Some("100"), Some("110"))]);
-    let second = bench.proposal("accounts", vec![update("1", "amount", Some("100"), Some("120"))]);
+    let first = proposal("accounts", vec![update("1", "amount", Some("100"), Some("110"))]);
+    let second = proposal("accounts", vec![update("1", "amount", Some("100"), Some("120"))]);
     bench.applied(&mut applier, &first, "the first").await;
     let what = Divergence::Column { column: "amount".into(), expected: Some("100".into()), found: Some("110".into()) };
     let conflict = Ending::Conflict { differences: vec![Difference { change: 0, what }] };
@@ -56,19 +56,19 @@ async fn a_row_of_another_tenant_is_not_there() {
     let bench = bench();
     let mut applier = bench.applier();
     let gone = |change| Ok(Ending::Conflict { differences: vec![Difference { change, what: Divergence::Gone }] });
-    let theirs = bench.proposal("accounts", vec![update("3", "amount", Some("100"), Some("0"))]);
+    let theirs = proposal("accounts", vec![update("3", "amount", Some("100"), Some("0"))]);
     assert_eq!(bench.apply(&mut applier, &theirs).await, gone(0));
-    let theirs = bench.proposal("accounts", vec![delete("3", &[("amount", Some("100"))])]);
+    let theirs = proposal("accounts", vec![delete("3", &[("amount", Some("100"))])]);
     assert_eq!(bench.apply(&mut applier, &theirs).await, gone(0));
-    let nowhere = bench.proposal("accounts", vec![update("9", "amount", Some("100"), Some("0"))]);
+    let nowhere = proposal("accounts", vec![update("9", "amount", Some("100"), Some("0"))]);
     assert_eq!(bench.apply(&mut applier, &nowhere).await, gone(0));
     // A taken key is a conflict that tells nothing of whose row it is.
-    let taken = bench.proposal("accounts", vec![insert(&[("id", "3"), ("email", "z")])]);
+    let taken = proposal("accounts", vec![insert(&[("id", "3"), ("email", "z")])]);
     assert_eq!(
         bench.apply(&mut applier, &taken).await,
         Ok(Ending::Conflict { differences: vec![Difference { change: 0, what: Divergence::Taken }] })
     );
-    let new = bench.proposal("accounts", vec![insert(&[("id", "4"), ("email", "d")])]);
+    let new = proposal("accounts", vec![insert(&[("id", "4"), ("email", "d")])]);
     bench.applied(&mut applier, &new, "insert").await;
     assert_eq!(bench.seen("select tenant, amount from accounts order by id"), "acme|100\nacme|100\nglobex|100\nacme|7");
 }
@@ -80,18 +80,20 @@ async fn all_rows_or_none() {
     let transfer = vec![update("1", "amount", Some("100"), Some("50")), update("2", "amount", Some("99"), Some("150"))];
     let what = Divergence::Column { column: "amount".into(), expected: Some("99".into()), found: Some("100".into()) };
     let conflict = Ending::Conflict { differences: vec![Difference { change: 1, what }] };
-    assert_eq!(bench.apply(&mut applier, &bench.proposal("accounts", transfer)).await, Ok(conflict));
+    assert_eq!(bench.apply(&mut applier, &proposal("accounts", transfer)).await, Ok(conflict));
     let overdraft = vec![update("1", "amount", Some("100"), Some("-1")), update("2", "amount", Some("100"), Some("201"))];
-    let Ok(Ending::Failed(failure)) = bench.apply(&mut applier, &bench.proposal("accounts", overdraft)).await else { panic!() };
+    let Ok(Ending::Failed(failure)) = bench.apply(&mut applier, &proposal("accounts", overdraft)).await else { panic!() };
     assert_eq!((failure.sqlstate.as_deref(), &*failure.reason), (Some("23514"), "a check of the source refuses it (SQLSTATE 23514)"));
     assert!(failure.source_message.unwrap().contains("accounts_amount_check"));
     assert_eq!(bench.seen("select string_agg(amount::text, ' ' order by id) from accounts"), "100 100 100");
     // A row makes room for another: what goes goes first.
     let swap = vec![insert(&[("id", "0"), ("email", "a")]), delete("1", &[("email", Some("a")), ("note", None)])];
-    bench.applied(&mut applier, &bench.proposal("accounts", swap), "swap").await;
+    bench.applied(&mut applier, &proposal("accounts", swap), "swap").await;
     let mut many: Vec<Change> = (10..60).map(|id| insert(&[("id", &id.to_string()), ("email", &format!("m{id}"))])).collect();
-    many.iter_mut().for_each(|change| change.after.push(Cell { value: Value::Default, ..cell("amount", None) }));
-    bench.applied(&mut applier, &bench.proposal("accounts", many), "many").await;
+    for change in &mut many {
+        change.after.push(Cell { value: Value::Default, ..cell("amount", None) });
+    }
+    bench.applied(&mut applier, &proposal("accounts", many), "many").await;
     assert_eq!(bench.seen("select count(*), sum(amount) from accounts where id >= 10"), "50|350");
 }
 
@@ -107,10 +109,10 @@ async fn a_trigger_that_decides_otherwise_is_a_failure_and_a_deferred_constraint
          create function adopt() returns trigger language plpgsql as $$ begin new.parent = 5; return new; end $$; \
          create trigger adopt before update on accounts for each row when (old.id = 1) execute function adopt()",
     );
-    let kept = bench.proposal("accounts", vec![update("2", "note", None, Some("x"))]);
+    let kept = proposal("accounts", vec![update("2", "note", None, Some("x"))]);
     let Ok(Ending::Failed(failure)) = bench.apply(&mut applier, &kept).await else { panic!() };
     assert!(failure.reason.contains("a trigger or a rule"), "{failure:?}");
-    let orphan = bench.proposal("accounts", vec![update("1", "note", None, Some("x"))]);
+    let orphan = proposal("accounts", vec![update("1", "note", None, Some("x"))]);
     let Ok(Ending::Failed(failure)) = bench.apply(&mut applier, &orphan).await else { panic!() };
     assert_eq!(failure.sqlstate.as_deref(), Some("23503"));
     assert_eq!(bench.seen("select count(*) from accounts where note is not null"), "0");
@@ -120,7 +122,7 @@ async fn a_trigger_that_decides_otherwise_is_a_failure_and_a_deferred_constraint
 async fn a_held_lock_is_no_verdict_and_a_missing_receipt_table_is_said() {
     let bench = bench();
     let mut applier = bench.applier();
-    let content = bench.proposal("accounts", vec![update("1", "note", None, Some("x"))]);
+    let content = proposal("accounts", vec![update("1", "note", None, Some("x"))]);
     let (blocker, connection) = bench.database.login(super::WORKER).config().connect(tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     blocker.batch_execute("begin; update accounts set amount = 1 where id = 1").await.unwrap();
@@ -139,7 +141,7 @@ async fn a_held_lock_is_no_verdict_and_a_missing_receipt_table_is_said() {
 async fn what_was_given_up_is_never_applied_and_a_tampered_repeat_is_seen() {
     let bench = bench();
     let mut applier = bench.applier();
-    let content = bench.proposal("accounts", vec![update("1", "note", None, Some("x"))]);
+    let content = proposal("accounts", vec![update("1", "note", None, Some("x"))]);
     let change = bench.policy.permit(content.clone(), &[approval(&content)]).unwrap();
     let failure = pgwicket::source::Failure::given_up(5, &Undecided::Lost);
     assert_eq!(applier.give_up(&change, failure.clone()).await, Ok(Ending::Failed(failure)));

@@ -86,39 +86,6 @@ impl Bench {
         self.database.sql(text).trim_end().to_owned()
     }
 
-    /// A proposal of these changes to `desk.<relation>`.
-    fn proposal(&self, relation: &str, changes: Vec<Change>) -> Content {
-        static UNIQUE: AtomicU64 = AtomicU64::new(1);
-        let unique = u128::from(UNIQUE.fetch_add(1, Ordering::Relaxed));
-        let changes = changes.into_iter().map(|change| {
-            let Change { operation, key, before, conflict, after } = change;
-            RowChange { operation, key, before, conflict, after }
-        });
-        let changes: Vec<RowChange> = changes.collect();
-        Content::of(Proposal {
-            id: ProposalId::new(1_700_000_000_000, unique),
-            created_at: 1_700_000_000_000,
-            expires_at: i64::MAX,
-            agent: "bot".parse().unwrap(),
-            run: None,
-            evidence: EvidenceId::new(1_700_000_000_000, unique),
-            policy: Digest([7; 32]),
-            verb: Verb::Update,
-            statement: "…".into(),
-            reason: None,
-            idempotency_key: None,
-            target: Target {
-                source: "app".parse().unwrap(),
-                schema: "desk".into(),
-                relation: relation.into(),
-                real_schema: "public".into(),
-                real_name: relation.into(),
-                tenant: Some(TenantGuard { column: "tenant".into(), type_name: "text".into(), tenant: "acme".parse().unwrap() }),
-            },
-            changes,
-        })
-    }
-
     async fn apply(&self, applier: &mut Applier, content: &Content) -> Result<Ending, Undecided> {
         let change = self.policy.permit(content.clone(), &[approval(content)]).unwrap();
         applier.apply(&change).await
@@ -128,6 +95,39 @@ impl Bench {
         let ending = self.apply(applier, content).await;
         assert!(matches!(ending, Ok(Ending::Applied { before: false, .. })), "{what}: {ending:?}");
     }
+}
+
+/// A proposal of these changes to `desk.<relation>`.
+fn proposal(relation: &str, changes: Vec<Change>) -> Content {
+    static UNIQUE: AtomicU64 = AtomicU64::new(1);
+    let unique = u128::from(UNIQUE.fetch_add(1, Ordering::Relaxed));
+    let changes = changes.into_iter().map(|change| {
+        let Change { operation, key, before, conflict, after } = change;
+        RowChange { operation, key, before, conflict, after }
+    });
+    let changes: Vec<RowChange> = changes.collect();
+    Content::of(Proposal {
+        id: ProposalId::new(1_700_000_000_000, unique),
+        created_at: 1_700_000_000_000,
+        expires_at: i64::MAX,
+        agent: "bot".parse().unwrap(),
+        run: None,
+        evidence: EvidenceId::new(1_700_000_000_000, unique),
+        policy: Digest([7; 32]),
+        verb: Verb::Update,
+        statement: "…".into(),
+        reason: None,
+        idempotency_key: None,
+        target: Target {
+            source: "app".parse().unwrap(),
+            schema: "desk".into(),
+            relation: relation.into(),
+            real_schema: "public".into(),
+            real_name: relation.into(),
+            tenant: Some(TenantGuard { column: "tenant".into(), type_name: "text".into(), tenant: "acme".parse().unwrap() }),
+        },
+        changes,
+    })
 }
 
 /// Ana's yes.

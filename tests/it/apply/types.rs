@@ -3,7 +3,7 @@
 use pgwicket::source::{Difference, Divergence, Ending};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use super::{Bench, WORKER, update};
+use super::{Bench, WORKER, proposal, update};
 
 /// Type, two values of it in the form of its output function.
 const TYPES: &[(&str, &str, &str)] = &[
@@ -92,16 +92,16 @@ async fn every_type_is_applied_and_guarded_to_the_letter() {
         let steps = [(None, Some(*one)), (Some(*one), Some(*other)), (Some(*other), Some(*one)), (Some(*one), None), (None, Some(*one))];
         for (before, after) in steps {
             let what = format!("{type_name}: {before:?} to {after:?}");
-            let content = bench.proposal("types", vec![update("1", column, before, after)]);
+            let content = proposal("types", vec![update("1", column, before, after)]);
             bench.applied(&mut applier, &content, &what).await;
             assert_eq!(value(&reader, column).await.as_deref(), after, "{what}");
         }
-        let content = bench.proposal("types", vec![update("1", column, Some(one), None)]);
+        let content = proposal("types", vec![update("1", column, Some(one), None)]);
         for found in [Some(*other), None] {
             let now = found.map_or("NULL".to_owned(), |text| format!("'{}'", text.replace('\'', "''")));
             bench.database.sql(&format!("update types set {column} = {now}"));
             let content =
-                if found.is_none() { bench.proposal("types", vec![update("1", column, Some(one), Some(other))]) } else { content.clone() };
+                if found.is_none() { proposal("types", vec![update("1", column, Some(one), Some(other))]) } else { content.clone() };
             let expected = Difference {
                 change: 0,
                 what: Divergence::Column { column: column.as_str().into(), expected: Some((*one).into()), found: found.map(Into::into) },
@@ -125,9 +125,6 @@ async fn reader(bench: &Bench) -> Client {
 
 async fn value(reader: &Client, column: &str) -> Option<String> {
     let answer = reader.simple_query(&format!("select {column} from types where id = 1")).await.unwrap();
-    let row = answer.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row),
-        _ => None,
-    });
+    let row = answer.iter().find_map(|message| if let SimpleQueryMessage::Row(row) = message { Some(row) } else { None });
     row.unwrap().get(0).map(str::to_owned)
 }

@@ -225,7 +225,13 @@ impl Matrix {
                     self.tally.found_applied += usize::from(report.metadata.as_ref().is_some_and(|text| text.contains("found_applied")));
                 }
                 Status::Conflict => self.tally.conflicts += 1,
-                other => panic!("{} is {other}: {report:?}", record.content.proposal().id),
+                other @ (Status::Pending
+                | Status::Approved
+                | Status::Applying
+                | Status::Failed
+                | Status::Rejected
+                | Status::Expired
+                | Status::Canceled) => panic!("{} is {other}: {report:?}", record.content.proposal().id),
             }
         }
         amounts
