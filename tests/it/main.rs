@@ -24,6 +24,7 @@ mod oracle;
 mod policies;
 mod proposing;
 mod redteam;
+mod reviewing;
 mod sqlsmith;
 mod storing;
 mod story;
