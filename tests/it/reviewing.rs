@@ -39,8 +39,23 @@ impl Story {
         let signing_key = directory.join("alice.pem");
         let made = run(Command::new(env!("CARGO_BIN_EXE_pgwicket")).args(["keys", "generate"]).arg(&signing_key)).ok();
         let key = made.trim().trim_start_matches("key: ").trim_matches('"').to_owned();
-        let pgwicket = Pgwicket::start_with(&source, &format!("{}{}", support_policy(), REVIEW.replace("KEY", &key)));
+        let pgwicket = Pgwicket::start_with(&source, &policy(&REVIEW.replace("KEY", &key)));
         Self { pgwicket, source, signing_key }
+    }
+
+    /// The URL of a credential that may write, of this story's own.
+    fn writer(&self) -> String {
+        let role = format!("writer_{}", self.pgwicket.control_port());
+        let password = crate::support::PASSWORD;
+        self.source
+            .sql(&format!("create role {role} login password '{password}'; grant select, insert, update, delete on tickets to {role}"));
+        self.source.login(&role).url()
+    }
+
+    /// A ticket of the agent's tenant.
+    fn ticket(&self, number: usize) -> String {
+        let own = "select id from tickets where tenant_id = 'acme' and deleted_at is null and amount is not null order by id";
+        self.source.sql(&format!("{own} offset {number} limit 1")).trim().to_owned()
     }
 
     /// What psql gets for a write: the JSON of its DETAIL.
@@ -72,6 +87,13 @@ impl Story {
     }
 }
 
+/// The support desk with other reviewers than its own.
+fn policy(review: &str) -> String {
+    let whole = support_policy();
+    let (desk, _) = whole.split_once("\nreviewers:").unwrap_or((&whole, ""));
+    format!("{desk}{review}")
+}
+
 fn id(proposal: &Json) -> &str {
     proposal["proposal_id"].as_str().unwrap()
 }
@@ -79,9 +101,10 @@ fn id(proposal: &Json) -> &str {
 #[test]
 fn a_write_is_shown_signed_applied_by_anothers_worker_and_seen() {
     let story = Story::begin();
-    let before = story.source.sql("select amount from tickets where id = 42");
-    let update = story
-        .propose("update tickets set priority = 'urgent', amount = amount + 1.25 where id in (42, 43) /* reason='asked%20by%20phone' */");
+    let (one, two) = (story.ticket(0), story.ticket(1));
+    let before = story.source.sql(&format!("select amount from tickets where id = {one}"));
+    let set = "priority = 'escalated', amount = amount + 1.25";
+    let update = story.propose(&format!("update tickets set {set} where id in ({one}, {two}) /* reason='asked%20by%20phone' */"));
     let insert = story.propose("insert into tickets (id, subject, status) values (990001, 'from \u{202e}outside', 'open')");
     let bob = story.api_key(&["--name", "bob", "--reviewer", "bob"]);
     let reader = story.api_key(&["--name", "alice reads", "--scope", "proposals:read,proposals:approve"]);
@@ -90,7 +113,9 @@ fn a_write_is_shown_signed_applied_by_anothers_worker_and_seen() {
     assert!(listed.contains(id(&update)) && listed.contains("update 2 rows of external_support.tickets"), "{listed}");
     let shown = run(&mut story.proposals(&reader, &["show", id(&update)])).ok();
     assert!(
-        shown.contains("~ update id = 42") && shown.contains(&format!("{} → ", before.trim())) && shown.contains("→ urgent"),
+        shown.contains(&format!("~ update id = {one}"))
+            && shown.contains(&format!("{} → ", before.trim()))
+            && shown.contains("→ escalated"),
         "{shown}"
     );
     assert!(shown.contains(update["evidence_id"].as_str().unwrap()) && !shown.contains('\u{1b}'), "{shown}");
@@ -118,7 +143,7 @@ fn a_write_is_shown_signed_applied_by_anothers_worker_and_seen() {
         let expected = [("applied", 200, "true"), ("applied", 200, "false"), ("failed", 409, "OUTCOME_DISAGREES")];
         assert_eq!(outcome(proposal), expected.map(|(reported, http, word)| (reported.to_owned(), http, word.to_owned())));
     }
-    assert_eq!(story.source.sql("select count(*) from tickets where id in (42, 43) and priority = 'urgent'").trim(), "2");
+    assert_eq!(story.source.sql("select count(*) from tickets where priority = 'escalated'").trim(), "2");
     assert_eq!(story.source.sql("select tenant_id, subject from tickets where id = 990001").trim(), "acme|from \u{202e}outside");
     let status = format!("select status from pgwicket.proposals where proposal_id = '{}'", id(&update));
     assert_eq!(story.seen_by_agent(&status), "applied");
@@ -129,21 +154,22 @@ fn external_worker(story: &Story) -> Vec<Json> {
     let worker = story.api_key(&["--name", "another's worker", "--scope", "worker"]);
     let mut python = Command::new(repository(".venv/bin/python"));
     python.arg(repository("tests/drivers/python/external_worker.py")).arg(story.url()).env("PYTHONDONTWRITEBYTECODE", "1");
-    python.env("PGWICKET_API_KEY", worker).env("TARGET_URL", story.source.login("postgres").url());
+    python.env("PGWICKET_API_KEY", worker).env("TARGET_URL", story.writer());
     run(&mut python).ok().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
 fn a_row_that_changed_meanwhile_is_a_conflict_and_stays() {
     let story = Story::begin();
-    let update = story.propose("update tickets set priority = 'late' where id = 44");
+    let row = story.ticket(0);
+    let update = story.propose(&format!("update tickets set priority = 'late' where id = {row}"));
     let bob = story.api_key(&["--name", "bob", "--reviewer", "bob"]);
     run(&mut story.proposals(&bob, &["approve", id(&update), "--yes"])).ok();
-    story.source.sql("update tickets set priority = 'first', updated_at = updated_at + interval '1 s' where id = 44");
+    story.source.sql(&format!("update tickets set priority = 'first', updated_at = updated_at + interval '1 s' where id = {row}"));
     let answers = external_worker(&story);
     assert_eq!(answers.iter().map(|answer| answer["http"].as_u64().unwrap()).collect::<Vec<_>>(), [200, 200, 409]);
     assert_eq!(answers[0]["answer"]["status"], "conflict");
-    assert_eq!(story.source.sql("select priority from tickets where id = 44").trim(), "first");
+    assert_eq!(story.source.sql(&format!("select priority from tickets where id = {row}")).trim(), "first");
     let shown = run(&mut story.proposals(&bob, &["show", id(&update)])).ok();
     assert!(shown.contains("conflict") && shown.contains("change 0 met 0 rows"), "{shown}");
 }
@@ -151,15 +177,15 @@ fn a_row_that_changed_meanwhile_is_a_conflict_and_stays() {
 #[test]
 fn small_amounts_are_settled_up_to_the_days_sum_and_two_people_let_a_row_go() {
     let story = Story::begin();
-    let settled = story.propose("update tickets set amount = amount + 3 where id = 45");
+    let settled = story.propose(&format!("update tickets set amount = amount + 3 where id = {}", story.ticket(0)));
     assert_eq!(settled["status"], "approved", "{settled}");
-    let over = story.propose("update tickets set amount = amount + 3 where id = 46");
+    let over = story.propose(&format!("update tickets set amount = amount + 3 where id = {}", story.ticket(1)));
     assert_eq!(over["status"], "pending", "the day's sum would be 6: {over}");
     let bob = story.api_key(&["--name", "bob", "--reviewer", "bob"]);
     let shown = run(&mut story.proposals(&bob, &["show", id(&settled)])).ok();
     assert!(shown.contains("rule small_amounts") && shown.contains("by the policy"), "{shown}");
 
-    let delete = story.propose("delete from tickets where id = 47");
+    let delete = story.propose(&format!("delete from tickets where id = {}", story.ticket(2)));
     let first = run(&mut story.proposals(&bob, &["approve", id(&delete), "--yes"])).ok();
     assert_eq!(first, format!("{} is pending, approved by bob\n", id(&delete)));
     let key = story.signing_key.to_str().unwrap();
