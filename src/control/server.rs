@@ -95,7 +95,7 @@ pub async fn serve(listener: std::net::TcpListener, control: Control, shutdown: 
     let service = router(shared).into_make_service_with_connect_info::<SocketAddr>();
     let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
     server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let serving = async move {
+    let running = async move {
         match tls {
             Some(tls) => {
                 let config = RustlsConfig::from_config(tls.config());
@@ -109,7 +109,7 @@ pub async fn serve(listener: std::net::TcpListener, control: Control, shutdown: 
         handle.graceful_shutdown(Some(DRAIN));
         std::future::pending::<()>().await;
     };
-    tokio::select! { served = serving => served, () = stopping => Ok(()) }
+    tokio::select! { ended = running => ended, () = stopping => Ok(()) }
 }
 
 /// The description of the API, for `/openapi.json`.

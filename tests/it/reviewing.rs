@@ -25,6 +25,11 @@ approvals:
         when { context.changed == [\"amount\"] && context.day.sum.lessThanOrEqual(decimal(\"5.0\")) };
 ";
 
+/// What a ticket has besides what agents may give.
+const DEFAULTS: &str = "alter table tickets alter priority set default 'low', alter customer_id set default 1, alter tags set default '{}',
+    alter meta set default '{}', alter public_id set default gen_random_uuid(), alter secret set default '',
+    alter created_at set default now(), alter updated_at set default now()";
+
 struct Story {
     pgwicket: Pgwicket,
     source: Database,
@@ -34,6 +39,7 @@ struct Story {
 impl Story {
     fn begin() -> Self {
         let source = Cluster::fresh_desk();
+        source.sql(DEFAULTS);
         let directory = tempfile::Builder::new().prefix("pgwicket-keys-").tempdir().unwrap().keep();
         crate::support::remove_at_end(&directory);
         let signing_key = directory.join("alice.pem");
@@ -141,7 +147,8 @@ fn a_write_is_shown_signed_applied_by_anothers_worker_and_seen() {
     };
     for proposal in [&update, &insert] {
         let expected = [("applied", 200, "true"), ("applied", 200, "false"), ("failed", 409, "OUTCOME_DISAGREES")];
-        assert_eq!(outcome(proposal), expected.map(|(reported, http, word)| (reported.to_owned(), http, word.to_owned())));
+        let expected = expected.map(|(reported, http, word)| (reported.to_owned(), http, word.to_owned()));
+        assert_eq!(outcome(proposal), expected, "{answers:?}");
     }
     assert_eq!(story.source.sql("select count(*) from tickets where priority = 'escalated'").trim(), "2");
     assert_eq!(story.source.sql("select tenant_id, subject from tickets where id = 990001").trim(), "acme|from \u{202e}outside");

@@ -16,7 +16,7 @@ use super::super::visible::visible;
 use crate::config::{self, Process};
 
 /// Longest that an answer may take.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// The largest answer. Unit: bytes.
 const LARGEST: u64 = 256 << 20;
 

@@ -1,6 +1,9 @@
 //! What changes, row by row: column, before → after.
 
-use super::super::visible::{value, visible};
+use super::{
+    super::visible::{value, visible},
+    put,
+};
 use crate::proposal::{Cell, Operation, Proposal, RowChange, Value};
 
 /// Characters of a value that are shown as they are.
@@ -25,7 +28,7 @@ impl Paint {
         self.with("31", text)
     }
 
-    pub(super) fn new(self, text: &str) -> String {
+    pub(super) fn fresh(self, text: &str) -> String {
         self.with("32", text)
     }
 
@@ -45,7 +48,7 @@ pub(super) fn rows(proposal: &Proposal, paint: Paint) -> String {
 
 fn row(change: &RowChange, paint: Paint) -> String {
     let mark = match change.operation {
-        Operation::Insert => paint.new("+ insert"),
+        Operation::Insert => paint.fresh("+ insert"),
         Operation::Update => paint.bold("~ update"),
         Operation::Delete => paint.old("- delete"),
     };
@@ -60,7 +63,7 @@ fn row(change: &RowChange, paint: Paint) -> String {
     for name in columns {
         let of = |cells: &[Cell]| cells.iter().find(|cell| *cell.column == *name).map(|cell| cell.value.clone());
         let name = format!("{:width$}", visible(name));
-        out.push_str(&format!("      {name}  {}\n", column(of(&change.before), of(&change.after), paint)));
+        put(&mut out, format_args!("      {name}  {}\n", column(of(&change.before), of(&change.after), paint)));
     }
     out
 }
@@ -70,9 +73,9 @@ fn column(before: Option<Value>, after: Option<Value>, paint: Paint) -> String {
         (Some(before), Some(after)) if before == after => format!("{} {}", cut(&shown(&before)), paint.dim("(unchanged)")),
         (Some(before), Some(after)) => {
             let (before, after) = around(&before, &after);
-            format!("{} → {}", paint.old(&before), paint.new(&after))
+            format!("{} → {}", paint.old(&before), paint.fresh(&after))
         }
-        (None, Some(after)) => paint.new(&cut(&shown(&after))),
+        (None, Some(after)) => paint.fresh(&cut(&shown(&after))),
         (Some(before), None) => paint.old(&cut(&shown(&before))),
         (None, None) => String::new(),
     }

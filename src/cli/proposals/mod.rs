@@ -8,7 +8,7 @@ mod decide;
 mod diff;
 mod print;
 
-use std::process::ExitCode;
+use std::{fmt, process::ExitCode};
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -125,6 +125,10 @@ impl Show {
 fn path(id: &str) -> String {
     let id: String = form_urlencoded::byte_serialize(id.as_bytes()).collect();
     format!("/v1/control/proposals/{id}")
+}
+
+fn put(out: &mut String, text: fmt::Arguments<'_>) {
+    out.push_str(&text.to_string());
 }
 
 /// Milliseconds since the Unix epoch.

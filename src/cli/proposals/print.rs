@@ -8,6 +8,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use super::{
     super::visible::{short, visible},
     diff::{self, Paint},
+    put,
 };
 use crate::{
     control::{ApprovalView, ProposalDetail, ProposalPage, ProposalSummary},
@@ -46,10 +47,10 @@ pub(super) fn list(page: &ProposalPage, now: i64) -> String {
     }
     let mut out = format!("{table}\n");
     for malformed in &page.malformed {
-        out.push_str(&format!("{}: its stored content cannot be read\n", visible(malformed)));
+        put(&mut out, format_args!("{}: its stored content cannot be read\n", visible(malformed)));
     }
     if let Some(next) = &page.next {
-        out.push_str(&format!("more: --cursor {}\n", visible(next)));
+        put(&mut out, format_args!("more: --cursor {}\n", visible(next)));
     }
     out
 }
@@ -81,12 +82,12 @@ pub(super) fn proposal(detail: &ProposalDetail, now: i64, paint: Paint) -> anyho
     );
     let relation = format!("{}.{}", visible(&target.schema), visible(&target.relation));
     let real = format!("({}.{} in {})", visible(&target.real_schema), visible(&target.real_name), visible(target.source.as_str()));
-    out.push_str(&format!("{} {rows} of {} {}\n\n", proposal.verb, paint.bold(&relation), paint.dim(&real)));
+    put(&mut out, format_args!("{} {rows} of {} {}\n\n", proposal.verb, paint.bold(&relation), paint.dim(&real)));
     out.push_str(&diff::rows(proposal, paint));
     out.push('\n');
     let mut fact = |name: &str, text: String| {
         if !text.is_empty() {
-            out.push_str(&format!("  {}  {text}\n", paint.dim(&format!("{name:9}"))));
+            put(&mut out, format_args!("  {}  {text}\n", paint.dim(&format!("{name:9}"))));
         }
     };
     who(proposal, &mut fact);

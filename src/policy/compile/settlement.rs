@@ -27,7 +27,7 @@ pub(super) fn compile(
 ) -> Vec<Arc<SettlementRule>> {
     let rules = bundle.document.approvals.iter().flat_map(|approvals| approvals.settlement.iter().flatten());
     let mut seen = BTreeSet::new();
-    let mut compiled = Vec::new();
+    let mut made = Vec::new();
     for rule in rules {
         if !seen.insert(rule.name.value.as_str()) {
             compiler
@@ -35,9 +35,9 @@ pub(super) fn compile(
                 .error(&rule.name.at, format!("a second settlement rule {}", shown(&rule.name)))
                 .hint("its name is in the record and counts by the day: give it another one");
         }
-        compiled.extend(settlement_rule(compiler, bundle, schemas, rule).map(Arc::new));
+        made.extend(settlement_rule(compiler, bundle, schemas, rule).map(Arc::new));
     }
-    compiled
+    made
 }
 
 fn settlement_rule(
