@@ -50,7 +50,7 @@ pub fn function(name: &str, arguments: usize) -> FunctionRule {
 
 /// Whether `.name` after an expression, or after a relation that has no such column, may be sent: `Err` when
 /// PostgreSQL could read it as a call of a function that is not allowed, or as a cast to a type that is not
-/// (`(x).regclass` is `x::regclass`: `FuncNameAsType` in parse_func.c).
+/// (`(x).regclass` is `x::regclass`: `FuncNameAsType` in `parse_func.c`).
 pub fn attribute(name: &str) -> Result<(), &'static Class> {
     let element = name.strip_prefix('_').unwrap_or(name);
     if let Some(class) = TYPES.class(element, None).filter(|class| class.verdict != Verdict::Allow) {

@@ -79,7 +79,10 @@ pub(super) fn naive(text: &str) -> String {
             let (Some(start), Some(end)) = (span(if schema { at - 2 } else { at }), span(at)) else { continue };
             let named = tokens.get(at + 1).is_some_and(|next| matches!(next.token(), Token::As | Token::Ident));
             rewritten += &text[copied..start.start];
-            rewritten += &format!("({relation}){}", if named { String::new() } else { format!(" as {}", word(at)) });
+            rewritten.extend(["(", relation, ")"]);
+            if !named {
+                rewritten.extend([" as ", word(at)]);
+            }
             copied = end.end;
         }
     }
