@@ -6,6 +6,7 @@ mod evidence;
 mod keys;
 mod policy;
 mod proposals;
+mod prove;
 mod scram_verifier;
 mod serve;
 mod store;
@@ -41,6 +42,8 @@ enum Command {
     Evidence(evidence::Evidence),
     /// Check policies, explain what they do to a statement, run their tests
     Policy(policy::Policy),
+    /// Prove isolation on your own staging source: credential, probes, noninterference
+    Prove(prove::Prove),
     /// Print a stored SCRAM-SHA-256 verifier for an agent's `auth.scram_verifier`
     ScramVerifier(scram_verifier::ScramVerifier),
 }
@@ -54,6 +57,7 @@ pub fn run() -> ExitCode {
         Command::Keys(command) => command.run(),
         Command::Evidence(command) => command.run(),
         Command::Policy(command) => command.run(),
+        Command::Prove(command) => command.run(),
         Command::ScramVerifier(command) => command.run(),
     };
     outcome.unwrap_or_else(|error| {

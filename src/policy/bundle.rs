@@ -93,6 +93,27 @@ impl Bundle {
         self.digest
     }
 
+    /// Where a source is defined.
+    pub fn place_of_source(&self, name: &str) -> Option<&Place> {
+        self.document.sources.iter().find(|(found, _)| found.value == name).map(|(found, _)| &found.at)
+    }
+
+    /// What a source's URL refers to.
+    pub fn url_reference(&self, source: &str) -> Option<&Reference> {
+        self.document.sources.iter().find(|(found, _)| found.value == source).map(|(_, source)| &source.url.0.value)
+    }
+
+    /// Where a relation is defined, by alias names.
+    pub fn place_of_relation(&self, schema: &str, relation: &str) -> Option<&Place> {
+        let (_, schema) = self.document.schemas.iter().find(|(found, _)| found.value == schema)?;
+        schema.relations.iter().find(|(found, _)| found.value == relation).map(|(found, _)| &found.at)
+    }
+
+    /// Where an agent is defined.
+    pub fn place_of_agent(&self, name: &str) -> Option<&Place> {
+        self.document.agents.iter().find(|(found, _)| found.value == name).map(|(found, _)| &found.at)
+    }
+
     /// The names of the sources.
     pub fn source_names(&self) -> Vec<&str> {
         self.document.sources.names().map(|name| name.value.as_str()).collect()

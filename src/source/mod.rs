@@ -1,5 +1,5 @@
 //! The doors to a source: reaching PostgreSQL, pooled read-only sessions, typed messages that carry governed
-//! statements only, rows as raw bytes, cancel, introspection; and, with a credential of its own, approved changes.
+//! statements only, rows as raw bytes, cancel, introspection, an operator's own session; and, with a credential of its own, approved changes.
 //! May use: `types`, `sql`, `policy`, `proposal`, `govern`, `wire`, I/O. Local to one lane: nothing here but a [`CancelToken`] crosses threads.
 //! Never: who the client is, evidence, decoding of rows, SQL of a client that is not in a [`crate::govern::GovernedStatement`],
 //! a write that is not in a [`crate::policy::ApprovedChange`].
@@ -12,6 +12,7 @@ mod cancel;
 mod connect;
 mod connection;
 mod error;
+mod inspect;
 mod introspect;
 mod lease;
 mod pool;
@@ -31,6 +32,7 @@ pub use cancel::CancelToken;
 pub use connect::SourceAddress;
 pub use connection::Connection;
 pub use error::{ServerError, SourceError, Step};
+pub use inspect::Inspector;
 pub use introspect::{CredentialReport, Introspection, introspect, probe};
 pub use lease::Lease;
 pub use pool::{Pool, PoolStatus};

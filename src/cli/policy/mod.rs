@@ -131,7 +131,7 @@ fn json_problems(problems: &[Problem]) -> Vec<Value> {
     problems.iter().map(one).collect()
 }
 
-fn table(header: &[&str]) -> Table {
+pub(in crate::cli) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
     table
