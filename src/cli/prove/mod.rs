@@ -7,10 +7,13 @@ mod effects;
 mod finding;
 mod generate;
 mod hidden;
+mod imitation;
+mod noninterference;
 mod reference;
 mod report;
 mod rows;
 mod sarif;
+mod scratch;
 mod served;
 mod session;
 mod statements;
@@ -22,14 +25,16 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
     client::Client,
-    finding::{CHECKS, Findings, NONINTERFERENCE, Severity},
+    finding::{CHECKS, Check, Findings, NONINTERFERENCE, Severity},
+    noninterference::Subject,
     report::Header,
+    scratch::Scratch,
     served::Served,
     session::{Probe, Run},
 };
@@ -80,20 +85,27 @@ impl Prove {
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let mut interrupt = signal(SignalKind::interrupt())?;
             let mut terminate = signal(SignalKind::terminate())?;
+            let mut scratch = None;
             // Whichever way this ends, what was started is dropped: the child ends and its directory goes.
-            tokio::select! {
-                code = self.prove(&loaded) => code,
-                _ = interrupt.recv() => bail!("interrupted"),
-                _ = terminate.recv() => bail!("terminated"),
+            let ended = tokio::select! {
+                code = self.prove(&loaded, &mut scratch) => code,
+                _ = interrupt.recv() => Err(anyhow!("interrupted")),
+                _ = terminate.recv() => Err(anyhow!("terminated")),
+            };
+            if let Some(scratch) = &mut scratch
+                && let Err(error) = scratch.remove().await
+            {
+                super::report(&error.context("what the run made in the scratch server is still there"));
             }
+            ended
         })
     }
 
-    async fn prove(&self, loaded: &LoadedPolicy) -> anyhow::Result<ExitCode> {
+    async fn prove(&self, loaded: &LoadedPolicy, scratch: &mut Option<Scratch>) -> anyhow::Result<ExitCode> {
         let policy = compiled(loaded).await?;
         let unknown: Vec<&String> = self.agent.iter().filter(|name| !policy.agents.keys().any(|known| known.as_str() == **name)).collect();
         if let Some(name) = unknown.first() {
-            super::report(&anyhow::anyhow!("the policy has no agent {name}"));
+            super::report(&anyhow!("the policy has no agent {name}"));
             return Ok(ExitCode::from(2));
         }
         let mut run = Run {
@@ -113,7 +125,7 @@ impl Prove {
             .values()
             .filter(|agent| self.agent.is_empty() || self.agent.iter().any(|name| name == agent.name.as_str()))
             .collect();
-        let received = self.probe(&mut run, &agents).await?;
+        let received = self.probe(&mut run, &agents).await? + self.noninterference(&mut run, &agents, scratch).await?;
         let names = agents.iter().map(|agent| agent.name.as_str().to_owned()).collect();
         let header = Header::of(&run, self.policies.display().to_string(), names, received);
         self.write(&header, &run)?;
@@ -125,7 +137,7 @@ impl Prove {
         let served = match Served::start(&self.policies, &BTreeMap::new()).await {
             Ok(served) => served,
             Err(error) => {
-                for check in CHECKS.iter().filter(|check| check.id.starts_with("isolation/")) {
+                for check in probed() {
                     run.findings.skip(
                         check,
                         "every agent",
@@ -138,10 +150,10 @@ impl Prove {
         };
         let mut received = 0;
         for agent in agents {
-            let scope = format!("agent {}", agent.name.as_str());
+            let scope = scope(agent);
             let Some(password) = password(agent) else {
                 let how = format!("set {} to its password", password_variable(agent));
-                for check in CHECKS.iter().filter(|check| check.id.starts_with("isolation/")) {
+                for check in probed() {
                     run.findings.skip(check, &scope, "the policy has only a verifier of the agent's password", &how);
                 }
                 continue;
@@ -154,7 +166,32 @@ impl Prove {
             statements::probe(run, &mut probe).await?;
             received += probe.client.received;
         }
-        run.findings.skip(&NONINTERFERENCE, "every agent", "it needs a scratch server", "give --scratch-url");
+        Ok(received)
+    }
+
+    /// Noninterference for each agent, where there is a scratch server. The bytes that agents received.
+    async fn noninterference(&self, run: &mut Run<'_>, agents: &[&Arc<Agent>], made: &mut Option<Scratch>) -> anyhow::Result<u64> {
+        let check = &NONINTERFERENCE;
+        let Some(variable) = &self.scratch_url else {
+            let how = "give --scratch-url env:NAME: a server where its role may create databases and roles, and nothing else is kept";
+            run.findings.skip(check, "every agent", "it needs a scratch server to plant rows in", how);
+            return Ok(0);
+        };
+        let url = Process.variable(variable).with_context(|| format!("environment variable {variable} is not set"))?;
+        let policy = run.policy;
+        let Some(first) = policy.sources.values().next() else { return Ok(0) };
+        let scratch = made.insert(Scratch::new(Secret::new(url), first));
+        scratch.role().await?;
+        let mut received = 0;
+        for agent in agents {
+            // One without a password was said not to be run before.
+            let Some(password) = password(agent) else { continue };
+            let subject = Subject { agent, scope: scope(agent), password, relations: relations(agent) };
+            let sources: BTreeSet<_> = subject.relations.iter().map(|relation| relation.source.clone()).collect();
+            for source in sources.iter().filter_map(|name| policy.sources.get(name)) {
+                received += noninterference::prove(run, &subject, scratch, source, &self.policies).await?;
+            }
+        }
         Ok(received)
     }
 
@@ -199,6 +236,15 @@ fn password(agent: &Agent) -> Option<Secret> {
         AgentAuth::ScramPassword(password) => Some(password.clone()),
         AgentAuth::ScramVerifier(_) => Process.variable(&password_variable(agent)).map(Secret::new),
     }
+}
+
+/// The checks that need an agent to log in, noninterference apart.
+fn probed() -> impl Iterator<Item = &'static Check> {
+    CHECKS.iter().copied().filter(|check| check.id.starts_with("isolation/") && **check != NONINTERFERENCE)
+}
+
+fn scope(agent: &Agent) -> String {
+    format!("agent {}", agent.name.as_str())
 }
 
 fn password_variable(agent: &Agent) -> String {
