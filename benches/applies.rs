@@ -136,6 +136,7 @@ fn proposal(id: u32) -> Proposal {
         verb: Verb::Update,
         statement: format!("update accounts set amount = amount + 1 where id = {id}").into(),
         reason: None,
+        time_zone: "UTC".into(),
         idempotency_key: None,
         target: Target {
             source: "app".parse().unwrap(),

@@ -159,6 +159,7 @@ fn proposal(number: u64) -> Proposal {
         verb: Verb::Update,
         statement: format!("update accounts set balance = balance + 1 where id = {number}").into(),
         reason: None,
+        time_zone: "UTC".into(),
         idempotency_key: None,
         target: Target {
             source: "app".parse().unwrap(),

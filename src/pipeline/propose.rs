@@ -19,7 +19,7 @@ use crate::{
     journal::{Status, split_data_row},
     policy::OnWrite,
     proposal::{Content, Proposal, Verb},
-    source::{BindParameters, Event, ServerError, Settings, SourceError},
+    source::{BindParameters, Event, ServerError, Setting, Settings, SourceError},
     store::{Created, StoreError},
     types::ProposalId,
 };
@@ -110,8 +110,7 @@ impl<I: Interrupts> Session<I> {
         let Self { upstream: Some(upstream), who, settings, derived, evidence, transaction, formats, own, .. } = self else {
             return Err(SourceError::NotPrepared.into());
         };
-        // The text forms of before-images must not depend on what the client set.
-        upstream.lease.apply_settings(&Rc::new(Settings::default()));
+        upstream.lease.apply_settings(&Rc::new(exact(&derived.upstream)));
         upstream.lease.prepare(statement);
         let values = Values { who, settings, derived, evidence, transaction, own };
         values.with(statement.appended(), |appended| {
@@ -231,6 +230,7 @@ impl<I: Interrupts> Session<I> {
             verb: draft.verb(),
             statement: plan.text().into(),
             reason: self.said("pgwicket.reason", plan.text(), "reason"),
+            time_zone: self.derived.upstream.value(Setting::TimeZone).into(),
             idempotency_key: self.said("pgwicket.idempotency_key", plan.text(), "idempotency_key"),
             target: draft.target(tenant.as_ref()).map_err(WriteError::Draft)?,
             changes,
@@ -249,6 +249,17 @@ impl<I: Interrupts> Session<I> {
         let set = || self.settings.value(setting).filter(|value| !value.is_empty()).map(Into::into);
         super::comment::tag(text, tag).map(Into::into).or_else(set)
     }
+}
+
+/// What text forms depend on: the client's time zone and order of day and month decide what its own values mean; how values
+/// are printed is the same for every proposal.
+fn exact(client: &Settings) -> Settings {
+    let order = client.value(Setting::DateStyle).rsplit_once(", ").map_or("MDY", |(_, order)| order);
+    let zone = client.value(Setting::TimeZone);
+    let settings =
+        Settings::default().with(Setting::TimeZone, zone).and_then(|settings| settings.with(Setting::DateStyle, &format!("ISO, {order}")));
+    // Both are values that the client's own settings hold already.
+    settings.unwrap_or_default()
 }
 
 /// A proposal that is not known to be stored is not said to be.

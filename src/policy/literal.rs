@@ -191,6 +191,7 @@ impl LiteralProposal {
             verb,
             statement: statement.into(),
             reason: self.reason.clone(),
+            time_zone: "UTC".into(),
             idempotency_key: None,
             target: Target {
                 source: relation.source.clone(),

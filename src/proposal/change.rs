@@ -60,8 +60,8 @@ macro_rules! words {
 words!(Operation, Insert = "insert", Update = "update", Delete = "delete");
 words!(Verb, Insert = "insert", Update = "update", Delete = "delete", Upsert = "upsert", Merge = "merge");
 
-/// A value of a column, lossless: the text that the type's own output function gives under UTC, ISO dates, hex bytea
-/// and shortest-exact floats.
+/// A value of a column, lossless: the text that the type's own output function gives under the proposal's time zone, ISO
+/// dates, hex bytea and shortest-exact floats.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Value {
     /// NULL
@@ -149,6 +149,8 @@ pub struct Proposal {
     pub statement: Box<str>,
     /// Why, in the agent's words.
     pub reason: Option<Box<str>>,
+    /// The time zone that its times with time zone are written in; a time in it reads the same everywhere.
+    pub time_zone: Box<str>,
     /// The key the agent gave to make a repeat recognisable.
     pub idempotency_key: Option<Box<str>>,
     /// Where.

@@ -83,6 +83,7 @@ struct ProposalDocument {
     verb: String,
     statement: String,
     reason: Option<String>,
+    time_zone: String,
     idempotency_key: Option<String>,
     target: TargetDocument,
     changes: Vec<ChangeDocument>,
@@ -150,6 +151,7 @@ impl ProposalDocument {
             verb: proposal.verb.to_string(),
             statement: proposal.statement.to_string(),
             reason: proposal.reason.as_ref().map(ToString::to_string),
+            time_zone: proposal.time_zone.to_string(),
             idempotency_key: proposal.idempotency_key.as_ref().map(ToString::to_string),
             target: TargetDocument {
                 source: target.source.to_string(),
@@ -189,6 +191,7 @@ impl ProposalDocument {
             verb: self.verb.parse().ok()?,
             statement: self.statement.into(),
             reason: self.reason.map(Into::into),
+            time_zone: self.time_zone.into(),
             idempotency_key: self.idempotency_key.map(Into::into),
             target,
             changes: self.changes.into_iter().map(ChangeDocument::change).collect::<Option<_>>()?,
@@ -265,6 +268,7 @@ mod tests {
             verb: Verb::Update,
             statement: "update tickets set amount = amount + 1".into(),
             reason: None,
+            time_zone: "UTC".into(),
             idempotency_key: None,
             target: Target {
                 source: "app".parse().unwrap(),
@@ -304,6 +308,7 @@ mod tests {
         let others = [
             changed(|p| p.id = ProposalId::new(1, 1)),
             changed(|p| p.expires_at += 1),
+            changed(|p| p.time_zone = "Europe/Berlin".into()),
             changed(|p| p.policy = Digest([8; 32])),
             changed(|p| p.target.tenant = None),
             changed(|p| p.target.real_name = "other".into()),

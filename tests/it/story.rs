@@ -67,7 +67,10 @@ impl Stage {
 fn propose_show_approve_apply_and_the_agent_sees_it() {
     let stage = Stage::new();
     let mut wire = stage.pgwicket.login().wire().unwrap();
-    let update = propose(&mut wire, "update tickets set amount = 77.70, assignee = null where id = 42 /* reason='agreed' */");
+    // How the client wants times printed changes nothing of what is compared: updated_at guards each change.
+    wire.simple("set TimeZone = 'Asia/Tokyo'").unwrap();
+    wire.simple("set DateStyle = 'German, DMY'").unwrap();
+    let update = propose(&mut wire, "update tickets set meta = jsonb_build_object('at', '03.04.2024 10:00'::timestamptz), amount = 77.70, assignee = null where id = 42 /* reason='agreed' */");
     let spare = "select id from tickets t where tenant_id = 'acme' and deleted_at is null and id > 100 \
                  and not exists (select from orders o where o.ticket_id = t.id) order by id limit 1";
     let spare = stage.desk.sql(spare).trim().to_owned();
@@ -97,6 +100,8 @@ fn propose_show_approve_apply_and_the_agent_sees_it() {
     let _worker = stage.worker();
     until(&mut wire, update_id, "applied");
     assert_eq!(stage.desk.sql("select amount, assignee is null from tickets where id = 42").trim(), "77.70|t");
+    let at = "select (meta ->> 'at')::timestamptz at time zone 'UTC' from tickets where id = 42";
+    assert_eq!(stage.desk.sql(at).trim(), "2024-04-03 01:00:00", "ten o'clock in Tokyo, the third of April");
     assert_eq!(status(&mut wire, delete_id), "pending");
     stage.command(&["proposals", "approve", delete_id, "--yes"], &sam);
     until(&mut wire, delete_id, "applied");

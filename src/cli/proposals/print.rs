@@ -206,6 +206,7 @@ mod tests {
             verb: Verb::Merge,
             statement: HOSTILE.into(),
             reason: Some(HOSTILE.into()),
+            time_zone: "UTC".into(),
             idempotency_key: None,
             target: Target {
                 source: "app".parse().unwrap(),

@@ -41,6 +41,7 @@ fn proposal(changes: Vec<RowChange>) -> Proposal {
         verb: Verb::Merge,
         statement: "merge".into(),
         reason: None,
+        time_zone: "UTC".into(),
         idempotency_key: None,
         target: Target {
             source: "db".parse().unwrap(),

@@ -198,6 +198,7 @@ async fn attempt(
     worker: &str,
 ) -> Result<Option<Ending>, Undecided> {
     client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE").await?;
+    in_time_zone(client, &change.proposal().time_zone).await?;
     if let Some(table) = receipts
         && !table.insert(client, change, Outcome::Applied, worker).await?
     {
@@ -218,6 +219,14 @@ async fn attempt(
             Ok(None)
         }
     }
+}
+
+/// For this transaction: values are written, and compared, in the zone they were read in.
+async fn in_time_zone(client: &Client, zone: &str) -> Result<(), Undecided> {
+    let mut statement = Statement::new("SELECT pg_catalog.set_config('TimeZone', ");
+    statement.bind(Some(zone)).push(", true)");
+    statement.query(client).await?;
+    Ok(())
 }
 
 /// Leaves a receipt of a change that is not applied, unless there is one already, which then counts.

@@ -169,6 +169,7 @@ fn proposal(keys: &[&str]) -> Proposal {
         verb: Verb::Update,
         statement: "update tickets set priority = 'high'".into(),
         reason: Some("the customer waits".into()),
+        time_zone: "UTC".into(),
         idempotency_key: None,
         target: Target {
             source: source("app"),

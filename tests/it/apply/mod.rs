@@ -117,7 +117,8 @@ fn proposal(relation: &str, changes: Vec<Change>) -> Content {
         verb: Verb::Update,
         statement: "…".into(),
         reason: None,
-        idempotency_key: None,
+        reason: None,
+        time_zone: "UTC".into(),
         target: Target {
             source: "app".parse().unwrap(),
             schema: "desk".into(),

@@ -231,6 +231,7 @@ pub(crate) fn content(transfer: &Transfer) -> Content {
         verb: Verb::Update,
         statement: "update accounts set amount = …".into(),
         reason: None,
+        time_zone: "UTC".into(),
         idempotency_key: None,
         target: Target {
             source: "app".parse().unwrap(),
