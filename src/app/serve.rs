@@ -36,6 +36,10 @@ const MAX_HANDSHAKES: usize = 1024;
 /// How long sessions may take to say goodbye once the drain timeout is over.
 const GOODBYE: Duration = Duration::from_secs(2);
 
+/// How long a start waits for a store that does not answer, and between two looks at it.
+const STORE_WAIT: Duration = Duration::from_secs(30);
+const STORE_PAUSE: Duration = Duration::from_millis(500);
+
 /// Pause after a failed accept, which is most often a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -54,7 +58,7 @@ async fn run(options: ServeOptions) -> Result<(), ServeError> {
     certificate.as_ref().map_or(Ok(()), Certificate::load)?;
 
     let journals = journals(&options)?;
-    let store = Store::open(&options.store).await?;
+    let store = open_store(&options).await?;
     let lane_count = journals.len();
     let listeners = listeners(&options).await?;
     let control = bind_control(&options.control_listen).await?;
@@ -120,6 +124,20 @@ fn shared(options: &ServeOptions, drain: DrainWatch) -> Shared {
         authentication_timeout: options.authentication_timeout,
     };
     Shared { policy: Arc::new(ArcSwap::from_pointee(nothing)), front: Arc::new(front), status: Arc::default() }
+}
+
+/// Opens the store; one that starts or restarts at the same time is waited for.
+async fn open_store(options: &ServeOptions) -> Result<Store, ServeError> {
+    let deadline = time::Instant::now() + STORE_WAIT;
+    loop {
+        match Store::open(&options.store).await {
+            Err(error) if error.is_retryable() && time::Instant::now() < deadline => {
+                tracing::warn!(%error, "waiting for the proposal store");
+                time::sleep(STORE_PAUSE).await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
 }
 
 fn journals(options: &ServeOptions) -> Result<Vec<journal::Lane>, ServeError> {

@@ -117,7 +117,7 @@ fn proposal(relation: &str, changes: Vec<Change>) -> Content {
         verb: Verb::Update,
         statement: "…".into(),
         reason: None,
-        reason: None,
+        idempotency_key: None,
         time_zone: "UTC".into(),
         target: Target {
             source: "app".parse().unwrap(),
