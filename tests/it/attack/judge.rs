@@ -4,7 +4,7 @@
 //! poison, the other has the agent's alone. What may be sent runs into no denied column, catalog or function, gives both
 //! times the same, and no mark of a hidden value.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use crate::support::{Cluster, Database, Login, Message, Wire, repository, run};
 
@@ -77,7 +77,13 @@ const CHANGING: [&str; 16] = [
 ];
 
 impl Sources {
-    pub(crate) fn start() -> Self {
+    /// The ones of this process: roles belong to the cluster, and two may not make one at a time.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: LazyLock<Sources> = LazyLock::new(Sources::start);
+        &SHARED
+    }
+
+    fn start() -> Self {
         let script = |database: &Database, path: &str, side: &str| {
             run(database.psql().arg("-q").args(["-v", &format!("side={side}")]).arg("-f").arg(repository(path))).ok();
         };
@@ -93,7 +99,7 @@ impl Sources {
         };
         // The cluster's roles come with the support desk.
         let desk = Cluster::desk();
-        desk.sql("do $$ begin if to_regrole('attack_judge') is null then create role attack_judge login password 'correct horse battery'; end if; end $$");
+        desk.sql("create role attack_judge login password 'correct horse battery'");
         Self { open: filled("open"), poison: side("poison"), pure: side("pure") }
     }
 }

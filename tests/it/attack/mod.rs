@@ -46,7 +46,7 @@ fn nothing_unsound_is_accepted() {
     let next = AtomicU64::new(0);
     let totals = Mutex::new(Totals::default());
     let attack = || {
-        let mut judge = Judge::sit(&arena.sources);
+        let mut judge = Judge::sit(arena.sources);
         let mut own = Totals::default();
         loop {
             let batch = next.fetch_add(BATCH, Ordering::Relaxed);
@@ -75,7 +75,7 @@ fn nothing_unsound_is_accepted() {
 #[test]
 fn the_judge_sees_what_hostile_rewriters_do() {
     let arena = Arena::start();
-    let mut judge = Judge::sit(&arena.sources);
+    let mut judge = Judge::sit(arena.sources);
     let honest: Vec<Sent> = (1..2_500_u64).filter_map(|seed| arena.accepted(&statement(seed, 0).text, seed)).collect();
     for (name, rewriter, per_mille) in hostile::REWRITERS {
         let changed: Vec<Sent> = honest.iter().filter_map(rewriter).take(if name.contains("fences") { 700 } else { 100 }).collect();
@@ -87,7 +87,7 @@ fn the_judge_sees_what_hostile_rewriters_do() {
 
 /// What inputs are made of and judged by.
 struct Arena {
-    sources: Sources,
+    sources: &'static Sources,
     policy: PolicySet,
     /// Statements of other tests, over this one's relations.
     known: Vec<String>,
@@ -95,7 +95,7 @@ struct Arena {
 
 impl Arena {
     fn start() -> Self {
-        let sources = Sources::start();
+        let sources = Sources::shared();
         let policy = governed::policy_at(&sources.open, &repository("tests/it/generator/policy.yaml"));
         let mut known: Vec<String> = ["tests/oracle/statements.sql", "tests/oracle/leaks.sql"]
             .into_iter()

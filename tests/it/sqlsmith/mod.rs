@@ -142,7 +142,7 @@ impl Asked {
             (one, other) if !one.is_empty() && one == other => self.count(format!("fails on the copy as well, {one}")),
             (one, other) => {
                 // LIMIT without ORDER BY, aggregates over an order: the judge knows what the agent may not see from what is open.
-                let judge = self.judge.get_or_insert_with(|| Judge::sit(&Sources::start()));
+                let judge = self.judge.get_or_insert_with(|| Judge::sit(Sources::shared()));
                 match judge.judge(&[crate::attack::sent_for(&decided)]).remove(0) {
                     Verdict::Unsound(why) => self
                         .findings
