@@ -1,8 +1,15 @@
 //! Noninterference: two databases that differ only in what the agent may not see answer it with the same bytes.
 
-use std::fs;
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    thread,
+};
 
-use crate::support::{Cluster, Database, Message, Pgwicket, repository, statements};
+use crate::support::{Cluster, Database, Login, Message, Pgwicket, Wire, repository, statements, support_policy};
 
 /// Everything that `support_agent` of acme must not see, changed, added to and taken from.
 const CHANGES: &str = "
@@ -34,24 +41,88 @@ const MORE: &[&str] = &[
     "select tableoid, ctid, xmin from tickets where id = 1",
 ];
 
+/// Other tenants' clients that share one lane and its three connections with the agent.
+const STORM: usize = 4;
+
+/// What they do: read, fail, hold a transaction, change their session, propose.
+const NOISE: &[&str] = &[
+    "select * from tickets order by id desc limit 50",
+    "select 1 / (amount - amount) from tickets",
+    "begin",
+    "set local TimeZone = 'Asia/Tokyo'",
+    "set DateStyle = 'German'",
+    "select secret::int from tickets",
+    "rollback",
+    "update tickets set subject = 'noise' where id = (select min(id) from tickets)",
+    "select count(*) from tickets a join tickets b using (priority) where a.id < 2000 and b.id < 300",
+    "prepare p as select subject from tickets where id = $1",
+    "deallocate all",
+    "select * from nowhere",
+];
+
 #[test]
 fn what_an_agent_may_not_see_changes_no_byte_it_receives() {
     let (one, other) = (Cluster::fresh_desk(), Cluster::fresh_desk());
     other.sql(CHANGES);
+    let cases = cases();
+    compare(&cases, &received(&one, &cases), &received(&other, &cases));
+}
+
+/// The same while others storm the same connections: once with none, once with many, on sources that differ.
+#[test]
+fn nor_do_other_tenants_clients_on_the_same_pool() {
+    let (one, other) = (Cluster::fresh_desk(), Cluster::fresh_desk());
+    other.sql(CHANGES);
+    let cases = cases();
+    let policy = support_policy().replacen("pool: { max: 20 }", "pool: { max: 3, wait: 30s }", 1);
+    let start = |source: &Database| Pgwicket::start_with_policy_and_flags(source, &policy, &["--lanes", "1"]);
+    let calm = start(&one);
+    let expected = answers(&mut calm.login().wire().unwrap(), &cases);
+    let stormed = start(&other);
+    let (stop, noise) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let storm: Vec<_> = (0..STORM)
+        .map(|_| {
+            let (login, stop, noise) =
+                (Login { user: "globex_agent".to_owned(), ..stormed.login() }, Arc::clone(&stop), Arc::clone(&noise));
+            thread::spawn(move || {
+                let mut wire = login.wire().unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    for text in NOISE {
+                        wire.simple(text).unwrap();
+                        noise.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            })
+        })
+        .collect();
+    let seen = answers(&mut stormed.login().wire().unwrap(), &cases);
+    stop.store(true, Ordering::Relaxed);
+    storm.into_iter().for_each(|client| client.join().unwrap());
+    assert!(noise.load(Ordering::Relaxed) > 100, "the storm was no storm");
+    compare(&cases, &expected, &seen);
+}
+
+fn cases() -> Vec<String> {
     let mut cases: Vec<String> = MORE.iter().map(|text| (*text).to_owned()).collect();
     for file in ["tests/oracle/statements.sql", "tests/oracle/leaks.sql"] {
         cases.extend(statements(&fs::read_to_string(repository(file)).unwrap()).into_iter().map(|statement| statement.text));
     }
-    let (first, second) = (received(&one, &cases), received(&other, &cases));
+    cases
+}
+
+fn compare(cases: &[String], first: &[Vec<Message>], second: &[Vec<Message>]) {
     let wrong: Vec<&String> =
-        cases.iter().zip(first.iter().zip(&second)).filter(|(_, (one, other))| one != other).map(|(case, _)| case).collect();
+        cases.iter().zip(first.iter().zip(second)).filter(|(_, (one, other))| one != other).map(|(case, _)| case).collect();
     assert!(wrong.is_empty(), "{} of {} answers differ: {wrong:#?}", wrong.len(), cases.len());
 }
 
-/// Every message of every answer, less what is unique to a statement's run; rows sorted where no order was asked for.
 fn received(source: &Database, cases: &[String]) -> Vec<Vec<Message>> {
     let pgwicket = Pgwicket::start(source);
-    let mut wire = pgwicket.login().wire().unwrap();
+    answers(&mut pgwicket.login().wire().unwrap(), cases)
+}
+
+/// Every message of every answer, less what is unique to a statement's run; rows sorted where no order was asked for.
+fn answers(wire: &mut Wire, cases: &[String]) -> Vec<Vec<Message>> {
     let answer = |text: &String| {
         let mut messages = wire.simple(text).unwrap();
         messages.retain(|message| !(message.tag == b'S' && message.strings()[0] == "pgwicket.evidence_id"));

@@ -70,7 +70,10 @@ fn propose_show_approve_apply_and_the_agent_sees_it() {
     // How the client wants times printed changes nothing of what is compared: updated_at guards each change.
     wire.simple("set TimeZone = 'Asia/Tokyo'").unwrap();
     wire.simple("set DateStyle = 'German, DMY'").unwrap();
-    let update = propose(&mut wire, "update tickets set meta = jsonb_build_object('at', '03.04.2024 10:00'::timestamptz), amount = 77.70, assignee = null where id = 42 /* reason='agreed' */");
+    let update = propose(
+        &mut wire,
+        "update tickets set meta = jsonb_build_object('at', '03.04.2024 10:00'::timestamptz), amount = 77.70, assignee = null where id = 42 /* reason='agreed' */",
+    );
     let spare = "select id from tickets t where tenant_id = 'acme' and deleted_at is null and id > 100 \
                  and not exists (select from orders o where o.ticket_id = t.id) order by id limit 1";
     let spare = stage.desk.sql(spare).trim().to_owned();
