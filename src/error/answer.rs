@@ -139,8 +139,7 @@ fn session(error: &SessionError) -> Report {
     let (severity, sqlstate, hint) = match error {
         SessionError::NoStatement(_) => (Severity::Error, "26000", None),
         SessionError::DuplicateStatement(_) => (Severity::Error, "42P05", None),
-        SessionError::NotPreparable => (Severity::Error, "42601", None),
-        SessionError::ValueCount { .. } => (Severity::Error, "42601", None),
+        SessionError::NotPreparable | SessionError::ValueCount { .. } => (Severity::Error, "42601", None),
         SessionError::NoType(_) => (Severity::Error, "42704", Some("declare a built-in type, or none")),
         SessionError::NoPortal(_) => (Severity::Error, "34000", None),
         SessionError::DuplicatePortal(_) => (Severity::Error, "42P03", None),

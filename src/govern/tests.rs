@@ -111,7 +111,7 @@ fn writable(relation: Arc<ExposedRelation>) -> Arc<ExposedRelation> {
         delete: true,
         conflict_column: Some("created_at".into()),
         max_rows: 3,
-        ttl: Duration::from_secs(60),
+        ttl: Duration::from_mins(1),
         on_write: OnWrite::Error,
         receipts: Receipts::Required,
     };

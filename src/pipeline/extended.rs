@@ -100,7 +100,7 @@ impl<I: Interrupts> Session<I> {
         let number = self.names.new_portal(bind.portal)?;
         let Action::Forward(statement) = plan.action() else {
             let formats = self.asked_formats(bind);
-            let bound = self.keep_bound(&plan, bind);
+            let bound = keep_bound(&plan, bind);
             self.put_portal(bind.portal, Portal { number, plan, formats, open: None, done: false, bound });
             self.queue_or_reply_bound(number);
             return Ok(());
@@ -121,14 +121,6 @@ impl<I: Interrupts> Session<I> {
         }
         self.put_portal(bind.portal, Portal { number, plan, formats, open: Some(open), done: false, bound: None });
         Ok(())
-    }
-
-    /// What a write's Execute will need: nothing runs before it.
-    fn keep_bound(&self, plan: &Plan, bind: &Bind<'_>) -> Option<Box<Bound>> {
-        let (Action::Propose(_), Some(description)) = (plan.action(), plan.description()) else { return None };
-        let mut bound = Bound { formats: Vec::new(), values: bind.parameters.bytes().into(), count: bind.parameters.len() };
-        description.parameter_formats(bind.formats, &mut bound.formats);
-        Some(Box::new(bound))
     }
 
     fn asked_formats(&mut self, bind: &Bind<'_>) -> Rc<[i16]> {
@@ -307,6 +299,14 @@ impl<I: Interrupts> Session<I> {
             self.close_early(open);
         }
     }
+}
+
+/// What a write's Execute will need: nothing runs before it.
+fn keep_bound(plan: &Plan, bind: &Bind<'_>) -> Option<Box<Bound>> {
+    let (Action::Propose(_), Some(description)) = (plan.action(), plan.description()) else { return None };
+    let mut bound = Bound { formats: Vec::new(), values: bind.parameters.bytes().into(), count: bind.parameters.len() };
+    description.parameter_formats(bind.formats, &mut bound.formats);
+    Some(Box::new(bound))
 }
 
 /// Whether it returns rows; a failed block describes nothing that does.

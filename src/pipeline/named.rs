@@ -33,7 +33,7 @@ impl<I: Interrupts> Session<I> {
     /// EXECUTE in the simple protocol.
     pub(super) async fn execute_named(&mut self, execute: &Execute) -> Result<(), Failure> {
         let plan = self.current_plan(&execute.name).await?;
-        let values = self.values_for(&plan, execute)?;
+        let values = values_for(&plan, execute)?;
         let parameters = Parameters::new(execute.values.len(), &values);
         match plan.action() {
             Action::Forward(_) => {
@@ -53,7 +53,7 @@ impl<I: Interrupts> Session<I> {
     /// EXECUTE in the extended protocol: its Bind is one of the statement that is meant, with the values in its text.
     pub(super) async fn bind_named(&mut self, execute: &Execute, bind: &Bind<'_>) -> Result<(), Failure> {
         let plan = Rc::clone(&self.names.statement(&execute.name)?.plan);
-        let values = self.values_for(&plan, execute)?;
+        let values = values_for(&plan, execute)?;
         let parameters = Parameters::new(execute.values.len(), &values);
         let meant = Bind { statement: &execute.name, formats: Formats::default(), parameters, ..*bind };
         Box::pin(self.try_bind(&meant)).await
@@ -75,21 +75,6 @@ impl<I: Interrupts> Session<I> {
         }
     }
 
-    /// The values as a Bind message has them, in text form.
-    fn values_for(&self, plan: &Plan, execute: &Execute) -> Result<Vec<u8>, Error> {
-        let needed = plan.governed().map_or(0, |governed| governed.client_parameters());
-        if execute.values.len() != needed {
-            return Err(SessionError::ValueCount { statement: execute.name.as_str().into(), needed, given: execute.values.len() }.into());
-        }
-        let mut bytes = Vec::new();
-        for value in &execute.values {
-            let length = value.as_ref().map_or(-1, |value| i32::try_from(value.len()).unwrap_or(i32::MAX));
-            bytes.extend_from_slice(&length.to_be_bytes());
-            bytes.extend_from_slice(value.as_deref().unwrap_or_default().as_bytes());
-        }
-        Ok(bytes)
-    }
-
     /// The OID of a built-in type.
     fn type_named(&self, wanted: &TypeReference) -> Result<Oid, Error> {
         let source = self.agent.schemas.first().and_then(|schema| self.policy.sources.get(&schema.source));
@@ -101,4 +86,19 @@ impl<I: Interrupts> Session<I> {
         };
         found.ok_or_else(|| SessionError::NoType(wanted.name.as_str().into()).into())
     }
+}
+
+/// The values as a Bind message has them, in text form.
+fn values_for(plan: &Plan, execute: &Execute) -> Result<Vec<u8>, Error> {
+    let needed = plan.governed().map_or(0, |governed| governed.client_parameters());
+    if execute.values.len() != needed {
+        return Err(SessionError::ValueCount { statement: execute.name.as_str().into(), needed, given: execute.values.len() }.into());
+    }
+    let mut bytes = Vec::new();
+    for value in &execute.values {
+        let length = value.as_ref().map_or(-1, |value| i32::try_from(value.len()).unwrap_or(i32::MAX));
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(value.as_deref().unwrap_or_default().as_bytes());
+    }
+    Ok(bytes)
 }

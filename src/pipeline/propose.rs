@@ -272,7 +272,7 @@ fn unstored(error: &StoreError) -> Error {
 }
 
 fn text(value: Option<&[u8]>) -> Result<Option<Box<str>>, Error> {
-    let text = |value| str::from_utf8(value).map(Into::into).map_err(|_| SourceError::Protocol("a value that is not UTF-8").into());
+    let text = |value| str::from_utf8(value).map(Into::into).map_err(|_not_utf8| SourceError::Protocol("a value that is not UTF-8").into());
     value.map(text).transpose()
 }
 

@@ -82,7 +82,7 @@ impl FromStr for Digest {
         }
         for (at, byte) in bytes.iter_mut().enumerate() {
             let digits = text.get(2 * at..2 * at + 2).ok_or_else(invalid)?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| invalid())?;
+            *byte = u8::from_str_radix(digits, 16).map_err(|_no_digits| invalid())?;
         }
         Ok(Self(bytes))
     }

@@ -74,8 +74,8 @@ fn existing(
     for (number, text) in outputs.texts.iter_mut().enumerate().skip(2) {
         *text = format!("{text} AS \"c{number}\"");
     }
-    let equal = |key: &Box<str>| format!("{} = \"excluded\".{}", context.reference(key), identifier(key));
-    let hit = if keys.is_empty() { "FALSE".to_owned() } else { keys.iter().map(equal).collect::<Vec<_>>().join(" AND ") };
+    let equal = |key: &str| format!("{} = \"excluded\".{}", context.reference(key), identifier(key));
+    let hit = if keys.is_empty() { "FALSE".to_owned() } else { keys.iter().map(|key| equal(key)).collect::<Vec<_>>().join(" AND ") };
     let excluded = given.iter().map(|column| format!("\"excluded\".{}", identifier(column))).collect::<Vec<_>>().join(", ");
     let from = format!("{}, LATERAL (SELECT {excluded}) AS \"excluded\"", context.from());
     let mut select = skeleton(&format!("SELECT {} FROM {from} WHERE {hit}", outputs.texts.join(", ")))?;

@@ -13,10 +13,10 @@ use crate::{
 };
 
 /// A SELECT that pgwicket wrote.
+#[expect(clippy::wildcard_enum_match_arm, reason = "anything else is a defect here, and refused")]
 pub(super) fn skeleton(text: &str) -> Result<SelectStmt, Refusal> {
     match super::statement(text)? {
         NodeEnum::SelectStmt(select) => Ok(*select),
-        #[expect(clippy::wildcard_enum_match_arm, reason = "anything else is a defect here, and refused")]
         _ => Err(unread("the draft is not a SELECT")),
     }
 }
@@ -25,7 +25,7 @@ pub(super) fn skeleton(text: &str) -> Result<SelectStmt, Refusal> {
 pub(super) fn print(select: &SelectStmt) -> Result<String, Refusal> {
     let node = NodeEnum::SelectStmt(Box::new(select.clone()));
     let meant = sql::tree(&Node { node: Some(node.clone()) }).ok_or_else(|| unread("the draft has no tree"))?;
-    let text = node.deparse(DeparseOptions::default()).map_err(|_| unread("the draft cannot be printed"))?;
+    let text = node.deparse(DeparseOptions::default()).map_err(|_unprintable| unread("the draft cannot be printed"))?;
     match sql::parse(&text) {
         Ok(Some(tree)) if tree == meant => Ok(text),
         Ok(_) | Err(_) => Err(unread("the draft is not what was written")),

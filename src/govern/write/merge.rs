@@ -35,11 +35,11 @@ pub(super) fn draft(context: Context<'_>, merge: MergeStmt) -> Result<Draft, Ref
         whens.push(when(context, *clause, &hit, &mut outputs, &mut actions, &mut tenant)?);
     }
     let arm = |matched: bool| {
-        let arms: String = whens
-            .iter()
-            .filter(|when| when.matched == matched)
-            .map(|when| format!(" WHEN TRUE THEN {}", when.action.map_or("NULL".to_owned(), |action| action.to_string())))
-            .collect();
+        let arms = whens.iter().filter(|when| when.matched == matched).map(|when| {
+            let action = when.action.map_or("NULL".to_owned(), |action| action.to_string());
+            format!(" WHEN TRUE THEN {action}")
+        });
+        let arms = arms.collect::<Vec<_>>().concat();
         if arms.is_empty() { "NULL".to_owned() } else { format!("CASE{arms} END") }
     };
     if let Some(text) = outputs.texts.get_mut(choice) {

@@ -110,6 +110,7 @@ struct Context<'a> {
 }
 
 /// Turns one INSERT, UPDATE, DELETE or MERGE into its draft. Pure: equal requests give equal answers.
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else the grammar has is not proposed")]
 pub fn propose(request: &Request<'_>) -> Result<Arc<WriteDraft>, Refusal> {
     // The bounds on what is parsed at all are in there.
     let tree = sql::parse(request.text)?.ok_or_else(|| unread("an empty statement"))?;
@@ -127,7 +128,6 @@ pub fn propose(request: &Request<'_>) -> Result<Arc<WriteDraft>, Refusal> {
         NodeEnum::InsertStmt(insert) if insert.on_conflict_clause.is_some() => (Verb::Upsert, conflict::draft(context, *insert)?),
         NodeEnum::InsertStmt(insert) => (Verb::Insert, insert::draft(context, *insert)?),
         NodeEnum::MergeStmt(merge) => (Verb::Merge, merge::draft(context, *merge)?),
-        #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else the grammar has is not proposed")]
         _ => return Err(Refusal::unsupported("proposing this statement")),
     };
     let text = draft::print(&draft.select)?;
@@ -138,19 +138,19 @@ pub fn propose(request: &Request<'_>) -> Result<Arc<WriteDraft>, Refusal> {
 
 /// The one statement of a text, to be taken apart.
 fn statement(text: &str) -> Result<NodeEnum, Refusal> {
-    let parsed = pg_query::parse(text, pg_query::ParserOptions::DEFAULT).map_err(|_| unread("a text that parsed before"))?;
+    let parsed = pg_query::parse(text, pg_query::ParserOptions::DEFAULT).map_err(|_unreadable| unread("a text that parsed before"))?;
     let mut statements = parsed.protobuf.stmts;
     let statement = statements.pop().filter(|_| statements.is_empty()).and_then(|statement| statement.stmt);
     statement.and_then(|node| node.node).ok_or_else(|| unread("not one statement"))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else the grammar has is not proposed")]
 fn range_var(statement: &NodeEnum) -> Result<&pg_query::protobuf::RangeVar, Refusal> {
     let relation = match statement {
         NodeEnum::UpdateStmt(statement) => statement.relation.as_ref(),
         NodeEnum::DeleteStmt(statement) => statement.relation.as_ref(),
         NodeEnum::InsertStmt(statement) => statement.relation.as_ref(),
         NodeEnum::MergeStmt(statement) => statement.relation.as_ref(),
-        #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else the grammar has is not proposed")]
         _ => None,
     };
     relation.ok_or_else(|| unread("a write without a relation"))
@@ -181,13 +181,13 @@ fn target(statement: &NodeEnum, tree: &Tree, request: &Request<'_>) -> Result<Ar
 }
 
 /// Takes the RETURNING clause out.
+#[expect(clippy::wildcard_enum_match_arm, reason = "whatever else the grammar has is not proposed")]
 fn returning(statement: &mut NodeEnum) -> bool {
     let clause = match statement {
         NodeEnum::UpdateStmt(statement) => statement.returning_clause.take(),
         NodeEnum::DeleteStmt(statement) => statement.returning_clause.take(),
         NodeEnum::InsertStmt(statement) => statement.returning_clause.take(),
         NodeEnum::MergeStmt(statement) => statement.returning_clause.take(),
-        #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else the grammar has is not proposed")]
         _ => None,
     };
     clause.is_some()

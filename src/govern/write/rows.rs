@@ -81,7 +81,7 @@ impl WriteDraft {
             None => 0,
             Some(output) => match row.get(output).and_then(Option::as_deref) {
                 None => return Ok(None),
-                Some(number) => number.parse().map_err(|_| super::unread("the choice of an action"))?,
+                Some(number) => number.parse().map_err(|_no_number| super::unread("the choice of an action"))?,
             },
         };
         self.layout.actions.get(number).map(Some).ok_or_else(|| super::unread("the choice of an action"))

@@ -69,9 +69,12 @@ impl Outputs {
     }
 }
 
-/// Column and expression (`None`: DEFAULT) of each assignment, all of them allowed.
-pub(super) fn assignments(context: Context<'_>, targets: Vec<Node>) -> Result<Vec<(Box<str>, Option<Node>)>, Refusal> {
-    let mut assignments: Vec<(Box<str>, Option<Node>)> = Vec::new();
+/// A column and its expression (`None`: DEFAULT).
+pub(super) type Assignment = (Box<str>, Option<Node>);
+
+/// The assignments, all of them allowed.
+pub(super) fn assignments(context: Context<'_>, targets: Vec<Node>) -> Result<Vec<Assignment>, Refusal> {
+    let mut assignments: Vec<Assignment> = Vec::new();
     for target in targets {
         let Some(NodeEnum::ResTarget(target)) = target.node else { return Err(unread("an assignment")) };
         if !target.indirection.is_empty() {

@@ -16,9 +16,8 @@ pub(super) fn check(definition: &'static Definition, value: &str, current: &str,
             Ok(truncated(value, 63).bytes().map(printable).collect::<String>().into())
         }
         Kind::Run if value.is_empty() || value.parse::<RunId>().is_ok() => Ok(value.into()),
-        Kind::Run => Err(invalid()),
         Kind::Text if value.len() <= 1024 && !value.chars().any(char::is_control) => Ok(value.into()),
-        Kind::Text => Err(invalid()),
+        Kind::Run | Kind::Text => Err(invalid()),
         Kind::Word(words) => words.iter().find(|word| word.eq_ignore_ascii_case(value)).map(|word| (*word).into()).ok_or_else(invalid),
         Kind::Boolean => boolean(value).map(|on| if on { "on" } else { "off" }.into()).ok_or_else(invalid),
         Kind::Integer(least, most) => match value.trim().parse::<i64>() {

@@ -27,9 +27,13 @@ pub(super) fn writes(compiler: &mut Compiler<'_>, real: &Real<'_>, primary_key: 
     for (section, list) in [("update", update), ("insert", insert)] {
         let list = list.as_deref().unwrap_or_default();
         super::relation::duplicates(compiler, section, list);
-        list.iter().for_each(|name| writable(compiler, real, section, name));
+        for name in list {
+            writable(compiler, real, section, name);
+        }
     }
-    conflict_column.iter().for_each(|name| writable(compiler, real, "conflict_column", name));
+    if let Some(name) = conflict_column {
+        writable(compiler, real, "conflict_column", name);
+    }
     guarded(compiler, real, update.iter().flatten(), conflict_column.as_ref());
     bounds(compiler, max_rows.as_ref(), *ttl, &writes.at);
     let changes_rows = update.as_ref().is_some_and(|columns| !columns.is_empty()) || *delete == Some(true);
