@@ -97,7 +97,9 @@ fn nor_do_other_tenants_clients_on_the_same_pool() {
         .collect();
     let seen = answers(&mut stormed.login().wire().unwrap(), &cases);
     stop.store(true, Ordering::Relaxed);
-    storm.into_iter().for_each(|client| client.join().unwrap());
+    for client in storm {
+        client.join().unwrap();
+    }
     assert!(noise.load(Ordering::Relaxed) > 100, "the storm was no storm");
     compare(&cases, &expected, &seen);
 }

@@ -186,7 +186,7 @@ fn detail(error: &DbError) -> Json {
 }
 
 async fn proposed(client: &Client, text: &str) -> Json {
-    let error = client.simple_query(text).await.expect_err("it was executed");
+    let error = client.simple_query(text).await.unwrap_err();
     detail(error.as_db_error().unwrap_or_else(|| panic!("{text}: {error}")))
 }
 
@@ -198,9 +198,11 @@ async fn changes(client: &Client, proposal: &Json) -> Json {
 
 async fn rows(client: &Client, text: &str) -> Vec<Vec<Option<String>>> {
     let messages = client.simple_query(text).await.unwrap_or_else(|error| panic!("{text}: {error:?}"));
-    let row = |message: &SimpleQueryMessage| match message {
-        SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect()),
-        _ => None,
+    let row = |message: &SimpleQueryMessage| {
+        if let SimpleQueryMessage::Row(row) = message {
+            return Some((0..row.len()).map(|at| row.get(at).map(str::to_owned)).collect());
+        }
+        None
     };
     messages.iter().filter_map(row).collect()
 }

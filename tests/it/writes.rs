@@ -92,7 +92,7 @@ async fn propose(client: &Client, text: &str) -> Result<Json, String> {
     let asked = format!("select changes from pgwicket.proposals where proposal_id = '{id}'");
     let answer = client.simple_query(&asked).await.unwrap();
     let changes = answer.iter().find_map(|message| if let SimpleQueryMessage::Row(row) = message { row.get(0) } else { None });
-    Ok(serde_json::from_str(changes.expect("the proposal is not listed")).unwrap())
+    Ok(serde_json::from_str(changes.unwrap_or_else(|| panic!("{id} is not listed"))).unwrap())
 }
 
 /// The rows a proposal leaves, of those that change: a row that ends as it was is not among them.
