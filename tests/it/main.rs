@@ -23,6 +23,7 @@ mod operations;
 mod oracle;
 mod policies;
 mod proposing;
+mod prove;
 mod redteam;
 mod reviewing;
 mod sqlsmith;
