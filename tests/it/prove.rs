@@ -20,7 +20,9 @@ static DESK: LazyLock<Database> = LazyLock::new(|| {
          grant pg_read_all_data to prove_writer;
          grant insert, update (subject) on tickets to prove_writer;
          grant create on schema public to prove_writer;
-         create function definer() returns int language sql security definer as 'select 1'"
+         create function definer() returns int language sql security definer as 'select 1';
+         revoke execute on function definer() from public;
+         grant execute on function definer() to prove_writer"
     ));
     desk
 });

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
+    io,
     net::{Ipv4Addr, TcpListener},
     path::Path,
     process::{Child, Command, Stdio},
@@ -11,7 +12,11 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
-use tokio::{net::TcpStream, time::sleep};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::sleep,
+};
 
 use crate::{config, types::Secret};
 
@@ -56,7 +61,7 @@ impl Served {
                 let log = config::text(&config::Process, &self.directory.path().join("log")).unwrap_or_default();
                 bail!("pgwicket serve ended: {}", log.trim().lines().last().unwrap_or("without a word"));
             }
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.is_ok() {
+            if answers(self.port).await.is_ok() {
                 return Ok(());
             }
             sleep(PAUSE).await;
@@ -71,6 +76,13 @@ impl Drop for Served {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Whether somebody speaks the wire there: an SSLRequest has an answer of one byte. A socket listens before the sources are looked at.
+async fn answers(port: u16) -> io::Result<u8> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+    stream.write_all(&[0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]).await?;
+    stream.read_u8().await
 }
 
 /// A port that was free a moment ago.
