@@ -183,7 +183,11 @@ fn policies(compiler: &mut Compiler<'_>, rule: &SettlementDocument) -> Option<(C
 
 fn validate(compiler: &mut Compiler<'_>, schema: &Schema, policies: &CedarPolicies, cedar: &Cedar) {
     let result = Validator::new(schema.clone()).validate(policies, ValidationMode::Strict);
-    for error in result.validation_errors() {
+    // Once each, and in the same order each time: Cedar finds them in none.
+    let mut errors: Vec<_> = result.validation_errors().map(|error| (for_any_action(&error.to_string()), error)).collect();
+    errors.sort_by(|(one, _), (other, _)| one.cmp(other));
+    errors.dedup_by(|(one, _), (other, _)| one == other);
+    for (_, error) in errors {
         note(compiler, cedar, error, "this settlement policy cannot be checked");
     }
     for warning in result.validation_warnings() {

@@ -103,9 +103,9 @@ fn cedar_is_checked_against_the_columns_of_its_relations() {
     };
     assert_snapshot!(rule("permit(principal, action, resource) when { context.after has amount && context.after.amount.lessThan(decimal(\"50.0\")) };", ", sum_column: amount"), @"fine");
     assert_snapshot!(rule("permit(principal, action, resource) when { context.after.amount < 50 };", ""), @r"
-    p.yaml:4:98: error: this settlement policy cannot be checked: for policy `policy0`, unexpected type: expected Long but saw decimal (line 1, column 44 of it)
     p.yaml:4:98: error: this settlement policy cannot be checked: for policy `policy0`, unable to guarantee safety of access to optional attribute `after.amount` in context (line 1, column 44 of it)
       hint: try testing for the attribute's presence with `context.after has amount && ..`
+    p.yaml:4:98: error: this settlement policy cannot be checked: for policy `policy0`, unexpected type: expected Long but saw decimal (line 1, column 44 of it)
     ");
     assert_snapshot!(rule("permit(principal, action, resource)\nwhen { context.amuont };", ""), @r"
     p.yaml:4:98: error: this settlement policy cannot be checked: for policy `policy0`, attribute `amuont` in context not found (line 2, column 8 of it)
