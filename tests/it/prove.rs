@@ -45,7 +45,9 @@ impl Proof {
     /// What the findings of a check say.
     fn says(&self, check: &str) -> String {
         let all = self.json["findings"].as_array().unwrap().iter().filter(|finding| finding["check"] == check);
-        all.map(|finding| format!("{}: {}\n", finding["subject"].as_str().unwrap(), finding["what"].as_str().unwrap())).collect()
+        let said: Vec<String> =
+            all.map(|finding| format!("{}: {}", finding["subject"].as_str().unwrap(), finding["what"].as_str().unwrap())).collect();
+        said.join("\n")
     }
 
     fn not_run(&self) -> BTreeSet<&str> {

@@ -115,7 +115,7 @@ fn lines(problems: &[Problem]) -> String {
     out
 }
 
-fn put(out: &mut String, text: fmt::Arguments<'_>) {
+pub(in crate::cli) fn put(out: &mut String, text: fmt::Arguments<'_>) {
     out.push_str(&text.to_string());
 }
 

@@ -86,7 +86,7 @@ pub(super) async fn look(run: &mut Run<'_>, source: &Source) -> anyhow::Result<(
     look.role(run).await?;
     look.writes(run).await?;
     look.creates(run).await?;
-    look.reads(run, source).await?;
+    look.reads(run, source);
     look.functions(run).await?;
     look.extensions(run).await?;
     look.tenancy(run, source).await
@@ -189,7 +189,7 @@ impl Look {
         Ok(())
     }
 
-    async fn reads(&self, run: &mut Run<'_>, source: &Source) -> anyhow::Result<()> {
+    fn reads(&self, run: &mut Run<'_>, source: &Source) {
         if self.all_powerful {
             self.found(
                 run,
@@ -198,7 +198,7 @@ impl Look {
                 "a superuser can read every table",
                 "use a role that may SELECT what the policy exposes",
             );
-            return Ok(());
+            return;
         }
         let exposed = exposed(run, source);
         let mut unexposed = Vec::new();
@@ -251,7 +251,6 @@ impl Look {
                 fix,
             );
         }
-        Ok(())
     }
 
     async fn functions(&self, run: &mut Run<'_>) -> anyhow::Result<()> {

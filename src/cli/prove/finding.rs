@@ -144,7 +144,7 @@ pub(super) struct NotRun {
 /// Everything that a run found.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    pub(super) findings: Vec<Finding>,
+    pub(super) list: Vec<Finding>,
     pub(super) tallies: BTreeMap<(usize, String), Tally>,
     pub(super) not_run: Vec<NotRun>,
 }
@@ -177,8 +177,8 @@ impl Findings {
             tally.failed += 1;
         }
         let known = |other: &Finding| other.check.id == finding.check.id && other.subject == finding.subject && other.what == finding.what;
-        if !self.findings.iter().any(known) {
-            self.findings.push(finding);
+        if !self.list.iter().any(known) {
+            self.list.push(finding);
         }
     }
 
@@ -189,7 +189,7 @@ impl Findings {
 
     /// How many findings are this bad.
     pub(super) fn count(&self, severity: Severity) -> usize {
-        self.findings.iter().filter(|finding| finding.severity == severity).count()
+        self.list.iter().filter(|finding| finding.severity == severity).count()
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     policy::{Agent, ExposedRelation, Mask, TenantRule},
     sql::catalog::{CatalogSnapshot, Column, Relation},
+    types::TenantId,
 };
 
 /// Rows of the agent's tenant in each table.
@@ -121,7 +122,7 @@ impl<'a> Filling<'a> {
     fn rows(&self, relation: &ExposedRelation) -> Option<Vec<Vec<String>>> {
         let real = self.catalog.relation(&relation.real_schema, &relation.real_name)?;
         let used = self.used(real);
-        let tenant = self.agent.tenant.as_ref().map(|tenant| tenant.as_str());
+        let tenant = self.agent.tenant.as_ref().map(TenantId::as_str);
         let foreign = match self.side {
             Side::One => 60,
             Side::Other => 45,
@@ -161,17 +162,17 @@ impl<'a> Filling<'a> {
             used.seen.extend(shown.map(|column| &*column.name));
             // Whether a row is there shows what the row filter reads.
             if let Some(filter) = &relation.filter {
-                let read = real.columns.iter().filter(|column| filter.text.contains(&column.name));
-                let read: Vec<&str> = read.map(|column| column.name.as_str()).collect();
-                used.seen.extend(self.names(real, &read));
+                used.seen.extend(self.named_in(real, &filter.text));
             }
         }
         used
     }
 
-    fn names(&self, real: &Relation, names: &[&str]) -> Vec<&'a str> {
+    /// The columns that a row filter may read.
+    fn named_in(&self, real: &Relation, filter: &str) -> Vec<&'a str> {
         let found = self.catalog.relation(&real.schema, &real.name);
-        found.into_iter().flat_map(|real| &real.columns).map(|column| column.name.as_str()).filter(|name| names.contains(name)).collect()
+        let names = found.into_iter().flat_map(|real| &real.columns).map(|column| column.name.as_str());
+        names.filter(|name| filter.contains(name)).collect()
     }
 
     fn own(&self, real: &Relation, column: &Column, number: usize) -> Option<String> {

@@ -118,21 +118,20 @@ async fn fill(
     let mut kept = Vec::new();
     for relation in usable.drain(..) {
         let table = (relation.real_schema.clone(), relation.real_name.clone());
-        let done = match filled.get(&table) {
-            Some(done) => *done,
-            None => {
-                let outcome = match filling.insert(&relation) {
-                    Some(sql) => session.rows(&sql).await.map_err(|error| error.to_string()),
-                    None => Err("it is not in the catalog".to_owned()),
-                };
+        let known = filled.get(&table).copied();
+        let done = match (known, filling.insert(&relation)) {
+            (Some(done), _) => done,
+            (None, None) => false,
+            (None, Some(sql)) => {
+                let outcome = session.rows(&sql).await;
                 if let Err(why) = &outcome {
                     let how = "nothing to do: columns of types that cannot be made up are not supported";
-                    run.findings.skip(&NONINTERFERENCE, &format!("{}, {}", subject.scope, alias_name(&relation)), why, how);
+                    run.findings.skip(&NONINTERFERENCE, &format!("{}, {}", subject.scope, alias_name(&relation)), why.to_string(), how);
                 }
-                filled.insert(table, outcome.is_ok());
                 outcome.is_ok()
             }
         };
+        filled.insert(table, done);
         if done {
             kept.push(relation);
         }

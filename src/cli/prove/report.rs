@@ -6,7 +6,7 @@ use super::{
     finding::{CHECKS, Finding, Findings, Severity, Tally},
     session::Run,
 };
-use crate::cli::policy::table;
+use crate::cli::policy::{put, table};
 
 /// What a run was, beside what it found.
 #[derive(Debug)]
@@ -40,20 +40,23 @@ pub(super) fn text(header: &Header, found: &Findings) -> String {
     }
     let mut out = format!("{lines}\n");
     for severity in [Severity::Error, Severity::Warning, Severity::Note] {
-        for finding in found.findings.iter().filter(|finding| finding.severity == severity) {
+        for finding in found.list.iter().filter(|finding| finding.severity == severity) {
             out.push_str(&paragraph(finding));
         }
     }
     for ((order, scope), tally) in &found.tallies {
         if let Some(reason) = &tally.reason {
             let id = CHECKS.get(*order).map_or("", |check| check.id);
-            out.push_str(&format!("\nopen: {id}, {scope}: {} without an answer, the first because of: {reason}\n", tally.inconclusive));
+            put(
+                &mut out,
+                format_args!("\nopen: {id}, {scope}: {} without an answer, the first because of: {reason}\n", tally.inconclusive),
+            );
         }
     }
     for missing in &found.not_run {
-        out.push_str(&format!("\nnot run: {}, {}: {}\n  how: {}\n", missing.check.id, missing.scope, missing.why, missing.how));
+        put(&mut out, format_args!("\nnot run: {}, {}: {}\n  how: {}\n", missing.check.id, missing.scope, missing.why, missing.how));
     }
-    out.push_str(&format!("\n{}\n", verdict(header, found)));
+    put(&mut out, format_args!("\n{}\n", verdict(header, found)));
     out
 }
 
@@ -88,7 +91,7 @@ fn verdict(header: &Header, found: &Findings) -> String {
 /// For programs; docs/security/PROVE.md has the shape.
 pub(super) fn json(header: &Header, found: &Findings) -> Value {
     let checks: Vec<Value> = found.tallies.iter().map(|((order, scope), tally)| json_tally(*order, scope, tally)).collect();
-    let findings: Vec<Value> = found.findings.iter().map(json_finding).collect();
+    let findings: Vec<Value> = found.list.iter().map(json_finding).collect();
     let not_run = |missing: &super::finding::NotRun| json!({ "check": missing.check.id, "for": missing.scope, "why": missing.why, "how": missing.how });
     json!({
         "version": 1,

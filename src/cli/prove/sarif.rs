@@ -22,7 +22,7 @@ pub(super) fn sarif(found: &Findings, directory: &Path) -> Value {
             })
         })
         .collect();
-    let results: Vec<Value> = found.findings.iter().map(|finding| result(finding, directory)).collect();
+    let results: Vec<Value> = found.list.iter().map(|finding| result(finding, directory)).collect();
     let notifications: Vec<Value> = found
         .not_run
         .iter()

@@ -7,12 +7,12 @@ use anyhow::Context as _;
 use super::{
     client::{Answer, Client},
     finding::{BYTES, Check, Finding, Findings, Severity},
-    reference::materialised,
+    reference::{identifier, literal, materialised, plain_columns},
 };
 use crate::{
     policy::{Agent, Bundle, ExposedRelation, Place, PolicySet},
     source::{Inspector, SourceAddress, SourceError},
-    types::SourceName,
+    types::{SourceName, TenantId},
 };
 
 /// Times that two answers are compared again before rows that change are blamed.
@@ -55,7 +55,7 @@ pub(super) struct Canary {
 impl Probe<'_> {
     /// The tenant the policy binds the agent to.
     pub(super) fn tenant(&self) -> Option<&str> {
-        self.agent.tenant.as_ref().map(|tenant| tenant.as_str())
+        self.agent.tenant.as_ref().map(TenantId::as_str)
     }
 
     /// How findings call one of its relations.
@@ -76,12 +76,11 @@ impl Probe<'_> {
 impl Run<'_> {
     /// Asks the source itself.
     pub(super) async fn reference(&mut self, source: &SourceName, sql: &str) -> anyhow::Result<Reference> {
-        let mut inspector = match self.inspectors.remove(source) {
-            Some(inspector) => inspector,
-            None => {
-                let found = self.policy.sources.get(source).context("a relation of a source that is not there")?;
-                Inspector::connect(&SourceAddress::from(&**found)).await.with_context(|| format!("source {}", source.as_str()))?
-            }
+        let mut inspector = if let Some(inspector) = self.inspectors.remove(source) {
+            inspector
+        } else {
+            let found = self.policy.sources.get(source).context("a relation of a source that is not there")?;
+            Inspector::connect(&SourceAddress::from(&**found)).await.with_context(|| format!("source {}", source.as_str()))?
         };
         let answer = inspector.rows(sql).await;
         // A session that is lost is not kept; the next question has a new one.
@@ -132,8 +131,10 @@ impl Run<'_> {
     async fn visible(&mut self, probe: &Probe<'_>, value: &str) -> anyhow::Result<bool> {
         for relation in &probe.relations {
             let Some(rows) = materialised(relation, probe.tenant(), "r") else { continue };
-            let value = super::reference::literal(value);
-            let sql = format!("WITH {rows} SELECT EXISTS (SELECT FROM r WHERE position({value} IN r::text) > 0)");
+            let value = literal(value);
+            // Not the row as one text: that form quotes and doubles what is in a value.
+            let values = plain_columns(relation).map(|column| format!("{}::text", identifier(&column.name))).collect::<Vec<_>>().join(", ");
+            let sql = format!("WITH {rows} SELECT EXISTS (SELECT FROM r WHERE position({value} IN concat_ws(chr(10), {values})) > 0)");
             let found = self.reference(&relation.source, &sql).await?;
             if found.is_ok_and(|rows| rows.into_iter().flatten().flatten().any(|value| value == "t")) {
                 return Ok(true);
