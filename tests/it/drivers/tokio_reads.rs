@@ -165,7 +165,7 @@ async fn errors(client: &Client, seen: &mut String) {
         "selekt",
         "select 1 / (id - 1) from tickets where id = 1",
         "select no_such_function(id) from tickets",
-        "update tickets set priority = 'high'",
+        "update tickets set priority = 'high' where id = 42",
         "with gone as (delete from tickets returning *) select * from gone",
         "insert into tickets default values",
         "select id from tickets where subject = 1",
