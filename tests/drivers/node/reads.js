@@ -33,7 +33,7 @@ const ERRORS = {
   'syntax': 'selekt 1',
   'an unknown function': 'select no_such_function(1)',
   'division by zero': 'select 1 / (id - 1) from tickets where id = 1',
-  'an update': "update tickets set priority = 'high' where id = 42 where id = 1",
+  'an update': "update tickets set priority = 'high' where id = 42",
   'a delete in a CTE': 'with gone as (delete from tickets returning id) select * from gone',
 }
 

@@ -37,9 +37,9 @@ selekt;
 select 1 / (id - 1) from tickets where id = 1;
 select subject::int from tickets where id = 1;
 select no_such_function(1);
-update tickets set priority = 'high' where id = 42 where id = 1;
+update tickets set priority = 'high' where id = 42;
 insert into documents (id, title, kind, revision, body) values (1, 't', 'faq', 1, 'b');
-delete from tickets;
+delete from tickets where id = 42;
 with gone as (delete from tickets returning id) select * from gone;
 \echo :LAST_ERROR_SQLSTATE :ERROR
 

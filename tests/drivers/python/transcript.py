@@ -65,7 +65,7 @@ ERRORS = {
     "a text that is no integer": "select subject::int from tickets where id = 1",
     "an overflow": "select (id + 2147483646)::int4 from tickets where id = 4",
     "a bad regular expression": "select subject ~ '(' from tickets where id = 1",
-    "an update": "update tickets set priority = 'high' where id = 42 where id = 1",
+    "an update": "update tickets set priority = 'high' where id = 42",
     "a delete": "delete from tickets where id = 1",
     "an insert": "insert into documents (id, title, kind, revision, body) values (100000, 't', 'faq', 1, 'b')",
     "a write in a CTE": "with gone as (delete from tickets where id = 1 returning id) select * from gone",
