@@ -74,12 +74,16 @@ pub(super) struct Material {
     pub(super) relation: Arc<ExposedRelation>,
     /// By column name.
     pub(super) samples: Vec<(String, String)>,
+    /// Rows of other tenants, each by column name.
+    pub(super) foreign: Vec<Vec<(String, String)>>,
 }
 
 /// A statement in which the relations are still open: `\u{1}` and the number of the relation.
 #[derive(Debug, Clone)]
 pub(super) struct Statement {
     text: String,
+    /// What the reference is asked instead, where PostgreSQL would be free to try what fails on rows that are not meant.
+    staged: Option<String>,
     /// The relations, by their place in the materials.
     pub(super) relations: Vec<usize>,
 }
@@ -87,7 +91,20 @@ pub(super) struct Statement {
 impl Statement {
     /// The text with a name for each relation.
     pub(super) fn with(&self, name: impl Fn(usize) -> String) -> String {
-        self.relations.iter().fold(self.text.clone(), |text, relation| text.replace(&place(*relation), &name(*relation)))
+        self.filled(&self.text, name)
+    }
+
+    /// What the reference is asked.
+    pub(super) fn reference(&self, name: impl Fn(usize) -> String) -> String {
+        self.filled(self.staged.as_ref().unwrap_or(&self.text), name)
+    }
+
+    fn filled(&self, text: &str, name: impl Fn(usize) -> String) -> String {
+        self.relations.iter().fold(text.to_owned(), |text, relation| text.replace(&place(*relation), &name(*relation)))
+    }
+
+    fn new(text: String, relations: Vec<usize>) -> Self {
+        Self { text, staged: None, relations }
     }
 }
 
@@ -152,6 +169,19 @@ fn leaky(kind: Kind) -> &'static [&'static str] {
     }
 }
 
+/// Predicates that fail on (nearly) every row that is looked at, and cost the planner one operator: no more than a tenant's
+/// predicate, so that nothing but a fence keeps them behind it.
+fn cheap(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Int | Kind::Numeric | Kind::Float => &["({c} / 0) IS NOT NULL", "({c} / 0) IS NULL"],
+        Kind::Text => &["repeat({c}, 2147483647) IS NOT NULL", "'x' ~ {c}", "'x' LIKE {c}", "'x' ~* {c}"],
+        Kind::Json => &["{c}::bool", "jsonb_array_length({c}) IS NOT NULL", "jsonb_path_exists({c}, 'strict $.pgwicket')"],
+        Kind::Date => &["({c} + 2147483647) IS NOT NULL", "({c} - 2147483647) IS NULL"],
+        Kind::Timestamp => &["({c} + interval '290000 years') IS NOT NULL", "({c} - interval '290000 years') IS NULL"],
+        Kind::Bool | Kind::Uuid | Kind::Other => &[],
+    }
+}
+
 /// Predicates that never fail.
 fn calm(kind: Kind) -> &'static [&'static str] {
     match kind {
@@ -184,6 +214,11 @@ impl<'a> Generator<'a> {
     /// A statement with an expression that fails on some values, over every row of one relation.
     pub(super) fn leak(&mut self) -> Option<Statement> {
         let (at, material) = self.relation()?;
+        if self.random.below(2) == 0
+            && let Some(pinned) = self.pinned(at, material)
+        {
+            return Some(pinned);
+        }
         let column = self.column(material)?;
         let fails = self.expression(material, column, leaky(kind(column.base_type_oid)))?;
         let first = self.predicate(material)?;
@@ -201,7 +236,7 @@ impl<'a> Generator<'a> {
             4 => format!("SELECT count(*), sum(CASE WHEN {fails} THEN 1 ELSE 0 END) FROM {r} t"),
             _ => format!("SELECT count(*) FROM {r} t GROUP BY ({fails}) ORDER BY 1"),
         };
-        Some(Statement { text, relations: vec![at] })
+        Some(Statement::new(text, vec![at]))
     }
 
     /// A statement that never fails.
@@ -219,6 +254,29 @@ impl<'a> Generator<'a> {
         }
     }
 
+    /// One row of another tenant is singled out, as by an index, and then an expression of its own values may fail: where it
+    /// does, it was looked at.
+    fn pinned(&mut self, at: usize, material: &'a Material) -> Option<Statement> {
+        let row = self.random.pick(&material.foreign)?;
+        let alone = Material { relation: Arc::clone(&material.relation), samples: row.clone(), foreign: Vec::new() };
+        // bigint, integer, smallint, text, uuid: their equality is leakproof, so that pgwicket, too, tries it first.
+        let comparable = |column: &&ExposedColumn| matches!(column.type_oid, 20 | 21 | 23 | 25 | 2950);
+        let key = |column: &&ExposedColumn| material.relation.primary_key.contains(&column.name);
+        let given = |column: &&ExposedColumn| row.iter().any(|(name, _)| **name == *column.name);
+        let anchors: Vec<&ExposedColumn> = plain_columns(&material.relation).filter(comparable).filter(given).collect();
+        let keys: Vec<&ExposedColumn> = anchors.iter().copied().filter(key).collect();
+        let anchor = if keys.is_empty() || self.random.below(3) == 0 { self.random.pick(&anchors) } else { self.random.pick(&keys) }?;
+        let column = self.column(material)?;
+        let base = kind(column.base_type_oid);
+        let forms = if self.random.below(3) == 0 { leaky(base) } else { cheap(base) };
+        let fails = self.expression(&alone, column, forms)?;
+        let found = self.filled(&alone, anchor, "{c} = {v}", &identifier(&anchor.name));
+        let r = place(at);
+        let text = format!("SELECT count(*) FROM {r} t WHERE {found} AND {fails}");
+        let staged = format!("SELECT count(*) FROM (SELECT * FROM {r} t WHERE {found} OFFSET 0) t WHERE {fails}");
+        Some(Statement { text, staged: Some(staged), relations: vec![at] })
+    }
+
     fn rows(&mut self) -> Option<Statement> {
         let (at, material) = self.relation()?;
         let (key, condition) = (order(material)?, self.condition(material)?);
@@ -229,7 +287,7 @@ impl<'a> Generator<'a> {
             place(at),
             self.random.below(5)
         );
-        Some(Statement { text, relations: vec![at] })
+        Some(Statement::new(text, vec![at]))
     }
 
     fn aggregate(&mut self) -> Option<Statement> {
@@ -238,7 +296,7 @@ impl<'a> Generator<'a> {
         let name = identifier(&column.name);
         let aggregates = summaries(kind(column.base_type_oid)).iter().map(|form| form.replace("{c}", &name)).collect::<Vec<_>>().join(", ");
         let text = format!("SELECT {aggregates} FROM {} t WHERE {condition}", place(at));
-        Some(Statement { text, relations: vec![at] })
+        Some(Statement::new(text, vec![at]))
     }
 
     /// Two relations, one by its key, so that no row is found many times.
@@ -259,7 +317,7 @@ impl<'a> Generator<'a> {
         let (first, second) = (self.qualified(one, "l")?, self.qualified(other, "r")?);
         let join = self.random.pick(&["JOIN", "LEFT JOIN", "RIGHT JOIN"])?;
         let text = format!("SELECT count(*) FROM {} l {join} {} r ON {on} AND {second} WHERE {first}", place(left), place(right));
-        Some(Statement { text, relations: vec![left, right] })
+        Some(Statement::new(text, vec![left, right]))
     }
 
     fn subquery(&mut self) -> Option<Statement> {
@@ -272,7 +330,7 @@ impl<'a> Generator<'a> {
             one = place(left),
             other = place(right)
         );
-        Some(Statement { text, relations: vec![left, right] })
+        Some(Statement::new(text, vec![left, right]))
     }
 
     fn correlated(&mut self) -> Option<Statement> {
@@ -284,7 +342,7 @@ impl<'a> Generator<'a> {
             place(right),
             place(left)
         );
-        Some(Statement { text, relations: vec![left, right] })
+        Some(Statement::new(text, vec![left, right]))
     }
 
     fn outer(&mut self) -> Option<Statement> {
@@ -295,7 +353,7 @@ impl<'a> Generator<'a> {
             place(right),
             place(left)
         );
-        Some(Statement { text, relations: vec![left, right] })
+        Some(Statement::new(text, vec![left, right]))
     }
 
     fn window(&mut self) -> Option<Statement> {
@@ -311,7 +369,7 @@ impl<'a> Generator<'a> {
              {name} IS NOT DISTINCT FROM lag({name}) OVER (ORDER BY {key}) AS same FROM {} t WHERE {condition}) q WHERE q.n <= 30 ORDER BY q.n",
             place(at)
         );
-        Some(Statement { text, relations: vec![at] })
+        Some(Statement::new(text, vec![at]))
     }
 
     fn set_operation(&mut self) -> Option<Statement> {
@@ -323,7 +381,7 @@ impl<'a> Generator<'a> {
         let text = format!(
             "SELECT count(*), min(x) FROM (SELECT {column}::text AS x FROM {r} t WHERE {first} {operation} SELECT {column}::text FROM {r} t WHERE {second}) q"
         );
-        Some(Statement { text, relations: vec![at] })
+        Some(Statement::new(text, vec![at]))
     }
 
     fn nested(&mut self) -> Option<Statement> {
@@ -334,7 +392,7 @@ impl<'a> Generator<'a> {
         let text = format!(
             "SELECT count(*), max(q.m) FROM (WITH w AS (SELECT * FROM {r} t WHERE {first}) SELECT {group}::text AS g, count(*) AS m FROM w WHERE {second} GROUP BY {group}::text HAVING count(*) > 0) q"
         );
-        Some(Statement { text, relations: vec![at] })
+        Some(Statement::new(text, vec![at]))
     }
 
     fn relation(&mut self) -> Option<(usize, &'a Material)> {
@@ -370,7 +428,7 @@ impl<'a> Generator<'a> {
         Some(self.filled(material, column, form, &format!("{alias}.{}", identifier(&column.name))))
     }
 
-    fn expression(&mut self, material: &'a Material, column: &ExposedColumn, forms: &[&'static str]) -> Option<String> {
+    fn expression(&mut self, material: &Material, column: &ExposedColumn, forms: &[&'static str]) -> Option<String> {
         let form = *self.random.pick(forms)?;
         Some(self.filled(material, column, form, &identifier(&column.name)))
     }

@@ -119,6 +119,14 @@ impl<'a> Filling<'a> {
         samples
     }
 
+    /// Rows of other tenants, as this side has them.
+    pub(super) fn strangers(&self, relation: &ExposedRelation) -> Vec<Vec<(String, String)>> {
+        let Some(real) = self.catalog.relation(&relation.real_schema, &relation.real_name) else { return Vec::new() };
+        let row =
+            |number: usize| real.columns.iter().filter_map(move |column| Some((column.name.clone(), self.foreign(real, column, number)?)));
+        if self.used(real).single { Vec::new() } else { (0..40).map(|number| row(number).collect()).collect() }
+    }
+
     fn rows(&self, relation: &ExposedRelation) -> Option<Vec<Vec<String>>> {
         let real = self.catalog.relation(&relation.real_schema, &relation.real_name)?;
         let used = self.used(real);
@@ -194,19 +202,21 @@ impl<'a> Filling<'a> {
     fn foreign(&self, real: &Relation, column: &Column, number: usize) -> Option<String> {
         let base = kind(self.catalog.base_type(column.type_oid));
         if real.primary_key.contains(&column.name) {
-            let far = 1000 + number;
+            // Some keys are in both copies, some in one.
+            let far = if self.side == Side::Other && !number.is_multiple_of(2) { 3000 + number } else { 1000 + number };
             return Some(match base {
                 Kind::Uuid => uuid(far),
-                Kind::Date | Kind::Timestamp => format!("{}-01-01", 2100 + number),
+                Kind::Date | Kind::Timestamp => format!("{}-01-01", 2000 + far),
                 Kind::Int | Kind::Numeric | Kind::Float | Kind::Text | Kind::Json | Kind::Bool => far.to_string(),
                 Kind::Other => return self.other(column, far),
             });
         }
-        let side = match self.side {
-            Side::One => 0,
-            Side::Other => 1,
-        };
-        let canary = format!("{CANARY}{side}");
+        // One copy holds what makes expressions fail, the other only what does not: an error then comes out of one of them.
+        if self.side == Side::Other {
+            let canary = matches!(base, Kind::Text) && number.is_multiple_of(2);
+            return if canary { Some(format!("{CANARY}1")) } else { self.own(real, column, number * 3 + 1) };
+        }
+        let canary = format!("{CANARY}0");
         let values: &[&str] = match base {
             Kind::Int => &["0", "1", "7777", "32767", "-32768", "3"],
             Kind::Numeric => &["0", "NaN", "-1", "9", "2"],
@@ -214,13 +224,12 @@ impl<'a> Filling<'a> {
             Kind::Text => &[&canary, "(((", "0", "\\", "1e999999", "{\"a\":", "", "99999999999"],
             Kind::Json => &["\"x\"", "[]", "0", "null", "{\"a\": \"x\"}", "[\"(((\"]"],
             Kind::Bool => &["false", "true"],
-            Kind::Date | Kind::Timestamp => &["infinity", "0044-03-15 BC", "-infinity", "2024-05-05", "5874897-01-01"],
-            Kind::Uuid => return Some(uuid(5000 + number + side * 1000)),
-            Kind::Other => return self.other(column, number + side + 1),
+            Kind::Date => &["infinity", "0044-03-15 BC", "-infinity", "2024-05-05", "5874897-01-01"],
+            Kind::Timestamp => &["infinity", "0044-03-15 BC", "-infinity", "2024-05-05"],
+            Kind::Uuid => return Some(uuid(5000 + number)),
+            Kind::Other => return self.other(column, number + 1),
         };
-        // A timestamp's years end earlier than a date's.
-        let fits = if base == Kind::Timestamp { 4 } else { values.len() };
-        values.get((number * 3 + side * 5 + number / 8) % fits).map(|value| (*value).to_owned())
+        values.get((number * 3 + number / 8).checked_rem(values.len())?).map(|value| (*value).to_owned())
     }
 
     /// Another tenant, of the column's type.

@@ -81,8 +81,14 @@ pub(super) async fn prove(
     let [one, other] = served.as_slice() else { return Ok(0) };
     let mut clients = [client(one, subject).await?, client(other, subject).await?];
     let filling = Filling::new(subject.agent, &source.catalog, &enums, Side::One);
-    let materials: Vec<Material> =
-        usable.iter().map(|relation| Material { relation: Arc::clone(relation), samples: filling.samples(relation) }).collect();
+    let materials: Vec<Material> = usable
+        .iter()
+        .map(|relation| Material {
+            relation: Arc::clone(relation),
+            samples: filling.samples(relation),
+            foreign: filling.strangers(relation),
+        })
+        .collect();
     for sql in stream(run, &materials) {
         let [first, second] = &mut clients;
         let answers = (first.ask(&sql).await?, second.ask(&sql).await?);

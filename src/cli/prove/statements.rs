@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Rows of each side whose values become constants.
-const SAMPLED: u64 = 4;
+const SAMPLED: u64 = 8;
 
 /// Predicates that fail on some rows, and statements that fail on none.
 pub(super) async fn probe(run: &mut Run<'_>, probe: &mut Probe<'_>) -> anyhow::Result<()> {
@@ -26,7 +26,7 @@ pub(super) async fn probe(run: &mut Run<'_>, probe: &mut Probe<'_>) -> anyhow::R
             let Some(made) = made else { continue };
             left -= 1;
             let asked = made.with(|at| materials.get(at).map_or_else(String::new, |material| alias_name(&material.relation)));
-            let alone = made.with(|at| format!("r{at}"));
+            let alone = made.reference(|at| format!("r{at}"));
             let mut used = made.relations.clone();
             used.sort_unstable();
             used.dedup();
@@ -50,17 +50,19 @@ async fn materials(run: &mut Run<'_>, probe: &Probe<'_>) -> anyhow::Result<Vec<M
         let Some(own) = own_rows(relation, probe.tenant()) else { continue };
         let names: Vec<String> = plain_columns(relation).map(|column| column.name.to_string()).collect();
         let columns = names.iter().map(|name| format!("{}::text", identifier(name))).collect::<Vec<_>>().join(", ");
-        let mut samples = Vec::new();
-        for condition in [Some(own), foreign_rows(relation, probe.tenant())].into_iter().flatten() {
+        let mut sides = [Vec::new(), Vec::new()];
+        for (side, condition) in sides.iter_mut().zip([Some(own), foreign_rows(relation, probe.tenant())]) {
+            let Some(condition) = condition else { continue };
             let sql = format!("SELECT {columns} FROM {}{condition} LIMIT {SAMPLED}", real_name(relation));
             for row in run.reference(&relation.source, &sql).await?.unwrap_or_default() {
-                samples.extend(
-                    names.iter().cloned().zip(row).filter_map(|(name, value)| Some((name, value.filter(|value| value.len() <= 100)?))),
-                );
+                let values = names.iter().cloned().zip(row);
+                side.push(values.filter_map(|(name, value)| Some((name, value.filter(|value| value.len() <= 100)?))).collect::<Vec<_>>());
             }
         }
+        let [own, foreign] = sides;
+        let samples = own.iter().chain(&foreign).flatten().cloned().collect();
         if !names.is_empty() {
-            materials.push(Material { relation: relation.clone(), samples });
+            materials.push(Material { relation: relation.clone(), samples, foreign });
         }
     }
     Ok(materials)
