@@ -17,6 +17,7 @@ mod fuzz;
 mod generated;
 mod generator;
 mod indexes;
+mod keys;
 mod leakproof;
 mod noninterference;
 mod operations;
