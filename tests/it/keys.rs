@@ -49,7 +49,9 @@ fn any_key_and_any_name_from_statement_to_row() {
     let writer = format!("writer_of_{}", database.name);
     database.sql(&format!("create role reader_of_keys login password '{PASSWORD}'; create role {writer} login password '{PASSWORD}'"));
     database.sql(TABLE);
-    database.sql(&format!(r#"grant select on "Wörter ""x""" to reader_of_keys; grant select, insert, update, delete on "Wörter ""x""" to {writer}"#));
+    database.sql(&format!(
+        r#"grant select on "Wörter ""x""" to reader_of_keys; grant select, insert, update, delete on "Wörter ""x""" to {writer}"#
+    ));
     database.sql(&pgwicket::source::migration("public", Some(&writer)));
     let pgwicket = Pgwicket::start_with(&database, POLICY);
     let mut wire = pgwicket.login().wire().unwrap();
@@ -88,7 +90,8 @@ fn any_key_and_any_name_from_statement_to_row() {
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     }
-    let rows = database.sql(r#"select "Key A", right("key-b"::text, 1), "Tenant Id", "Wert ä", "select", flag, hidden from "Wörter ""x""" order by 2"#);
+    let rows = database
+        .sql(r#"select "Key A", right("key-b"::text, 1), "Tenant Id", "Wert ä", "select", flag, hidden from "Wörter ""x""" order by 2"#);
     assert_eq!(
         rows.trim(),
         "a'b\"c|1|acme|1.50001|ü \"q\" 's'|t|h\na'b\"c|2|acme|0.00001|ü \"q\" 's'||h\n|4|acme|||t|\nn|5|acme|5.00000||t|\na'b\"c|9|globex|9.00000|theirs|t|h"

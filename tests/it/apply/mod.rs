@@ -42,8 +42,7 @@ impl Bench {
     fn new(ddl: &str, relations: &str) -> Self {
         let database = Cluster::empty(WORKER);
         database.sql(&format!(
-            "do $$ begin perform pg_advisory_lock(7141); if not exists (select from pg_roles where rolname = '{WORKER}') then \
-             create role {WORKER} login password '{PASSWORD}'; end if; perform pg_advisory_unlock(7141); end $$; {ddl}; \
+            "do $$ begin create role {WORKER} login password '{PASSWORD}'; exception when duplicate_object or unique_violation then null; end $$; {ddl}; \
              grant select, insert, update, delete on all tables in schema public to {WORKER}; \
              grant usage on all sequences in schema public to {WORKER}"
         ));

@@ -248,8 +248,7 @@ pub(crate) fn content(transfer: &Transfer) -> Content {
 /// Makes the role in the database's cluster, unless another test has.
 fn with_role(database: Database, role: &str) -> Database {
     database.sql(&format!(
-        "do $$ begin perform pg_advisory_lock(7142); if not exists (select from pg_roles where rolname = '{role}') then \
-         create role {role} login password '{PASSWORD}'; end if; perform pg_advisory_unlock(7142); end $$"
+        "do $$ begin create role {role} login password '{PASSWORD}'; exception when duplicate_object or unique_violation then null; end $$"
     ));
     database
 }
