@@ -40,7 +40,7 @@ pub(super) struct Worker {
     /// Seconds that a claim lasts without a sign of life of its worker
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     lease: u64,
-    /// Milliseconds between looks for work while there is none
+    /// Milliseconds between looks for work while there is none; a PostgreSQL store tells of approvals before that
     #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     poll: u64,
     /// Seconds before a second attempt; doubles with each, up to 5 minutes

@@ -15,7 +15,8 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Location, StoreError};
+use super::{Location, StoreError, listen::CHANNEL};
+use crate::types::Secret;
 
 /// How long a call waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(3);
@@ -42,6 +43,7 @@ enum Kind {
 pub(super) struct Database {
     pool: sqlx::AnyPool,
     kind: Kind,
+    location: Location,
     /// SQLite has one writer at a time: those of this process queue here, in order, instead of polling its lock.
     writer: Mutex<()>,
 }
@@ -92,11 +94,19 @@ impl Database {
             .idle_timeout(Duration::from_mins(10))
             .after_connect(move |connection, _| Box::pin(async move { connection.execute(sqlx::raw_sql(settings)).await.map(drop) }));
         let pool = pool.connect_with(options.disable_statement_logging()).await.map_err(Fault::from)?;
-        Ok(Self { pool, kind, writer: Mutex::new(()) })
+        Ok(Self { pool, kind, location: location.clone(), writer: Mutex::new(()) })
     }
 
     pub(super) async fn close(&self) {
         self.pool.close().await;
+    }
+
+    /// The URL of a PostgreSQL.
+    pub(super) fn postgres_url(&self) -> Option<Secret> {
+        match &self.location {
+            Location::Sqlite(_) => None,
+            Location::Postgres(url) => Some(url.clone()),
+        }
     }
 
     /// A connection to read with.
@@ -136,6 +146,14 @@ impl Work<'_> {
         match self.kind {
             Kind::Sqlite => String::new(),
             Kind::Postgres => format!(" FOR NO KEY UPDATE OF {table} SKIP LOCKED"),
+        }
+    }
+
+    /// Tells who listens that a proposal was approved, when this transaction is committed.
+    pub(super) async fn announce_approval(&mut self) -> Result<(), Fault> {
+        match self.kind {
+            Kind::Sqlite => Ok(()),
+            Kind::Postgres => rows(self.connection(), "SELECT pg_notify($1, '')::text AS told", values![CHANNEL]).await.map(drop),
         }
     }
 

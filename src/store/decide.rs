@@ -98,8 +98,8 @@ pub(super) async fn conclude(work: &mut Work<'_>, locked: &mut Locked, approval:
         "UPDATE proposals SET decided_at = $2, settled_by = $3 WHERE id = $1",
         values![locked.id.to_string(), now, rule],
     )
-    .await
-    .map(drop)
+    .await?;
+    if locked.status == Status::Approved { work.announce_approval().await } else { Ok(()) }
 }
 
 pub(super) async fn cancel(database: Arc<Database>, id: ProposalId, agent: AgentName, now: i64) -> Result<Record, Fault> {

@@ -14,6 +14,7 @@ mod decide;
 mod error;
 mod keys;
 mod lease;
+mod listen;
 mod moves;
 mod read;
 mod record;
@@ -24,6 +25,7 @@ mod thread;
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 pub use self::error::StoreError;
+pub use self::listen::Approvals;
 pub use self::record::{ApiKey, Claim, Created, Filter, NewKey, Page, PageRequest, ProposalEvent, Record, Report, Reported};
 use self::thread::Thread;
 use crate::{
@@ -55,6 +57,11 @@ impl Store {
     /// Whether it can be reached.
     pub async fn check(&self) -> Result<(), StoreError> {
         self.thread.call(read::check).await
+    }
+
+    /// Tells when something was approved, by whichever process. A PostgreSQL does; of SQLite nothing is ever heard.
+    pub fn approvals(&self) -> Approvals {
+        self.thread.listen()
     }
 
     /// Stores a proposal as pending, or as approved when `settle` says so; asked inside the transaction, with the counters

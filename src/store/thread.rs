@@ -9,9 +9,9 @@ use tokio::{
 };
 
 use super::{
-    Location, StoreError,
+    Approvals, Location, StoreError,
     backend::{Database, Fault},
-    schema,
+    listen, schema,
 };
 
 /// How long one call may take before the caller is told to try again.
@@ -52,6 +52,12 @@ impl Thread {
         thread.map_err(|error| StoreError::Location(error.to_string().into()))?;
         let (runtime, database) = opening.await.ok().ok_or_else(ended_early)??;
         Ok(Self { runtime, database, _end: end })
+    }
+
+    /// Listens on the thread.
+    pub(super) fn listen(&self) -> Approvals {
+        let _here = self.runtime.enter();
+        listen::listen(&self.database)
     }
 
     /// Does `work` on the thread: again when it lost against another transaction.

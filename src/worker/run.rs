@@ -12,7 +12,10 @@ use super::{
     Workshop, backoff, clock,
     handle::{Appliers, Handled},
 };
-use crate::{store::Claim, types::SourceName};
+use crate::{
+    store::{Approvals, Claim},
+    types::SourceName,
+};
 
 /// The longest pause while the store or a source is away.
 const AWAY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
@@ -24,7 +27,7 @@ pub type Stop = watch::Receiver<bool>;
 struct Slots {
     workshop: Arc<Workshop>,
     /// Who holds it looks for work while there is none; the others wait for their turn.
-    scout: Mutex<()>,
+    scout: Mutex<Approvals>,
     /// Sources that did not answer: how often in a row, and until when they are left alone.
     away: RefCell<HashMap<SourceName, (u64, Instant)>>,
     stop: Stop,
@@ -33,7 +36,7 @@ struct Slots {
 /// Works until `stop` is true and what was claimed is done. Runs within a `LocalSet`.
 pub async fn run(workshop: Arc<Workshop>, stop: Stop) {
     let concurrency = workshop.options.concurrency.max(1);
-    let slots = Rc::new(Slots { workshop, scout: Mutex::new(()), away: RefCell::default(), stop });
+    let slots = Rc::new(Slots { scout: Mutex::new(workshop.store.approvals()), workshop, away: RefCell::default(), stop });
     let mut running = JoinSet::new();
     for _ in 0..concurrency {
         running.spawn_local(Rc::clone(&slots).work());
@@ -72,7 +75,7 @@ impl Slots {
             return Some(claim);
         }
         let mut stop = self.stop.clone();
-        let _turn = tokio::select! {
+        let mut approvals = tokio::select! {
             turn = self.scout.lock() => turn,
             _ = stop.wait_for(|stop| *stop) => return None,
         };
@@ -94,6 +97,7 @@ impl Slots {
             };
             tokio::select! {
                 () = time::sleep(pause) => {}
+                () = approvals.next() => {}
                 _ = stop.wait_for(|stop| *stop) => return None,
             }
         }

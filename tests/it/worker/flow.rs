@@ -1,5 +1,7 @@
 //! What a worker applies and what it refuses.
 
+use std::time::{Duration, Instant};
+
 use pgwicket::{
     proposal::{Approval, Decider, Decision, Status},
     source::migration,
@@ -36,6 +38,32 @@ fn an_approved_proposal_is_applied_once_and_its_rival_is_a_conflict() {
         assert!(log.contains("applied") && log.contains("stopped"), "{log}");
         assert!(!log.contains("1100"), "a value is in the log: {log}");
     }
+}
+
+#[test]
+fn a_worker_hears_of_an_approval_before_it_looks() {
+    let bank = Bank::open(Kind::Postgres, 4);
+    let store = bank.store_database.clone().unwrap();
+    let listening =
+        || store.sql("select count(*) from pg_stat_activity where datname = current_database() and query = 'LISTEN \"pgwicket_approved\"'");
+    let listens = || {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while listening().trim() != "1" {
+            assert!(Instant::now() < deadline, "it does not listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let _worker = bank.worker("w", &["--poll", "60000"]);
+    listens();
+    let first = bank.approved(&Transfer::between(&bank.amounts(), 1, 2, 100));
+    assert_eq!(bank.settled(first).status, Status::Applied);
+    store.sql("select pg_terminate_backend(pid) from pg_stat_activity where query like 'LISTEN%' and datname = current_database()");
+    // While nobody hears, this is announced.
+    let unheard = bank.approved(&Transfer::between(&bank.amounts(), 2, 3, 100));
+    assert_eq!(bank.settled(unheard).status, Status::Applied);
+    listens();
+    let third = bank.approved(&Transfer::between(&bank.amounts(), 3, 4, 100));
+    assert_eq!(bank.settled(third).status, Status::Applied);
 }
 
 #[test]

@@ -100,9 +100,12 @@ impl Bank {
     /// A worker process with further flags.
     pub(crate) fn worker(&self, name: &str, flags: &[&str]) -> Worker {
         let mut arguments: Vec<String> =
-            ["--sources", "app=env:WRITE_URL", "--poll", "20", "--retry", "0.05", "--name", name, "--policies"].map(str::to_owned).into();
+            ["--sources", "app=env:WRITE_URL", "--retry", "0.05", "--name", name, "--policies"].map(str::to_owned).into();
         arguments.push(self.directory.join("policies").display().to_string());
         arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        if !flags.contains(&"--poll") {
+            arguments.extend(["--poll".to_owned(), "20".to_owned()]);
+        }
         let store = match &self.location {
             Location::Sqlite(file) => ("PGWICKET_STORE", file.display().to_string()),
             Location::Postgres(url) => ("PGWICKET_DATABASE_URL", url.expose().to_owned()),
