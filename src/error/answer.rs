@@ -50,6 +50,11 @@ fn write(error: &WriteError) -> Report {
             return Report { detail: Some(detail.into()), hint: Some(hint.into()), ..Report::error("25006", error.to_string()) };
         }
         WriteError::Nothing => ("P0002", "check the WHERE clause with a SELECT: only rows you can see can be changed"),
+        WriteError::TooMany => ("54000", "name fewer in the WHERE"),
+        WriteError::NotCanceled(_) => (
+            "55000",
+            "none was taken back; name those that are pending, or approved and not yet tried: SELECT proposal_id, status FROM pgwicket.proposals",
+        ),
         WriteError::TooLarge => ("54000", "propose fewer rows at a time"),
         WriteError::Returning => ("0A000", "leave RETURNING out"),
         WriteError::KeyReused(_) => ("22023", "SET pgwicket.idempotency_key to a new value for a new change, or RESET it"),

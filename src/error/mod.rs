@@ -67,6 +67,12 @@ pub enum WriteError {
     /// What was read cannot be proposed.
     #[error(transparent)]
     Draft(Refusal),
+    /// More proposals are named than can be taken back at once.
+    #[error("too many proposals to take back at once")]
+    TooMany,
+    /// A proposal has gone too far to be taken back.
+    #[error("not canceled: {0}")]
+    NotCanceled(Box<str>),
     /// The read returned too much to propose.
     #[error("write not executed: the rows are too large for one proposal")]
     TooLarge,

@@ -15,7 +15,7 @@ mod write;
 pub use refusal::{Refusal, RefusalCode};
 pub use statement::{Appended, AppendedValue, GovernedStatement, SessionValue};
 pub use template::Template;
-pub use write::{DraftRow, WriteDraft, propose};
+pub use write::{DraftRow, Write, WriteDraft, propose};
 
 use std::sync::Arc;
 

@@ -8,10 +8,10 @@ use bytes::BytesMut;
 use super::{
     Target,
     bind::Bind,
+    draft::Bound,
     local,
     plan::{Action, Plan},
     prepared::{Portal, Prepared},
-    propose::Bound,
     queue::{Asked, Expected, Reply, Tell},
     reply,
     session::{Ended, Interrupts, Session},
@@ -225,7 +225,7 @@ impl<I: Interrupts> Session<I> {
             let portal = self.names.portal(name)?;
             let done = std::mem::replace(&mut portal.done, true);
             return match portal.bound.take() {
-                Some(bound) if !done => self.propose(&plan, &bound).await,
+                Some(bound) if !done => self.write(&plan, &bound).await,
                 Some(_) | None if done => self.execute_again(&plan, name),
                 Some(_) | None => self.execute_here(&plan).await,
             };
@@ -303,7 +303,7 @@ impl<I: Interrupts> Session<I> {
 
 /// What a write's Execute will need: nothing runs before it.
 fn keep_bound(plan: &Plan, bind: &Bind<'_>) -> Option<Box<Bound>> {
-    let (Action::Propose(_), Some(description)) = (plan.action(), plan.description()) else { return None };
+    let (Action::Write(_), Some(description)) = (plan.action(), plan.description()) else { return None };
     let mut bound = Bound { formats: Vec::new(), values: bind.parameters.bytes().into(), count: bind.parameters.len() };
     description.parameter_formats(bind.formats, &mut bound.formats);
     Some(Box::new(bound))
@@ -327,7 +327,7 @@ pub(super) fn describe_statement(plan: &Plan, out: &mut BytesMut) {
                 description.write_row(&[], out);
             }
         }
-        Action::Propose(_) => {
+        Action::Write(_) => {
             if let Some(description) = plan.description() {
                 out.extend_from_slice(description.parameters());
             }
@@ -340,7 +340,7 @@ pub(super) fn describe_statement(plan: &Plan, out: &mut BytesMut) {
 pub(super) fn describe_portal(plan: &Plan, formats: &[i16], out: &mut BytesMut) {
     match plan.action() {
         Action::Local(statement) => local::describe(statement, formats, out),
-        Action::Propose(_) => reply::bare(out, b'n'),
+        Action::Write(_) => reply::bare(out, b'n'),
         Action::Forward(_) => {
             if let Some(description) = plan.description() {
                 description.write_row(formats, out);

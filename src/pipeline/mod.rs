@@ -11,6 +11,7 @@ mod bind;
 mod clock;
 mod comment;
 mod describe;
+mod draft;
 mod extended;
 mod lane;
 mod local;
@@ -30,6 +31,7 @@ mod session;
 mod settings;
 mod transaction;
 mod upstream;
+mod withdraw;
 
 pub use bind::{Bind, Formats, Parameters};
 pub use lane::{Lane, LaneStatus};

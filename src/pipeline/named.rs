@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use super::{
     bind::{Bind, Formats, Parameters},
+    draft::Bound,
     plan::{Action, Plan},
     prepared::Prepared,
-    propose::Bound,
     queue::Reply,
     session::{Interrupts, Session},
     upstream::Failure,
@@ -42,9 +42,9 @@ impl<I: Interrupts> Session<I> {
                 self.forward(&plan, open, parameters).await?;
                 Ok(self.sync_upstream().await?)
             }
-            Action::Propose(_) => {
+            Action::Write(_) => {
                 let bound = Bound { formats: Vec::new(), values: values.into(), count: execute.values.len() };
-                self.propose(&plan, &bound).await
+                self.write(&plan, &bound).await
             }
             Action::Local(_) => Err(SessionError::NoStatement(execute.name.as_str().into()).into()),
         }
@@ -71,7 +71,7 @@ impl<I: Interrupts> Session<I> {
     pub(super) fn named(plan: &Plan) -> Option<&Execute> {
         match plan.action() {
             Action::Local(Statement::Execute(execute)) => Some(execute),
-            Action::Local(_) | Action::Forward(_) | Action::Propose(_) => None,
+            Action::Local(_) | Action::Forward(_) | Action::Write(_) => None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::{cell::OnceCell, rc::Rc, sync::Arc};
 
 use super::describe::Description;
 use crate::{
-    govern::{GovernedStatement, WriteDraft},
+    govern::{GovernedStatement, Write},
     sql::{Statement, catalog::Oid},
 };
 
@@ -17,8 +17,8 @@ pub(super) type SharedDescription = Rc<OnceCell<Description>>;
 pub(super) enum Action {
     /// It is forwarded as governed.
     Forward(Arc<GovernedStatement>),
-    /// Its read is forwarded, and what it would change is stored as a proposal.
-    Propose(Arc<WriteDraft>),
+    /// Its read is forwarded, and what it would change is stored as a proposal; or it takes proposals back.
+    Write(Arc<Write>),
     /// It is answered here: transactions, settings, nothing at all.
     Local(Statement),
 }
@@ -76,7 +76,7 @@ impl Plan {
     pub(super) fn governed(&self) -> Option<&Arc<GovernedStatement>> {
         match &self.action {
             Action::Forward(governed) => Some(governed),
-            Action::Propose(draft) => Some(draft.read()),
+            Action::Write(write) => Some(write.read()),
             Action::Local(_) => None,
         }
     }

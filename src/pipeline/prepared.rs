@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
-use super::{open::Open, plan::Plan, plans::Scope, propose::Bound};
+use super::{draft::Bound, open::Open, plan::Plan, plans::Scope};
 use crate::error::SessionError;
 
 /// Prepared statements of one session at most.

@@ -5,11 +5,11 @@ use std::rc::Rc;
 use super::{
     appended::Values,
     bind::Parameters,
+    draft::Bound,
     open::Open,
     plan::{Action, Plan},
     plans::Known,
     prepared::PortalNumber,
-    propose::Bound,
     queue::{Asked, Expected, Reply, Tell},
     session::{Ended, Interrupts, Session},
     upstream::Failure,
@@ -29,8 +29,8 @@ impl<I: Interrupts> Session<I> {
         let plan = self.plan(text, &[])?; // classified and governed, or found decided before
         let statement = match plan.action() {
             Action::Forward(statement) => statement,
-            Action::Propose(draft) if draft.read().client_parameters() > 0 => return Err(SessionError::NoParameter.into()),
-            Action::Propose(_) => return self.propose(&plan, &Bound::default()).await,
+            Action::Write(write) if write.read().client_parameters() > 0 => return Err(SessionError::NoParameter.into()),
+            Action::Write(_) => return self.write(&plan, &Bound::default()).await,
             Action::Local(Statement::Execute(execute)) => return self.execute_named(execute).await,
             Action::Local(_) => return self.answer_here(&plan).await,
         };
@@ -105,7 +105,7 @@ impl<I: Interrupts> Session<I> {
                 Err(TransactionError::Failed.into())
             }
             Statement::Read => Ok(Action::Forward(govern::govern(&self.request(text, declared_types))?)),
-            Statement::Write => Ok(Action::Propose(govern::propose(&self.request(text, declared_types))?)),
+            Statement::Write => Ok(Action::Write(govern::propose(&self.request(text, declared_types))?)),
             Statement::Refused(refused) => Err(Error::Kind(refused)),
             local @ (Statement::Empty
             | Statement::Begin { .. }
@@ -140,7 +140,7 @@ impl<I: Interrupts> Session<I> {
         };
         match plan.action() {
             Action::Local(statement) if ends(statement) => Ok(()),
-            Action::Local(_) | Action::Forward(_) | Action::Propose(_) => Ok(self.transaction.check()?),
+            Action::Local(_) | Action::Forward(_) | Action::Write(_) => Ok(self.transaction.check()?),
         }
     }
 

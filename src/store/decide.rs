@@ -1,6 +1,6 @@
 //! Decisions on a proposal that waits: by reviewers, by its proposer, by time.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Record, StoreError,
@@ -102,14 +102,21 @@ pub(super) async fn conclude(work: &mut Work<'_>, locked: &mut Locked, approval:
     if locked.status == Status::Approved { work.announce_approval().await } else { Ok(()) }
 }
 
-pub(super) async fn cancel(database: Arc<Database>, id: ProposalId, agent: AgentName, now: i64) -> Result<Record, Fault> {
+/// Takes every one of them back, or none. Locked in the order of their ids, as every transaction that locks several does.
+pub(super) async fn cancel(database: Arc<Database>, ids: Arc<[ProposalId]>, agent: AgentName, now: i64) -> Result<u64, Fault> {
     let mut work = database.begin().await?;
-    let locked = moves::lock(&mut work, id).await?;
-    if locked.agent != agent.as_str() {
-        return Err(StoreError::OtherAgent(id).into());
+    let sorted: BTreeSet<ProposalId> = ids.iter().copied().collect();
+    let mut moved = 0;
+    for id in sorted {
+        let locked = moves::lock(&mut work, id).await?;
+        if locked.agent != agent.as_str() {
+            return Err(StoreError::OtherAgent(id).into());
+        }
+        let note = Note { at: now, actor: format!("agent {agent}"), text: None };
+        moved += u64::from(canceled(&mut work, locked, &note).await?);
     }
-    let note = Note { at: now, actor: format!("agent {agent}"), text: None };
-    canceled(work, locked, &note).await
+    work.commit().await?;
+    Ok(moved)
 }
 
 pub(super) async fn cancel_by(
@@ -122,26 +129,26 @@ pub(super) async fn cancel_by(
     let mut work = database.begin().await?;
     let locked = moves::lock(&mut work, id).await?;
     let note = Note { at: now, actor: format!("reviewer {reviewer}"), text: reason.as_deref() };
-    canceled(work, locked, &note).await
+    canceled(&mut work, locked, &note).await?;
+    let record = read::found(work.connection(), id).await?;
+    work.commit().await?;
+    Ok(record)
 }
 
-async fn canceled(mut work: Work<'_>, mut locked: Locked, note: &Note<'_>) -> Result<Record, Fault> {
-    let (id, now) = (locked.id, note.at);
+/// False when it was canceled before.
+async fn canceled(work: &mut Work<'_>, mut locked: Locked, note: &Note<'_>) -> Result<bool, Fault> {
+    let id = locked.id;
     if locked.status == Status::Canceled {
-        return read::found(work.connection(), id).await;
+        return Ok(false);
     }
     if locked.status == Status::Approved && locked.attempts > 0 {
         return Err(StoreError::Begun(id).into());
     }
-    if locked.status == Status::Pending && locked.expires_at <= now {
-        expire_one(&mut work, &mut locked, now).await?;
-        work.commit().await?;
-        return Err(locked.after(Event::Cancel).err().unwrap_or_else(|| StoreError::NotFound(id).into()));
+    if locked.status == Status::Pending && locked.expires_at <= note.at {
+        locked.status = Status::Expired; // for the words of the refusal; it is written down in its turn
     }
-    moves::advance(&mut work, &mut locked, Event::Cancel, note).await?;
-    let record = read::found(work.connection(), id).await?;
-    work.commit().await?;
-    Ok(record)
+    moves::advance(work, &mut locked, Event::Cancel, note).await?;
+    Ok(true)
 }
 
 /// One batch of those whose time is over.

@@ -98,13 +98,13 @@ impl Store {
         self.thread.call(move |db| decide::decide(db, id, Arc::clone(&approval), quorum, now)).await
     }
 
-    /// Its proposer takes it back; again changes nothing. Refused once a worker has tried it.
-    pub async fn cancel(&self, id: ProposalId, agent: &AgentName, now: i64) -> Result<Record, StoreError> {
-        let agent = agent.clone();
-        self.thread.call(move |db| decide::cancel(db, id, agent.clone(), now)).await
+    /// Their proposer takes them back, all or none; returns how many were not canceled before. Refused once a worker has tried one.
+    pub async fn cancel(&self, ids: &[ProposalId], agent: &AgentName, now: i64) -> Result<u64, StoreError> {
+        let (ids, agent): (Arc<[ProposalId]>, _) = (ids.into(), agent.clone());
+        self.thread.call(move |db| decide::cancel(db, Arc::clone(&ids), agent.clone(), now)).await
     }
 
-    /// As [`Self::cancel`], by a reviewer. The caller has checked the right to do so.
+    /// A reviewer takes it back; again changes nothing. The caller has checked the right to do so.
     pub async fn cancel_by(&self, id: ProposalId, reviewer: &ReviewerName, reason: Option<&str>, now: i64) -> Result<Record, StoreError> {
         let (reviewer, reason): (_, Option<Arc<str>>) = (reviewer.clone(), reason.map(Into::into));
         self.thread.call(move |db| decide::cancel_by(db, id, reviewer.clone(), reason.clone(), now)).await

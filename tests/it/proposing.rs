@@ -131,6 +131,55 @@ fn a_key_makes_a_repeat_explicit_and_a_comment_says_why() {
 }
 
 #[test]
+fn an_agent_takes_its_own_back_in_sql() {
+    let pgwicket = Pgwicket::start(&Cluster::desk());
+    block_on(async {
+        let mut client = connect(&pgwicket.login()).await;
+        let mut ids = Vec::new();
+        for id in 40..44 {
+            let stored = proposed(&client, &format!("update tickets set priority = 'mine' where id = {id}")).await;
+            ids.push(stored["proposal_id"].as_str().unwrap().to_owned());
+        }
+        let status = async |client: &Client, id: &str| {
+            rows(client, &format!("select status from pgwicket.proposals where proposal_id = '{id}'")).await[0][0].clone().unwrap()
+        };
+        let one = client.prepare("delete from pgwicket.proposals where proposal_id = $1").await.unwrap();
+        assert_eq!(one.params(), [tokio_postgres::types::Type::TEXT]);
+        assert_eq!(client.execute(&one, &[&ids[0]]).await.unwrap(), 1);
+        assert_eq!(status(&client, &ids[0]).await, "canceled");
+        assert_eq!(client.execute(&one, &[&ids[0]]).await.unwrap(), 0, "it was canceled before");
+        assert_eq!(client.execute(&one, &[&"prop_nothing"]).await.unwrap(), 0);
+        // Another agent's are not there.
+        let theirs = connect(&Login { user: "globex_agent".to_owned(), ..pgwicket.login() }).await;
+        assert_eq!(theirs.execute("delete from pgwicket.proposals", &[]).await.unwrap(), 0);
+        assert_eq!(status(&client, &ids[1]).await, "pending");
+        // With all that a DELETE has; in a block it holds at once, as a proposal does.
+        let block = client.transaction().await.unwrap();
+        let joined = "with p as (select proposal_id as id from pgwicket.proposal_changes where key ->> 'id' = '41') \
+             delete from pgwicket.proposals as mine using p, tickets where mine.proposal_id = p.id";
+        assert_eq!(block.execute(joined, &[]).await.unwrap(), 1);
+        block.rollback().await.unwrap();
+        assert_eq!(status(&client, &ids[1]).await, "canceled");
+        let status_of = |expected: &str, text: &str, error: &tokio_postgres::Error| assert_eq!(code(error), expected, "{text}");
+        for (text, expected) in [
+            ("delete from pgwicket.proposals returning proposal_id", "0A000"),
+            ("update pgwicket.proposals set status = 'approved'", "42501"),
+            ("insert into pgwicket.proposals values ('x')", "42501"),
+            ("delete from pgwicket.proposal_changes", "42501"),
+            ("delete from pgwicket.proposals where tenant = 'globex'", "42703"),
+            ("delete from pgwicket.proposals where proposal_id = (select pg_read_file('/etc/passwd'))", "42501"),
+        ] {
+            status_of(expected, text, &client.simple_query(text).await.unwrap_err());
+        }
+        // A write may ask for its proposer's own proposals.
+        let written = "update tickets set priority = (select count(*)::text from pgwicket.proposals) where id = 42";
+        let stored = proposed(&client, written).await;
+        assert_eq!(changes(&client, &stored).await[0]["after"]["priority"], "4");
+        assert_eq!(client.execute("delete from pgwicket.proposals where status = 'pending'", &[]).await.unwrap(), 3);
+    });
+}
+
+#[test]
 fn what_cannot_be_proposed_leaves_nothing() {
     let pgwicket = Pgwicket::start(&Cluster::desk());
     block_on(async {

@@ -12,6 +12,7 @@ mod merge;
 mod rows;
 mod types;
 mod update;
+mod withdraw;
 
 pub use rows::DraftRow;
 
@@ -25,6 +26,25 @@ use crate::{
     proposal::{Operation, Verb},
     sql::{self, Tree},
 };
+
+/// What a write becomes. Either way only its read goes to the source.
+#[derive(Debug)]
+pub enum Write {
+    /// What it would change is proposed.
+    Proposal(WriteDraft),
+    /// The agent takes back those of its own proposals whose ids the read gives, in one column.
+    Withdrawal(Arc<GovernedStatement>),
+}
+
+impl Write {
+    /// What the source is asked.
+    pub fn read(&self) -> &Arc<GovernedStatement> {
+        match self {
+            Self::Proposal(draft) => &draft.read,
+            Self::Withdrawal(read) => read,
+        }
+    }
+}
 
 /// A write that may be proposed: the read that says what it would do, and how its rows are changes.
 #[derive(Debug)]
@@ -109,16 +129,20 @@ struct Context<'a> {
     aliased: bool,
 }
 
-/// Turns one INSERT, UPDATE, DELETE or MERGE into its draft. Pure: equal requests give equal answers.
+/// Turns one INSERT, UPDATE, DELETE or MERGE into the read that says what it would do. Pure: equal requests give equal answers.
 #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else the grammar has is not proposed")]
-pub fn propose(request: &Request<'_>) -> Result<Arc<WriteDraft>, Refusal> {
+pub fn propose(request: &Request<'_>) -> Result<Arc<Write>, Refusal> {
     // The bounds on what is parsed at all are in there.
     let tree = sql::parse(request.text)?.ok_or_else(|| unread("an empty statement"))?;
     let mut statement = statement(request.text)?;
-    let relation = target(&statement, &tree, request)?;
+    let named = target_name(&statement)?;
+    let Some(relation) = target(&statement, &tree, request)? else {
+        let text = withdraw::read(statement, &named)?;
+        return Ok(Arc::new(Write::Withdrawal(read(&text, request)?)));
+    };
     let writes = relation.writes.as_ref().ok_or_else(|| not_writable(&relation))?;
     let source = request.policy.sources.get(&relation.source).ok_or_else(|| unread("a relation without a source"))?;
-    let (written, alias) = target_name(&statement)?;
+    let (written, alias) = named;
     let name = alias.as_deref().unwrap_or(&written);
     let context = Context { relation: &relation, writes, source, name, aliased: alias.is_some() };
     let returning = returning(&mut statement);
@@ -131,9 +155,14 @@ pub fn propose(request: &Request<'_>) -> Result<Arc<WriteDraft>, Refusal> {
         _ => return Err(Refusal::unsupported("proposing this statement")),
     };
     let text = draft::print(&draft.select)?;
-    let read = super::decide(&Request { text: &text, ..*request }, true).map_err(|refusal| Refusal { position: None, ..refusal })?;
-    let read = Arc::new(read.for_write(request.text));
-    Ok(Arc::new(WriteDraft { read, verb, relation: Arc::clone(&relation), layout: draft.layout, returning }))
+    let read = read(&text, request)?;
+    Ok(Arc::new(Write::Proposal(WriteDraft { read, verb, relation: Arc::clone(&relation), layout: draft.layout, returning })))
+}
+
+/// Governs the read, as any other.
+fn read(text: &str, request: &Request<'_>) -> Result<Arc<GovernedStatement>, Refusal> {
+    let read = super::decide(&Request { text, ..*request }, true).map_err(|refusal| Refusal { position: None, ..refusal })?;
+    Ok(Arc::new(read.for_write(request.text)))
 }
 
 /// The one statement of a text, to be taken apart.
@@ -162,8 +191,8 @@ fn target_name(statement: &NodeEnum) -> Result<(String, Option<String>), Refusal
     Ok((relation.relname.clone(), relation.alias.as_ref().map(|alias| alias.aliasname.clone())))
 }
 
-/// The relation a write is for. A CTE is never meant, as in PostgreSQL.
-fn target(statement: &NodeEnum, tree: &Tree, request: &Request<'_>) -> Result<Arc<ExposedRelation>, Refusal> {
+/// The relation a write is for; nothing for the agent's own proposals. A CTE is never meant, as in PostgreSQL.
+fn target(statement: &NodeEnum, tree: &Tree, request: &Request<'_>) -> Result<Option<Arc<ExposedRelation>>, Refusal> {
     let relation = range_var(statement)?;
     if relation.alias.as_ref().is_some_and(|alias| !alias.colnames.is_empty()) {
         return Err(Refusal::unsupported("column names in the alias of the relation that is written to"));
@@ -171,12 +200,11 @@ fn target(statement: &NodeEnum, tree: &Tree, request: &Request<'_>) -> Result<Ar
     let node = tree.as_node().ok_or_else(|| unread("not a statement"))?;
     let node = node.node("relation")?.ok_or_else(|| unread("a write without a relation"))?;
     match names::resolve(node, &Scope::default(), request.agent, request.search_path)? {
-        names::Target::Exposed(relation) => Ok(relation),
-        names::Target::OwnRelations
-        | names::Target::OwnColumns
-        | names::Target::OwnProposals
-        | names::Target::OwnChanges
-        | names::Target::Cte => Err(Refusal::new(RefusalCode::Denied, "the relations of schema pgwicket are read only")),
+        names::Target::Exposed(relation) => Ok(Some(relation)),
+        names::Target::OwnProposals => Ok(None),
+        names::Target::OwnRelations | names::Target::OwnColumns | names::Target::OwnChanges | names::Target::Cte => {
+            Err(Refusal::new(RefusalCode::Denied, "the relations of schema pgwicket are read only"))
+        }
     }
 }
 

@@ -96,7 +96,7 @@ async fn proposals_on_one_row_name_each_other(bench: Arc<Bench>) {
     assert_eq!(conflicts(&apart).await, []);
     // What is over is in nobody's way.
     for record in [&one, &two, &three] {
-        bench.store.cancel(record.id(), &"support_agent".parse().unwrap(), NOW).await.unwrap();
+        bench.store.cancel(&[record.id()], &"support_agent".parse().unwrap(), NOW).await.unwrap();
     }
     assert_eq!(bench.propose(&["1", "2", "3"]).await.conflicts_with, []);
     let late = bench.store.create(Content::of(proposal(&["4"])), None, NOW + 10 * MINUTE).await.unwrap();

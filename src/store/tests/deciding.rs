@@ -9,7 +9,7 @@ on_both!(
     a_decision_is_for_the_content_that_was_shown,
     a_signature_is_kept_as_it_was_given,
     what_waited_too_long_cannot_be_approved,
-    only_its_proposer_cancels_a_proposal,
+    only_its_proposer_cancels_proposals,
     a_reviewer_cancels_with_a_reason,
     reviewers_who_decide_at_once_are_all_counted,
 );
@@ -90,25 +90,29 @@ async fn what_waited_too_long_cannot_be_approved(bench: Arc<Bench>) {
     assert_eq!(bench.store.expire(over).await, Ok(520));
 }
 
-async fn only_its_proposer_cancels_a_proposal(bench: Arc<Bench>) {
+async fn only_its_proposer_cancels_proposals(bench: Arc<Bench>) {
     let (agent, other) = ("support_agent".parse().unwrap(), "other_agent".parse().unwrap());
     let (pending, approved) = (bench.propose(&["1"]).await, bench.approved(&["2"]).await);
+    let both = [approved.id(), pending.id(), approved.id()];
     for record in [&pending, &approved] {
-        assert_eq!(bench.store.cancel(record.id(), &other, NOW).await, Err(StoreError::OtherAgent(record.id())));
+        assert_eq!(bench.store.cancel(&[record.id()], &other, NOW).await, Err(StoreError::OtherAgent(record.id())));
         assert_eq!(bench.status(record).await, record.status);
-        let canceled = bench.store.cancel(record.id(), &agent, NOW).await.unwrap();
-        assert_eq!(canceled.status, Status::Canceled);
-        assert_eq!(bench.store.cancel(record.id(), &agent, NOW + 1).await, Ok(canceled));
+    }
+    assert_eq!(bench.store.cancel(&both, &agent, NOW).await, Ok(2));
+    assert_eq!(bench.store.cancel(&both, &agent, NOW + 1).await, Ok(0));
+    for record in [&pending, &approved] {
+        assert_eq!(bench.status(record).await, Status::Canceled);
     }
     assert!(bench.claim(NOW).await.is_none());
-    let claimed = bench.approved(&["3"]).await;
+    let (claimed, beside) = (bench.approved(&["3"]).await, bench.propose(&["5"]).await);
     let claim = bench.claim(NOW).await.unwrap();
-    let refused = bench.store.cancel(claimed.id(), &agent, NOW).await.unwrap_err();
+    let refused = bench.store.cancel(&[beside.id(), claimed.id()], &agent, NOW).await.unwrap_err();
     assert_eq!(words(&refused), "prop_…: a proposal that is applying cannot be canceled");
+    assert_eq!(bench.status(&beside).await, Status::Pending, "all or none");
     bench.store.release(&claim, "the source is down", NOW, NOW).await.unwrap();
-    assert_eq!(bench.store.cancel(claimed.id(), &agent, NOW).await, Err(StoreError::Begun(claimed.id())));
+    assert_eq!(bench.store.cancel(&[claimed.id()], &agent, NOW).await, Err(StoreError::Begun(claimed.id())));
     let late = bench.propose(&["4"]).await;
-    let refused = bench.store.cancel(late.id(), &agent, NOW + 10 * MINUTE).await.unwrap_err();
+    let refused = bench.store.cancel(&[late.id()], &agent, NOW + 10 * MINUTE).await.unwrap_err();
     assert_eq!(words(&refused), "prop_…: a proposal that is expired cannot be canceled");
 }
 

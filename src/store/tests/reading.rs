@@ -41,7 +41,7 @@ async fn a_filter_is_all_of_its_conditions(bench: Arc<Bench>) {
     other.target.tenant = None;
     let three = bench.store_new(other).await;
     let four = bench.propose(&["4"]).await;
-    bench.store.cancel(four.id(), &"support_agent".parse().unwrap(), NOW).await.unwrap();
+    bench.store.cancel(&[four.id()], &"support_agent".parse().unwrap(), NOW).await.unwrap();
     let list = async |filter: Filter| {
         let page = bench.store.list(&filter, &PageRequest { limit: 2, cursor: None }).await.unwrap();
         let position = |record: &Record| [&one, &two, &three, &four].iter().position(|known| known.id() == record.id()).unwrap() + 1;

@@ -1,0 +1,212 @@
+//! The read of a write: run like any other, its rows kept here.
+
+use std::{rc::Rc, sync::Arc};
+
+use tokio::task::spawn_local;
+
+use super::{
+    appended::Values,
+    bind::Parameters,
+    open::Open,
+    plan::{Action, Plan},
+    session::{Ended, Interrupt, Interrupts, Session},
+    upstream::Failure,
+};
+use crate::{
+    error::{Error, SessionError, WriteError},
+    govern::{DraftRow, GovernedStatement, Write},
+    journal::split_data_row,
+    source::{BindParameters, Event, ServerError, Setting, Settings, SourceError},
+};
+
+/// Row bytes that the read of one write may return. Unit: bytes.
+const MAX_BYTES: usize = 16 << 20;
+/// The portal the read runs in.
+const PORTAL: &str = "pgwicket_draft";
+
+/// What a write's Bind gave, until its Execute.
+#[derive(Debug, Default)]
+pub(super) struct Bound {
+    pub(super) formats: Vec<i16>,
+    pub(super) values: Box<[u8]>,
+    pub(super) count: usize,
+}
+
+impl Bound {
+    fn parameters(&self) -> Parameters<'_> {
+        Parameters::new(self.count, &self.values)
+    }
+}
+
+/// What happened first.
+enum Woken<'a> {
+    Event(Result<Event<'a>, SourceError>),
+    Interrupt(Interrupt),
+    TimedOut,
+}
+
+impl<I: Interrupts> Session<I> {
+    /// One write. Everything before it has been settled.
+    pub(super) async fn write(&mut self, plan: &Rc<Plan>, bound: &Bound) -> Result<(), Failure> {
+        let Action::Write(write) = plan.action() else { return Err(SourceError::NotPrepared.into()) };
+        match &**write {
+            Write::Proposal(draft) => self.propose(plan, draft, bound).await,
+            Write::Withdrawal(_) => self.withdraw(plan, bound).await,
+        }
+    }
+
+    /// Runs the read of a write and keeps its rows; they go into evidence and nowhere else. More than `most` are `too_many`.
+    /// The evidence that it returns is still open. Everything before the write has been settled.
+    pub(super) async fn read_write(
+        &mut self,
+        plan: &Rc<Plan>,
+        bound: &Bound,
+        most: u64,
+        too_many: impl Fn() -> WriteError,
+    ) -> Result<(Open, Vec<DraftRow>), Failure> {
+        let Action::Write(write) = plan.action() else { return Err(SourceError::NotPrepared.into()) };
+        let statement = write.read();
+        self.describe_plan(plan).await?;
+        self.ready_for(statement).await?;
+        self.drain().await?;
+        if self.skipping {
+            return Err(Failure::PassedOver);
+        }
+        self.formats.0.clone_from(&bound.formats);
+        let mut open = self.decide(plan, Some((bound.parameters(), &Rc::from([]))))?; // recorded before anything is forwarded
+        let most = i32::try_from(most.saturating_add(1)).unwrap_or(i32::MAX);
+        match self.read_rows(statement, bound, most, &too_many, &mut open).await {
+            Ok(rows) => Ok((open, rows)),
+            Err(failure) => {
+                self.close_unforwarded(open, &failure);
+                Err(failure)
+            }
+        }
+    }
+
+    async fn read_rows(
+        &mut self,
+        statement: &Arc<GovernedStatement>,
+        bound: &Bound,
+        most: i32,
+        too_many: &impl Fn() -> WriteError,
+        open: &mut Open,
+    ) -> Result<Vec<DraftRow>, Failure> {
+        let Self { upstream: Some(upstream), who, settings, derived, evidence, transaction, formats, own, .. } = self else {
+            return Err(SourceError::NotPrepared.into());
+        };
+        upstream.lease.apply_settings(&Rc::new(exact(&derived.upstream)));
+        upstream.lease.prepare(statement);
+        let values = Values { who, settings, derived, evidence, transaction, own };
+        values.with(statement.appended(), |appended| {
+            let bind = BindParameters {
+                client_formats: &formats.0,
+                client_values: &bound.values,
+                client_count: bound.count,
+                appended,
+                result_formats: &[],
+            };
+            upstream.lease.bind(statement, PORTAL, &bind)
+        })?;
+        upstream.lease.execute(PORTAL, most);
+        upstream.lease.close_portal(PORTAL);
+        upstream.lease.sync();
+        upstream.unsynced = false;
+        upstream.lease.send().await;
+        self.start_clock();
+        let bytes = self.collect(too_many, open).await?;
+        let mut rows = Vec::new();
+        let mut rest = &bytes[..];
+        while let Some((row, after)) = split_data_row(rest) {
+            rows.push(row.into_iter().map(text).collect::<Result<DraftRow, Error>>()?);
+            rest = after;
+        }
+        Ok(rows)
+    }
+
+    /// DataRow messages up to ReadyForQuery.
+    async fn collect(&mut self, too_many: &impl Fn() -> WriteError, open: &mut Open) -> Result<Vec<u8>, Failure> {
+        let mut collected = Vec::new();
+        let mut failure: Option<Error> = None;
+        let mut interrupted = None;
+        loop {
+            let Self { upstream: Some(upstream), interrupts, lane, timer, derived, .. } = self else {
+                return Err(SourceError::NotPrepared.into());
+            };
+            let bounded = derived.statement_timeout > 0 && interrupted.is_none();
+            let woken = tokio::select! {
+                biased;
+                event = upstream.lease.next() => Woken::Event(event),
+                interrupt = interrupts.interrupted() => Woken::Interrupt(interrupt),
+                () = timer.as_mut(), if bounded => Woken::TimedOut,
+            };
+            match woken {
+                Woken::Event(Ok(Event::Rows { bytes, rows })) => {
+                    if failure.is_none() && collected.len() + bytes.len() > MAX_BYTES {
+                        failure = Some(WriteError::TooLarge.into());
+                    } else if failure.is_none() {
+                        collected.extend_from_slice(bytes);
+                        failure = open.recorder.record(&mut lane.journal(), bytes, rows).err().map(Error::from);
+                    }
+                    if failure.is_none() || interrupted.is_some() {
+                        continue;
+                    }
+                    interrupted = Some(SessionError::Canceled);
+                }
+                Woken::Event(Ok(Event::Error(error))) => {
+                    failure = failure.or_else(|| Some(self.draft_error(open, &error, interrupted.take())));
+                    continue;
+                }
+                Woken::Event(Ok(Event::Ready(status))) => {
+                    self.upstream_ready(status);
+                    return failure.map_or(Ok(collected), |failure| Err(failure.into()));
+                }
+                Woken::Event(Ok(Event::Message { tag: b's', .. })) => {
+                    failure = failure.or_else(|| Some(too_many().into()));
+                    continue;
+                }
+                Woken::Event(Ok(Event::Prepared | Event::Controlled { .. } | Event::Message { .. })) => continue,
+                Woken::Event(Err(error)) => return Err(self.lose_upstream(error).into()),
+                Woken::Interrupt(Interrupt::Close) => {
+                    return Err(Ended::Fatal(Box::new(Error::from(SessionError::ShuttingDown).report())).into());
+                }
+                Woken::Interrupt(Interrupt::Cancel) => interrupted = Some(SessionError::Canceled),
+                Woken::TimedOut => interrupted = Some(SessionError::TimedOut),
+            }
+            let Some(upstream) = &mut self.upstream else { return Err(SourceError::NotPrepared.into()) };
+            let token = upstream.lease.cancel_token();
+            drop(spawn_local(async move { drop(token.cancel().await) }));
+        }
+    }
+
+    /// What the client may read of an error of the draft's read.
+    fn draft_error(&mut self, open: &Open, error: &ServerError, interrupted: Option<SessionError>) -> Error {
+        if let Some(reason) = interrupted.filter(|_| &*error.sqlstate == "57014") {
+            return reason.into();
+        }
+        if super::server_error::is_stale_plan(error) {
+            self.lane.plans().forget(&open.plan);
+            if let Some(upstream) = &mut self.upstream {
+                upstream.discard = true;
+            }
+        }
+        let relations = open.plan.governed().map_or(&[][..], |governed| governed.relations());
+        Error::Server(Box::new(super::server_error::safe(error, relations, &self.agent)))
+    }
+}
+
+/// What text forms depend on: the client's time zone and order of day and month decide what its own values mean; how values
+/// are printed is the same for every proposal.
+fn exact(client: &Settings) -> Settings {
+    let order = client.value(Setting::DateStyle).rsplit_once(", ").map_or("MDY", |(_, order)| order);
+    let zone = client.value(Setting::TimeZone);
+    let settings =
+        Settings::default().with(Setting::TimeZone, zone).and_then(|settings| settings.with(Setting::DateStyle, &format!("ISO, {order}")));
+    // Both are values that the client's own settings hold already.
+    settings.unwrap_or_default()
+}
+
+fn text(value: Option<&[u8]>) -> Result<Option<Box<str>>, Error> {
+    let text = |value| str::from_utf8(value).map(Into::into).map_err(|_not_utf8| SourceError::Protocol("a value that is not UTF-8").into());
+    value.map(text).transpose()
+}
