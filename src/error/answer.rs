@@ -80,10 +80,7 @@ fn parse(error: &ParseError) -> Report {
         ParseError::Syntax { message, position } => Report { position: *position, ..Report::error("42601", message.clone()) },
         ParseError::TooComplex => Report::error("54001", "statement is nested too deeply")
             .hint("split it: fewer nested subqueries, chained operators or joins in one statement"),
-        ParseError::Multiple { statements } => {
-            Report::error("0A000", format!("a message holds one statement, this one holds {statements}"))
-                .hint("send each statement in a message of its own")
-        }
+        ParseError::Multiple => Report::error("42601", "cannot insert multiple commands into a prepared statement"),
     }
 }
 

@@ -16,7 +16,7 @@ fn each_error_has_its_sqlstate() {
         kind(RefusedKind::Unsupported),
         Error::Parse(ParseError::Syntax { message: "syntax error at end of input".to_owned(), position: Some(1) }),
         Error::Parse(ParseError::TooComplex),
-        Error::Parse(ParseError::Multiple { statements: 2 }),
+        Error::Parse(ParseError::Multiple),
         JournalError::TooLarge { bytes: 1 }.into(),
         SourceError::Unfit("secret".into()).into(),
         SourceError::Lost(std::io::ErrorKind::UnexpectedEof).into(),
@@ -66,7 +66,7 @@ fn each_error_has_its_sqlstate() {
     Error 0A000 UPDATE is not supported
     Error 42601 syntax error at end of input
     Error 54001 statement is nested too deeply
-    Error 0A000 a message holds one statement, this one holds 2
+    Error 42601 cannot insert multiple commands into a prepared statement
     Error 58030 could not record evidence, so the statement was not answered
     Error 08004 the source cannot be used as it is configured
     Error 08006 the connection to the source was lost

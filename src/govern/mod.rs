@@ -121,9 +121,7 @@ impl From<ParseError> for Refusal {
         match error {
             ParseError::Syntax { message, position } => Self { position, ..Self::new(RefusalCode::Syntax, message) },
             ParseError::TooComplex => Self::too_complex(),
-            ParseError::Multiple { statements } => {
-                Self::unsupported(format!("running {statements} statements in one message")).hint("send them one after the other")
-            }
+            ParseError::Multiple => Self::unsupported("more than one statement at once").hint("send them one after the other"),
         }
     }
 }

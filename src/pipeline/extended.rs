@@ -264,7 +264,8 @@ impl<I: Interrupts> Session<I> {
         Ok(())
     }
 
-    fn close_portal(&mut self, name: &str) {
+    /// Closes a portal, here and at the source.
+    pub(super) fn close_portal(&mut self, name: &str) {
         let Some(portal) = self.names.remove_portal(name) else { return };
         if let (Some(upstream), Action::Forward(_)) = (&mut self.upstream, portal.plan.action()) {
             upstream.lease.close_portal(&portal.number.upstream_name());

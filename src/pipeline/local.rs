@@ -97,6 +97,8 @@ impl<I: Interrupts> Session<I> {
             // The extended protocol binds it to the statement that is meant.
             Statement::Execute(execute) => return Err(SessionError::NoStatement(execute.name.as_str().into()).into()),
             Statement::Deallocate(name) => self.deallocate(name.as_deref())?,
+            Statement::CloseAll => self.close_all().await?,
+            Statement::Unlisten => "UNLISTEN",
             // Planning does not let these come here.
             Statement::Read | Statement::Write => return Err(SessionError::NoStatement("".into()).into()),
             Statement::Refused(refused) => return Err(Error::Kind(refused.clone()).into()),
@@ -124,13 +126,17 @@ impl<I: Interrupts> Session<I> {
             self.start_block(modes)?;
         } else {
             self.transaction.set_modes(modes)?;
-            self.notice(&Report::warning("25001", "there is already a transaction in progress"));
+            if self.transaction.is_implicit() {
+                self.transaction.set_implicit(false);
+            } else {
+                self.notice(&Report::warning("25001", "there is already a transaction in progress"));
+            }
         }
         Ok(if start { "START TRANSACTION" } else { "BEGIN" })
     }
 
     /// Starts a block with the session's defaults for what is not given.
-    fn start_block(&mut self, modes: TransactionModes) -> Result<(), Error> {
+    pub(super) fn start_block(&mut self, modes: TransactionModes) -> Result<(), Error> {
         let default = |name: &str| self.settings.value(name).unwrap_or_default();
         let deferrable = default("default_transaction_deferrable") == "on";
         let modes = TransactionModes {
@@ -146,12 +152,17 @@ impl<I: Interrupts> Session<I> {
     async fn commit(&mut self, chain: bool) -> Result<&'static str, Failure> {
         match self.transaction.status() {
             Status::Failed => self.rollback(chain).await,
-            Status::Idle if chain => Err(TransactionError::NoBlock("COMMIT AND CHAIN").into()),
+            Status::Idle | Status::Open if chain && !self.transaction.is_explicit() => {
+                Err(TransactionError::NoBlock("COMMIT AND CHAIN").into())
+            }
             Status::Idle => {
                 self.notice(&Report::warning("25P01", "there is no transaction in progress"));
                 Ok("COMMIT")
             }
             Status::Open => {
+                if self.transaction.is_implicit() {
+                    self.notice(&Report::warning("25P01", "there is no transaction in progress"));
+                }
                 self.end_block(TransactionCommand::Commit, true, chain).await?;
                 Ok("COMMIT")
             }
@@ -159,15 +170,21 @@ impl<I: Interrupts> Session<I> {
     }
 
     async fn rollback(&mut self, chain: bool) -> Result<&'static str, Failure> {
-        match self.transaction.status() {
-            Status::Idle if chain => return Err(TransactionError::NoBlock("ROLLBACK AND CHAIN").into()),
-            Status::Idle => self.notice(&Report::warning("25P01", "there is no transaction in progress")),
-            Status::Open | Status::Failed => self.end_block(TransactionCommand::Rollback, false, chain).await?,
+        let explicit = self.transaction.is_explicit();
+        if chain && !explicit {
+            return Err(TransactionError::NoBlock("ROLLBACK AND CHAIN").into());
+        }
+        if !explicit {
+            self.notice(&Report::warning("25P01", "there is no transaction in progress"));
+        }
+        if self.transaction.status() != Status::Idle {
+            self.end_block(TransactionCommand::Rollback, false, chain).await?;
         }
         Ok("ROLLBACK")
     }
 
-    async fn end_block(&mut self, command: TransactionCommand, committed: bool, chain: bool) -> Result<(), Failure> {
+    /// Ends the block, here and at the source.
+    pub(super) async fn end_block(&mut self, command: TransactionCommand, committed: bool, chain: bool) -> Result<(), Failure> {
         self.end_portals();
         let Some(block) = self.transaction.end() else { return Ok(()) };
         let modes = block.modes;
@@ -276,6 +293,14 @@ impl<I: Interrupts> Session<I> {
         self.names.remove_statements();
         self.settings.reset_all();
         Ok("DISCARD ALL")
+    }
+
+    async fn close_all(&mut self) -> Result<&'static str, Failure> {
+        for name in self.names.portal_names() {
+            self.close_portal(&name);
+        }
+        self.drain().await?;
+        Ok("CLOSE CURSOR ALL")
     }
 
     fn deallocate(&mut self, name: Option<&str>) -> Result<&'static str, Error> {

@@ -26,6 +26,7 @@ mod queue;
 mod record;
 mod reply;
 mod run;
+mod script;
 mod server_error;
 mod session;
 mod settings;

@@ -128,6 +128,11 @@ impl Names {
         self.unnamed_portal.as_mut().filter(|portal| portal.number == number)
     }
 
+    /// The names of the portals that have one.
+    pub(super) fn portal_names(&self) -> Vec<Box<str>> {
+        self.portals.keys().cloned().collect()
+    }
+
     /// Forgets a portal.
     pub(super) fn remove_portal(&mut self, name: &str) -> Option<Portal> {
         if name.is_empty() { self.unnamed_portal.take() } else { self.portals.remove(name) }

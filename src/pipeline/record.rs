@@ -202,7 +202,8 @@ impl<I: Interrupts> Session<I> {
     pub(super) fn fail(&mut self, error: &Error) {
         let report = error.report();
         if report.severity != Severity::Fatal {
-            report.write(self.client.outgoing());
+            let position = report.position.map(|position| position + self.characters_before);
+            Report { position, ..report }.write(self.client.outgoing());
         }
         self.skipping = true;
         self.transaction.fail();

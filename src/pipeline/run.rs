@@ -54,10 +54,20 @@ impl<I: Interrupts> Session<I> {
         if let Some(open) = self.names.remove_portal("").and_then(|portal| portal.open) {
             self.close_early(open);
         }
-        if let Err(failure) = self.run(text).await {
-            self.refuse(failure, Some(text)).await?;
+        match self.several(text) {
+            Ok(None) => self.run_or_refuse(text).await?,
+            Ok(Some(statements)) => self.run_several(text, &statements).await?,
+            Err(error) => self.refuse(error.into(), Some(text)).await?,
         }
         self.sync().await
+    }
+
+    /// One statement of the simple protocol, its failure told.
+    pub(super) async fn run_or_refuse(&mut self, text: &str) -> Result<(), Ended> {
+        match self.run(text).await {
+            Ok(()) => Ok(()),
+            Err(failure) => self.refuse(failure, Some(text)).await,
+        }
     }
 
     /// Classifies and governs a statement, unless this lane has done so before under the same policy, agent and search path.
@@ -125,7 +135,9 @@ impl<I: Interrupts> Session<I> {
             | Statement::DiscardPart(_)
             | Statement::Prepare(_)
             | Statement::Execute(_)
-            | Statement::Deallocate(_)) => Ok(Action::Local(local)),
+            | Statement::Deallocate(_)
+            | Statement::CloseAll
+            | Statement::Unlisten) => Ok(Action::Local(local)),
         }
     }
 

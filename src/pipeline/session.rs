@@ -98,6 +98,8 @@ pub struct Session<I> {
     pub(super) last_formats: Rc<[i16]>,
     /// A buffer for the shape of a text.
     pub(super) shape: Shape,
+    /// Characters of a Query message before the statement that runs, for the positions in its errors.
+    pub(super) characters_before: usize,
     /// A message has come since the last ReadyForQuery.
     pub(super) in_batch: bool,
     reported: Vec<(&'static str, Box<str>)>,
@@ -188,6 +190,7 @@ impl<I: Interrupts> Session<I> {
             formats: (Vec::new(), Vec::new()),
             last_formats: Rc::new([]),
             shape: Shape::default(),
+            characters_before: 0,
             in_batch: false,
             reported: Vec::new(),
             reported_generation: 0,

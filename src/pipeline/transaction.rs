@@ -49,6 +49,8 @@ pub(super) struct Block {
     pub(super) upstream: Upstream,
     /// Whether it failed.
     pub(super) failed: bool,
+    /// No BEGIN started it: it is around the statements of one message.
+    implicit: bool,
     savepoints: Vec<Savepoint>,
     numbers: u32,
 }
@@ -91,8 +93,26 @@ impl Transaction {
     /// BEGIN outside a block.
     pub(super) fn begin(&mut self, modes: TransactionModes) -> Result<(), TransactionError> {
         readable(modes)?;
-        self.block = Some(Block { modes, upstream: Upstream::NotBegun, failed: false, savepoints: Vec::new(), numbers: 0 });
+        let (savepoints, numbers) = (Vec::new(), 0);
+        self.block = Some(Block { modes, upstream: Upstream::NotBegun, failed: false, implicit: false, savepoints, numbers });
         Ok(())
+    }
+
+    /// The block is around the statements of one message, which end it.
+    pub(super) fn set_implicit(&mut self, implicit: bool) {
+        if let Some(block) = &mut self.block {
+            block.implicit = implicit;
+        }
+    }
+
+    /// Whether BEGIN started a block.
+    pub(super) fn is_explicit(&self) -> bool {
+        self.block.as_ref().is_some_and(|block| !block.implicit)
+    }
+
+    /// Whether the block is around the statements of one message.
+    pub(super) fn is_implicit(&self) -> bool {
+        self.block.as_ref().is_some_and(|block| block.implicit)
     }
 
     /// The block is over; answers it, so that the caller can end the source's.
@@ -128,7 +148,7 @@ impl Transaction {
     /// SAVEPOINT: its number for the source.
     pub(super) fn savepoint(&mut self, name: &str) -> Result<u32, TransactionError> {
         self.check()?;
-        let block = self.block.as_mut().ok_or(TransactionError::NoBlock("SAVEPOINT"))?;
+        let block = self.explicit("SAVEPOINT")?;
         if block.savepoints.len() >= SAVEPOINTS {
             return Err(TransactionError::TooManySavepoints);
         }
@@ -140,7 +160,7 @@ impl Transaction {
     /// RELEASE: the savepoint's depth and number. It and those after it are gone.
     pub(super) fn release(&mut self, name: &str) -> Result<(usize, u32), TransactionError> {
         self.check()?;
-        let block = self.block.as_mut().ok_or(TransactionError::NoBlock("RELEASE SAVEPOINT"))?;
+        let block = self.explicit("RELEASE SAVEPOINT")?;
         let (depth, number) = block.find(name)?;
         block.savepoints.truncate(depth);
         Ok((depth, number))
@@ -148,7 +168,7 @@ impl Transaction {
 
     /// ROLLBACK TO: the savepoint's depth and number. It stays, those after it are gone, and a failed block is whole again.
     pub(super) fn rollback_to(&mut self, name: &str) -> Result<(usize, u32), TransactionError> {
-        let block = self.block.as_mut().ok_or(TransactionError::NoBlock("ROLLBACK TO SAVEPOINT"))?;
+        let block = self.explicit("ROLLBACK TO SAVEPOINT")?;
         if block.upstream == Upstream::Lost {
             return Err(TransactionError::Failed);
         }
@@ -156,6 +176,10 @@ impl Transaction {
         block.savepoints.truncate(depth + 1);
         block.failed = false;
         Ok((depth, number))
+    }
+
+    fn explicit(&mut self, command: &'static str) -> Result<&mut Block, TransactionError> {
+        self.block.as_mut().filter(|block| !block.implicit).ok_or(TransactionError::NoBlock(command))
     }
 }
 

@@ -71,6 +71,10 @@ pub enum Statement {
     Execute(Execute),
     /// `DEALLOCATE ALL` / `DEALLOCATE name`, over protocol-level statements.
     Deallocate(Option<String>),
+    /// `CLOSE ALL`
+    CloseAll,
+    /// `UNLISTEN`: nothing is listened to.
+    Unlisten,
     /// A write, DDL or side effect: refused with evidence.
     Refused(Refused),
 }
@@ -166,12 +170,13 @@ fn read(node: &Node) -> Result<Statement, Misread> {
         }
         "DeclareCursorStmt" => refused("DECLARE CURSOR", Unsupported),
         "FetchStmt" => refused("FETCH", Unsupported),
+        "ClosePortalStmt" if node.text("portalname")?.is_empty() => Statement::CloseAll,
         "ClosePortalStmt" => refused("CLOSE", Unsupported),
         "LockStmt" => refused("LOCK", Administration),
         "DoStmt" => refused("DO", Administration),
         "CallStmt" => refused("CALL", Administration),
         "ListenStmt" => refused("LISTEN", Administration),
-        "UnlistenStmt" => refused("UNLISTEN", Administration),
+        "UnlistenStmt" => Statement::Unlisten,
         "NotifyStmt" => refused("NOTIFY", Administration),
         "LoadStmt" => refused("LOAD", Administration),
         "ConstraintsSetStmt" => refused("SET CONSTRAINTS", Unsupported),

@@ -11,7 +11,7 @@ mod shape;
 mod tree;
 
 pub use classify::{Isolation, Refused, RefusedKind, Statement, TransactionModes, classify, classify_tree};
-pub use parse::{ParseError, character, parse, parse_select};
+pub use parse::{ParseError, character, parse, parse_select, statements};
 pub use prepared::{Execute, Prepare, TypeReference};
 pub use shape::Shape;
 pub use tree::{Misread, Node, Tree, tree};

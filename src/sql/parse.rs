@@ -1,5 +1,7 @@
 //! Text to tree, by PostgreSQL's own grammar.
 
+use std::ops::Range;
+
 use super::tree::{self, Node, Tree};
 
 /// Statements longer than this are refused before parsing. Unit: bytes.
@@ -21,27 +23,49 @@ pub enum ParseError {
     /// Deeper or longer than the parser's bounds.
     #[error("statement is too complex")]
     TooComplex,
-    /// More than one statement in the text.
-    #[error("cannot run {statements} statements in one message")]
-    Multiple {
-        /// How many.
-        statements: usize,
-    },
+    /// More than one statement where one is asked for: a prepared statement.
+    #[error("more than one statement")]
+    Multiple,
+}
+
+/// Where each statement in `text` stands, comments before it included. The text is parsed whole: an error anywhere is one of all.
+pub fn statements(text: &str) -> Result<Vec<Range<usize>>, ParseError> {
+    let parsed = parse_all(text)?;
+    let statements = &parsed.protobuf.stmts;
+    let mut ranges: Vec<Range<usize>> = Vec::with_capacity(statements.len());
+    for statement in statements {
+        let start = usize::try_from(statement.stmt_location).map_err(|_| ParseError::TooComplex)?;
+        let end = match usize::try_from(statement.stmt_len) {
+            Ok(length) if length > 0 => start + length,
+            // The last one runs on to the end.
+            Ok(_) | Err(_) => text.len(),
+        };
+        // What stands before it, but for the semicolon that ended its predecessor.
+        let from = ranges.last().map_or(0, |before| before.end);
+        let between = text.get(from..start).ok_or(ParseError::TooComplex)?;
+        let skipped = between.len() - between.trim_start_matches(|character: char| character == ';' || character.is_whitespace()).len();
+        ranges.push(from + skipped..end);
+    }
+    Ok(ranges)
+}
+
+fn parse_all(text: &str) -> Result<pg_query::ParseResult, ParseError> {
+    if text.len() > MAX_TEXT || comment_cost(text) > MAX_COMMENT_COST {
+        return Err(ParseError::TooComplex);
+    }
+    pg_query::parse(text, pg_query::ParserOptions::DEFAULT).map_err(|error| describe(text, &error))
 }
 
 /// The one statement in `text`, or `None` when there is none.
 pub fn parse(text: &str) -> Result<Option<Tree>, ParseError> {
-    if text.len() > MAX_TEXT || comment_cost(text) > MAX_COMMENT_COST {
-        return Err(ParseError::TooComplex);
-    }
-    let parsed = pg_query::parse(text, pg_query::ParserOptions::DEFAULT).map_err(|error| describe(text, &error))?;
+    let parsed = parse_all(text)?;
     match parsed.protobuf.stmts.as_slice() {
         [] => Ok(None),
         [statement] => match statement.stmt.as_ref().map(tree::of) {
             Some(Ok(tree)) => Ok(Some(tree)),
             Some(Err(_)) | None => Err(ParseError::TooComplex),
         },
-        several => Err(ParseError::Multiple { statements: several.len() }),
+        [_, _, ..] => Err(ParseError::Multiple),
     }
 }
 
@@ -120,7 +144,7 @@ mod tests {
 
     #[test]
     fn one_text_holds_one_statement() {
-        assert_eq!(parse("select 1; select 2"), Err(ParseError::Multiple { statements: 2 }));
+        assert_eq!(parse("select 1; select 2"), Err(ParseError::Multiple));
         assert_eq!(parse(" ; -- nothing\n;"), Ok(None));
         assert!(parse("select 1;").unwrap().is_some());
         let nested = |depth: usize| format!("select {}{} 1", "/*".repeat(depth), "*/".repeat(depth));
@@ -129,6 +153,18 @@ mod tests {
         assert_eq!(parse(&format!("select {}", "/*".repeat(50_000))), Err(ParseError::TooComplex));
         let deep = format!("select {}1{}", "(select ".repeat(200), ")".repeat(200));
         assert_eq!(parse(&deep), Err(ParseError::TooComplex));
+    }
+
+    #[test]
+    fn a_text_is_cut_between_statements_only() {
+        let cut = |text: &'static str| statements(text).unwrap().into_iter().map(|range| &text[range]).collect::<Vec<_>>();
+        assert_eq!(cut(" ;; -- nothing"), Vec::<&str>::new());
+        assert_eq!(
+            cut("select ';' ; /* a;b */ select $$;$$;\n--x\n begin;; commit -- y;"),
+            ["select ';' ", "/* a;b */ select $$;$$", "--x\n begin", "commit -- y;"]
+        );
+        assert_eq!(cut("select 'é';select 2;"), ["select 'é'", "select 2"]);
+        assert!(statements("select 1; selec 2").is_err());
     }
 
     #[test]

@@ -61,7 +61,9 @@ pub(super) fn decide(policy: &PolicySet, agent: &Agent, text: &str) -> Decision 
             | Statement::DiscardPart(_)
             | Statement::Prepare(_)
             | Statement::Execute(_)
-            | Statement::Deallocate(_),
+            | Statement::Deallocate(_)
+            | Statement::CloseAll
+            | Statement::Unlisten,
         ) => Decision::Local("a session setting: pgwicket's virtual session answers or refuses it, the source never sees it"),
     }
 }

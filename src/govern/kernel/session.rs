@@ -66,6 +66,7 @@ fn call(node: &Node, parameters: &mut Parameters) -> Result<Option<(Form, String
         ("version", []) => bound(name, TEXT, "text", SessionValue::Version, parameters),
         ("pg_backend_pid", []) => bound(name, INT4, "int4", SessionValue::BackendPid, parameters),
         ("inet_client_addr" | "inet_server_addr", []) => format!("(SELECT NULL::pg_catalog.inet AS {})", identifier(name)),
+        ("pg_advisory_unlock_all", []) => format!("(SELECT ''::pg_catalog.void AS {})", identifier(name)),
         ("inet_client_port" | "inet_server_port", []) => format!("(SELECT NULL::pg_catalog.int4 AS {})", identifier(name)),
         ("current_setting", [setting, ..]) if arguments.len() <= 2 => {
             let constant = setting.of_kind("AConst").map(|constant| constant.field("val")).transpose()?.and_then(|value| value.string());
@@ -95,7 +96,8 @@ pub(in crate::govern) fn answers(name: &str, arguments: usize) -> bool {
                 | "inet_client_addr"
                 | "inet_server_addr"
                 | "inet_client_port"
-                | "inet_server_port",
+                | "inet_server_port"
+                | "pg_advisory_unlock_all",
             0
         ) | ("current_setting", 1 | 2)
     )
