@@ -1,9 +1,10 @@
-//! Generated statements against a tenant-only copy, and against a source with other poison in the rows the agent may not see.
+//! Generated statements against a tenant-only copy, against a role with row-level security, and against a source with other
+//! poison in the rows the agent may not see.
 //!
-//! Every statement runs in three places: through pgwicket on a source whose other tenants' rows are poison; through a second
-//! pgwicket whose source differs in those rows and in hidden columns only; and in PostgreSQL itself on tables that hold the
-//! agent's rows alone. The first two must send the same bytes, and the third must have the same rows. Without the fence, some 20
-//! of the first 1200 statements tell.
+//! Every statement runs in four places: through pgwicket on a source whose other tenants' rows are poison; through a second
+//! pgwicket whose source differs in those rows and in hidden columns only; in PostgreSQL itself on tables that hold the
+//! agent's rows alone; and there as a role with row-level security and column grants on the first source. The first two must send
+//! the same bytes, and the others must have the same rows.
 //!
 //! `PGWICKET_GENERATED=n` runs so many, `PGWICKET_GENERATED_SECONDS=s` as many as fit; `PGWICKET_SEED=s` starts elsewhere.
 
@@ -76,9 +77,10 @@ fn generated_reads_tell_of_the_agents_own_rows_only() {
     assert!(totals.equal * 10 >= totals.statements * 6, "too few statements say anything: {}", totals.summary(first));
 }
 
-/// The three places.
+/// The four places.
 struct Places {
     copy: Login,
+    rls: Login,
     one: Pgwicket,
     other: Pgwicket,
     policy: PolicySet,
@@ -89,11 +91,12 @@ impl Places {
         // The cluster's roles come with the support desk.
         let _desk = Cluster::desk();
         let _copy = Cluster::tenant_copy();
-        let [one, two, copy] = ["one", "two", "copy"].map(filled);
+        let [one, two, rls, copy] = ["one", "two", "rls", "copy"].map(filled);
         let policy = repository("tests/it/generator/policy.yaml");
         let text = fs::read_to_string(&policy).unwrap();
         Self {
             copy: copy.login(AGENT),
+            rls: rls.login(AGENT),
             policy: governed::policy_at(&one, &policy),
             one: Pgwicket::start_with(&one, &text),
             other: Pgwicket::start_with(&two, &text),
@@ -117,8 +120,12 @@ struct Totals {
     rows: u64,
     sampled: u64,
     fenced: u64,
+    pinned: u64,
+    /// Of those that are equal to the copy's, how many are equal to the role's, too.
+    rls_equal: u64,
     refused: BTreeMap<String, u64>,
     skipped: BTreeMap<String, u64>,
+    rls_differs: BTreeMap<String, u64>,
     findings: Vec<String>,
 }
 
@@ -129,7 +136,10 @@ impl Totals {
         self.rows += other.rows;
         self.sampled += other.sampled;
         self.fenced += other.fenced;
-        for (into, from) in [(&mut self.refused, other.refused), (&mut self.skipped, other.skipped)] {
+        self.pinned += other.pinned;
+        self.rls_equal += other.rls_equal;
+        let kinds = [(&mut self.refused, other.refused), (&mut self.skipped, other.skipped), (&mut self.rls_differs, other.rls_differs)];
+        for (into, from) in kinds {
             for (reason, count) in from {
                 *into.entry(reason).or_default() += count;
             }
@@ -140,16 +150,19 @@ impl Totals {
     fn summary(&self, first: u64) -> String {
         let fenced = (self.fenced * 100).checked_div(self.sampled).unwrap_or_default();
         let mut text = format!(
-            "generated from seed {first}: {} statements, {} equal ({} rows), {fenced} % fenced (of {} sampled), {} refused, {} skipped, {} findings",
+            "generated from seed {first}: {} statements ({} pinned), {} equal to the copy ({} rows), {} equal to row-level security, \
+             {fenced} % fenced (of {} sampled), {} refused, {} skipped, {} findings",
             self.statements,
+            self.pinned,
             self.equal,
             self.rows,
+            self.rls_equal,
             self.sampled,
             self.refused.values().sum::<u64>(),
             self.skipped.values().sum::<u64>(),
             self.findings.len()
         );
-        for (what, counts) in [("refused", &self.refused), ("skipped", &self.skipped)] {
+        for (what, counts) in [("refused", &self.refused), ("skipped", &self.skipped), ("row-level security", &self.rls_differs)] {
             for (reason, count) in counts {
                 write!(text, "\n  {what} {count}: {reason}").unwrap();
             }
@@ -162,6 +175,7 @@ impl Totals {
 struct Worker<'a> {
     policy: &'a PolicySet,
     copy: Wire,
+    rls: Wire,
     one: Wire,
     other: Wire,
     totals: Totals,
@@ -173,6 +187,7 @@ impl<'a> Worker<'a> {
         Self {
             policy: &places.policy,
             copy: wire(&places.copy),
+            rls: wire(&places.rls),
             one: wire(&places.one.login()),
             other: wire(&places.other.login()),
             totals: Totals::default(),
@@ -182,11 +197,13 @@ impl<'a> Worker<'a> {
     fn check(&mut self, seed: u64, variant: u64) {
         let statement = statement(seed, variant);
         self.totals.statements += 1;
-        for wire in [&mut self.copy, &mut self.one, &mut self.other] {
-            send(wire, &statement);
+        self.totals.pinned += u64::from(statement.staged.is_some());
+        let mut wires = [&mut self.copy, &mut self.rls, &mut self.one, &mut self.other];
+        for (at, wire) in wires.iter_mut().enumerate() {
+            let reference = statement.staged.as_ref().filter(|_| at < 2);
+            send(wire, reference.unwrap_or(&statement.text), statement.parameters.as_deref());
         }
-        let [expected, one, other] =
-            [&mut self.copy, &mut self.one, &mut self.other].map(|wire| Answer::of(wire.until_ready().unwrap(), statement.ordered));
+        let [expected, rls, one, other] = wires.map(|wire| Answer::of(wire.until_ready().unwrap(), statement.ordered));
         if statement.parameters.is_none()
             && self.totals.statements.is_multiple_of(SAMPLE)
             && let Ok(decided) = governed::governed(self.policy, AGENT, &statement.text)
@@ -195,6 +212,35 @@ impl<'a> Worker<'a> {
             self.totals.fenced += u64::from(decided.fenced());
         }
         self.judge(&statement, seed, variant, &expected, &one, &other);
+        self.hold_against_rls(&statement, seed, &expected, &rls, &one);
+    }
+
+    /// The second reference. It fails where PostgreSQL's own security lets an expression see a hidden row, so an error of the role's
+    /// is a finding only where the copy has it, too.
+    fn hold_against_rls(&mut self, statement: &Statement, seed: u64, copy: &Answer, rls: &Answer, one: &Answer) {
+        let class = |answer: &Answer| answer.code().and_then(|code| code.get(..2)).map(str::to_owned);
+        let kind = match (rls.code(), one.code()) {
+            (Some("57014"), _) | (_, Some("57014")) => "timed out".to_owned(),
+            (_, Some("0A000" | "42501")) => "pgwicket refuses".to_owned(),
+            (None, None) if rls.rows() == one.rows() && rls.columns() == one.columns() => {
+                self.totals.rls_equal += 1;
+                return;
+            }
+            (Some(_), Some(_)) if class(rls) == class(one) => format!("fails as well, {}", rls.reason()),
+            (Some(code), None) if copy.code().is_none() && code.starts_with('2') => format!("the role alone fails, {}", rls.reason()),
+            (Some(_), None) if class(copy) == class(rls) => "own rows fail, by plan".to_owned(),
+            (None, Some(_)) if class(copy) == class(one) => "own rows fail, by plan".to_owned(),
+            _ => {
+                let said = [copy, rls, one].map(Answer::said);
+                let [copy, rls, one] = said;
+                self.totals.findings.push(format!(
+                    "row-level security (seed {seed}): {}\n  parameters {:?}\n  copy: {copy}\n  rls:  {rls}\n  one:  {one}",
+                    statement.text, statement.parameters
+                ));
+                return;
+            }
+        };
+        *self.totals.rls_differs.entry(kind).or_default() += 1;
     }
 
     fn judge(&mut self, statement: &Statement, seed: u64, variant: u64, expected: &Answer, one: &Answer, other: &Answer) {
@@ -233,9 +279,8 @@ impl<'a> Worker<'a> {
     }
 }
 
-fn send(wire: &mut Wire, statement: &Statement) {
-    let text = &statement.text;
-    let Some(parameters) = &statement.parameters else { return wire.send(b'Q', format!("{text}\0").as_bytes()).unwrap() };
+fn send(wire: &mut Wire, text: &str, parameters: Option<&[(u32, String)]>) {
+    let Some(parameters) = parameters else { return wire.send(b'Q', format!("{text}\0").as_bytes()).unwrap() };
     let count = u16::try_from(parameters.len()).unwrap().to_be_bytes();
     let mut parse = format!("\0{text}\0").into_bytes();
     parse.extend(count);

@@ -117,10 +117,9 @@ impl Judge {
     }
 
     fn both(&mut self, texts: &[Sent]) -> [Vec<Answer>; 2] {
+        let asked: Vec<Vec<u8>> = texts.iter().map(Sent::messages).collect();
         for wire in &mut self.wires {
-            for text in texts {
-                text.send(wire);
-            }
+            drop(wire.send_raw(&asked.concat()));
         }
         let mut answers = [Vec::new(), Vec::new()];
         for (at, answers) in answers.iter_mut().enumerate() {
@@ -132,9 +131,7 @@ impl Judge {
                 // Out of memory, or the text ended the session: the rest is asked again.
                 self.wires[at] = self.logins[at].wire().unwrap();
                 answers.push(Answer { error: Some("the session ended".to_owned()), ..Answer::default() });
-                for text in &texts[answers.len()..] {
-                    text.send(&mut self.wires[at]);
-                }
+                drop(self.wires[at].send_raw(&asked[answers.len()..].concat()));
             }
         }
         self.bytes += answers.iter().flatten().map(|answer| answer.bytes).sum::<u64>();
@@ -200,7 +197,8 @@ impl Judge {
 }
 
 impl Sent {
-    fn send(&self, wire: &mut Wire) {
+    /// Parse, Bind, Describe, Execute and Sync, as bytes: a batch of texts is one write.
+    fn messages(&self) -> Vec<u8> {
         let count = |items: usize| u16::try_from(items).unwrap().to_be_bytes();
         let mut parse = format!("\0{}\0", self.text).into_bytes();
         parse.extend(count(self.types.len()));
@@ -220,9 +218,13 @@ impl Sent {
         }
         bind.extend([0, 0]);
         let execute = [&b"\0"[..], &ROWS.to_be_bytes()].concat();
+        let mut bytes = Vec::new();
         for (tag, body) in [(b'P', &parse[..]), (b'B', &bind), (b'D', b"P\0"), (b'E', &execute), (b'S', b"")] {
-            drop(wire.send(tag, body));
+            bytes.push(tag);
+            bytes.extend(u32::try_from(body.len() + 4).unwrap().to_be_bytes());
+            bytes.extend(body);
         }
+        bytes
     }
 
     fn says(&self, word: &str) -> bool {

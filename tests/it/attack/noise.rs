@@ -133,6 +133,28 @@ fn number(text: &str, random: &mut Random) -> String {
     }
 }
 
+/// What a read is made of, and what it should not be.
+const SOUP: &str = r#"t.id t.amount t.subject t.meta t.tags t c c.name id tenant_id hidden * t.* s.t.id 1 0 'x' '1' 2.5e3 1_000 0x1F $1
+  null true ( ) ( ) [ ] , . .. :: ::int ::text ::regclass ::name := => and or not is in between like similar to collate "C" at time zone
+  operator( pg_catalog. any all array row case when then else end cast as distinct from where select union group by having order limit
+  offset over filter within lateral join on using natural with values table exists coalesce nullif xmlelement current_user grouping for
+  update into tablesample rows only ; -- /* */ $$ E'\\' U& pg_class base.t isnull notnull overlaps"#;
+/// Letters of operators.
+const SIGNS: &[u8] = b"+-*/<>=~!@#%^&|`?";
+
+/// Tokens in no order, operators that nobody declared among them, after the beginning of a read.
+pub(super) fn soup(random: &mut Random) -> String {
+    let tokens: Vec<&str> = SOUP.split_whitespace().collect();
+    let mut words = vec!["select".to_owned()];
+    let most = *random.pick(&[3, 6, 12]);
+    for _ in 0..=random.below(most) {
+        let operator = (0..=random.below(3)).map(|_| char::from(*random.pick(SIGNS))).collect::<String>();
+        words.push(if random.chance(25) { operator } else { (*random.pick(&tokens)).to_owned() });
+    }
+    words.push((*random.pick::<&str>(&["from t", "from s.t, c", "from t where id = 1", "from c join t on t.c_id = c.id", ""])).to_owned());
+    words.join(if random.chance(90) { " " } else { "" })
+}
+
 /// Tokens deleted, doubled, moved, or taken from another statement: mostly in the place of one of their kind.
 pub(super) fn mutated(text: &str, other: &str, random: &mut Random) -> String {
     let (mut changed, donor) = (words(text), words(other));

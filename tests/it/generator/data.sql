@@ -3,14 +3,16 @@
 -- and array functions fail on them, or pass conditions that no row of its own does. Some are its own, deleted.
 -- Keep the columns in step with policy.yaml and columns.rs.
 --
--- psql -v side=one|two|copy
+-- psql -v side=one|two|rls|copy
 --   one, two  the source, with one poison and with another; hidden columns differ too
+--   rls       the source with the first poison, and what the policy says said by PostgreSQL's own means: row-level security and
+--             column grants for support_agent, behind views of the alias names
 --   copy      the agent's rows alone, under the alias names, for support_agent itself
 
 \set ON_ERROR_STOP on
 set client_min_messages = warning;
 set timezone = 'UTC';
-select :'side' = 'copy' as copy, case :'side' when 'one' then 1 when 'two' then 2 else 0 end as poison \gset
+select :'side' = 'copy' as copy, :'side' = 'rls' as rls, case :'side' when 'one' then 1 when 'rls' then 1 when 'two' then 2 else 0 end as poison \gset
 
 create type public.st as enum ('open', 'closed', 'lost');
 create schema base;
@@ -76,7 +78,27 @@ create index on base.m (t_id);
 create index on base.m (day);
 create index on base.m (code);
 
-\if :copy
+\if :rls
+create schema s;
+create view s.t with (security_invoker = true) as select id, amount, price, subject, meta, tags, at, status, c_id from base.t;
+create view s.c with (security_invoker = true) as select id, name, score, n, flag, uid from base.c;
+create view s.m with (security_invoker = true) as select id, t_id, day, nums, code from base.m;
+create view s.g with (security_invoker = true) as select id, x, label from base.g;
+create policy tenant on base.t for select to support_agent using (tenant_id = 'acme' and deleted_at is null);
+create policy tenant on base.c for select to support_agent using (tenant_id = 'acme');
+create policy tenant on base.m for select to support_agent using (tenant_id = 'acme');
+alter table base.t enable row level security;
+alter table base.t force row level security;
+alter table base.c enable row level security;
+alter table base.c force row level security;
+alter table base.m enable row level security;
+alter table base.m force row level security;
+grant usage on schema base to support_agent;
+grant select (id, amount, price, subject, meta, tags, at, status, c_id) on base.t to support_agent;
+grant select (id, name, score, n, flag, uid) on base.c to support_agent;
+grant select (id, t_id, day, nums, code) on base.m to support_agent;
+grant select (id, x, label) on base.g to support_agent;
+\elif :copy
 create schema s;
 create table s.t as select id, amount, price, subject, meta, tags, at, status, c_id from base.t order by id;
 create table s.c as select id, name, score, n, flag, uid from base.c order by id;
@@ -87,13 +109,17 @@ alter table s.c add primary key (id);
 alter table s.m add primary key (id);
 alter table s.g add primary key (id);
 drop schema base cascade;
+\else
+grant usage on schema base to pgwicket_reader;
+grant select on all tables in schema base to pgwicket_reader;
+\endif
+-- Who asks PostgreSQL itself has the session that an agent has behind pgwicket.
+select :'side' in ('copy', 'rls') as direct \gset
+\if :direct
 grant usage on schema s to support_agent;
 grant select on all tables in schema s to support_agent;
 select format('alter role support_agent in database %I set search_path = s', current_database()) \gexec
 select format('alter role support_agent in database %I set default_transaction_read_only = on', current_database()) \gexec
-\else
-grant usage on schema base to pgwicket_reader;
-grant select on all tables in schema base to pgwicket_reader;
 \endif
 analyze;
 

@@ -7,12 +7,17 @@
 
 mod columns;
 mod expression;
+mod pinned;
 mod predicate;
 mod query;
 mod random;
 
 use columns::{Domain, Ty};
+use pinned::Pinned;
 pub(crate) use random::Random;
+
+/// Of a hundred statements, how many single out a row that the agent may not see.
+const PINNED: usize = 10;
 
 /// A generated statement.
 #[derive(Debug, Clone)]
@@ -22,6 +27,8 @@ pub(crate) struct Statement {
     pub(crate) ordered: bool,
     /// Text values and declared types (0: not declared); `None` for the simple protocol.
     pub(crate) parameters: Option<Vec<(u32, String)>>,
+    /// Of one that singles out a row that is not the agent's (`pinned.rs`): what references are asked instead.
+    pub(crate) staged: Option<String>,
 }
 
 /// The statement of a seed, with the literals of a variant.
@@ -32,8 +39,12 @@ pub(crate) fn statement(seed: u64, variant: u64) -> Statement {
     let computed = *structure.pick(&[3, 10, 20, 70]);
     let mut generator =
         Generator { structure, literals, names: 0, ctes: Vec::new(), size: 0, computed, parameters: extended.then(Vec::new) };
+    if generator.structure.chance(PINNED) {
+        let Pinned { text, staged, ordered } = generator.pinned();
+        return Statement { text, ordered, parameters: generator.parameters, staged: Some(staged) };
+    }
     let (text, ordered) = generator.statement();
-    Statement { text, ordered, parameters: generator.parameters }
+    Statement { text, ordered, parameters: generator.parameters, staged: None }
 }
 
 /// A column that an expression may name.
