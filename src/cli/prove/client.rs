@@ -42,6 +42,17 @@ pub(super) struct Answer {
     pub(super) messages: Vec<(u8, Vec<u8>)>,
 }
 
+/// What came back by the extended protocol.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// All of it; the rows in text form come first, then the ones in binary form.
+    pub(super) whole: Answer,
+    /// How many rows came in text form.
+    pub(super) text: usize,
+    /// How many rows came in binary form.
+    pub(super) binary: usize,
+}
+
 impl Answer {
     /// The SQLSTATE, when it is an error.
     pub(super) fn sqlstate(&self) -> Option<&str> {
@@ -89,6 +100,10 @@ impl Client {
     /// A statement by the simple protocol. A connection that pgwicket ends is an answer; the next statement has a new one.
     pub(super) async fn ask(&mut self, sql: &str) -> anyhow::Result<Answer> {
         MessageWriter::new(self.channel.outgoing(), b'Q').string(sql).finish();
+        self.answer().await
+    }
+
+    async fn answer(&mut self) -> anyhow::Result<Answer> {
         let mut answer = Answer::default();
         let ended = match timeout(PATIENCE, self.receive(&mut answer)).await {
             Ok(ended) => ended.is_err(),
@@ -101,6 +116,26 @@ impl Client {
             self.received += received;
         }
         Ok(answer)
+    }
+
+    /// The same statement by the extended protocol, in one round trip: its rows in text, and again in binary form.
+    pub(super) async fn ask_prepared(&mut self, sql: &str) -> anyhow::Result<Prepared> {
+        let out = self.channel.outgoing();
+        MessageWriter::new(out, b'P').string("").string(sql).int16(0).finish();
+        for format in [0, 1] {
+            // Portal, statement, no parameters, one format for every column.
+            MessageWriter::new(out, b'B').string("").string("").int16(0).int16(0).int16(1).int16(format).finish();
+            MessageWriter::new(out, b'D').byte(b'P').string("").finish();
+            MessageWriter::new(out, b'E').string("").int32(0).finish();
+        }
+        MessageWriter::new(out, b'S').finish();
+        let answer = self.answer().await?;
+        // Each Bind is answered by BindComplete, and the second one's rows are the binary ones.
+        let second = answer.messages.iter().enumerate().filter(|(_, (tag, _))| *tag == b'2').nth(1).map(|(at, _)| at);
+        let described = |(tag, _): &(u8, Vec<u8>)| *tag == b'D';
+        let text = answer.messages.iter().take(second.unwrap_or(usize::MAX)).filter(|message| described(message)).count();
+        let binary = answer.rows.len() - text;
+        Ok(Prepared { whole: answer, text, binary })
     }
 
     async fn receive(&mut self, answer: &mut Answer) -> anyhow::Result<()> {

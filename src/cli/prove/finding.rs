@@ -55,6 +55,7 @@ pub(super) static CHECKS: &[&Check] = &[
     &EFFECTS,
     &CATALOGS,
     &BYTES,
+    &PROTOCOLS,
     &NONINTERFERENCE,
 ];
 
@@ -97,6 +98,8 @@ checks! {
         "pg_stats holds values, pg_stat_activity holds other sessions' SQL"
     BYTES "isolation/bytes" "no value of another tenant or hidden column is in any byte received"
         "errors, notices and row descriptions are answers too"
+    PROTOCOLS "isolation/protocols" "the extended protocol answers as the simple one, in text and in binary form"
+        "drivers prepare what they ask; a statement that is governed on one way only is not governed"
     NONINTERFERENCE "isolation/noninterference" "what the agent may not see changes no byte of what it receives"
         "this is isolation itself: two sources that differ only in other tenants' rows and hidden columns look the same"
 }

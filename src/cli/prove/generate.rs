@@ -173,12 +173,43 @@ fn leaky(kind: Kind) -> &'static [&'static str] {
 /// predicate, so that nothing but a fence keeps them behind it.
 fn cheap(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::Int | Kind::Numeric | Kind::Float => &["({c} / 0) IS NOT NULL", "({c} / 0) IS NULL"],
-        Kind::Text => &["repeat({c}, 2147483647) IS NOT NULL", "'x' ~ {c}", "'x' LIKE {c}", "'x' ~* {c}"],
-        Kind::Json => &["{c}::bool", "jsonb_array_length({c}) IS NOT NULL", "jsonb_path_exists({c}, 'strict $.pgwicket')"],
+        Kind::Int => &[
+            "({c} / 0) IS NOT NULL",
+            "({c} % 0) IS NULL",
+            "({c} + 9223372036854775807) IS NOT NULL",
+            "({c} * 9223372036854775807) IS NULL",
+        ],
+        Kind::Numeric => &["({c} / 0) IS NOT NULL", "({c} / 0) IS NULL", "width_bucket({c}, 1, 1, 1) IS NULL", "{c}::int2 IS NOT NULL"],
+        Kind::Float => &["({c} / 0) IS NOT NULL", "({c} / 0) IS NULL", "exp({c}) IS NULL", "{c}::int2 IS NOT NULL"],
+        Kind::Text => &[
+            "repeat({c}, 2147483647) IS NOT NULL",
+            "substr({c}, 1, -1) IS NULL",
+            "split_part({c}, ',', 0) IS NULL",
+            "regexp_replace({c}, '(', '') IS NOT NULL",
+            "decode({c}, 'nothing') IS NULL",
+            "{c}::jsonb IS NOT NULL",
+            "{c}::int IS NOT NULL",
+            "'x' ~ {c}",
+            "'x' LIKE {c}",
+            "'x' ~* {c}",
+        ],
+        Kind::Json => &[
+            "{c}::bool",
+            "{c}::int IS NULL",
+            "({c} - 1) IS NULL",
+            "jsonb_array_length({c}) IS NOT NULL",
+            "jsonb_path_exists({c}, 'strict $.pgwicket')",
+            "jsonb_path_query_first({c}, 'strict $[7]') IS NULL",
+        ],
         Kind::Date => &["({c} + 2147483647) IS NOT NULL", "({c} - 2147483647) IS NULL"],
-        Kind::Timestamp => &["({c} + interval '290000 years') IS NOT NULL", "({c} - interval '290000 years') IS NULL"],
-        Kind::Bool | Kind::Uuid | Kind::Other => &[],
+        Kind::Timestamp => &[
+            "({c} + interval '290000 years') IS NOT NULL",
+            "({c} - interval '290000 years') IS NULL",
+            "date_trunc('nothing', {c}) IS NULL",
+            "({c} AT TIME ZONE 'nowhere') IS NULL",
+        ],
+        Kind::Uuid => &["{c}::text::int IS NULL"],
+        Kind::Bool | Kind::Other => &[],
     }
 }
 

@@ -91,8 +91,10 @@ pub(super) async fn prove(
         .collect();
     for sql in stream(run, &materials) {
         let [first, second] = &mut clients;
-        let answers = (first.ask(&sql).await?, second.ask(&sql).await?);
-        compare(run, subject, &sql, &answers.0, &answers.1);
+        let (one, other) = (first.ask(&sql).await?, second.ask(&sql).await?);
+        compare(run, subject, &sql, &one, &other);
+        let (one, other) = (first.ask_prepared(&sql).await?, second.ask_prepared(&sql).await?);
+        compare(run, subject, &sql, &one.whole, &other.whole);
     }
     Ok(clients.iter().map(|client| client.received).sum())
 }

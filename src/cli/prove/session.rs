@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use anyhow::Context as _;
 
 use super::{
-    client::{Answer, Client},
-    finding::{BYTES, Check, Finding, Findings, Severity},
+    client::{Answer, Client, Prepared},
+    finding::{BYTES, Check, Finding, Findings, PROTOCOLS, Severity},
     reference::{identifier, literal, materialised, plain_columns},
 };
 use crate::{
@@ -99,11 +99,23 @@ impl Run<'_> {
         }
     }
 
-    /// Asks as the agent, and looks for what must not come out in every byte of the answer.
+    /// Asks as the agent, by both protocols, and looks for what must not come out in every byte of the answers. What comes
+    /// back is the simple protocol's.
     pub(super) async fn ask(&mut self, probe: &mut Probe<'_>, sql: &str) -> anyhow::Result<Answer> {
         let answer = probe.client.ask(sql).await?;
+        self.search(probe, sql, &answer).await?;
+        // What writes is asked once: a second proposal of the same change is another answer.
+        if reads(sql) {
+            let prepared = probe.client.ask_prepared(sql).await?;
+            self.search(probe, sql, &prepared.whole).await?;
+            self.agree_with(probe, sql, &answer, &prepared);
+        }
+        Ok(answer)
+    }
+
+    async fn search(&mut self, probe: &Probe<'_>, sql: &str, answer: &Answer) -> anyhow::Result<()> {
         let mut clean = true;
-        for canary in probe.canaries.clone() {
+        for canary in &probe.canaries {
             // What the statement itself holds may come back in a message.
             if sql.contains(&canary.value) || !answer.holds(&canary.value) || self.visible(probe, &canary.value).await? {
                 continue;
@@ -124,7 +136,39 @@ impl Run<'_> {
         if clean && !probe.canaries.is_empty() {
             self.findings.pass(&BYTES, &probe.scope);
         }
-        Ok(answer)
+        Ok(())
+    }
+
+    /// What the extended protocol answers is what the simple one does: the same rows in text form, as many in binary form.
+    fn agree_with(&mut self, probe: &Probe<'_>, sql: &str, simple: &Answer, prepared: &Prepared) {
+        if [simple, &prepared.whole].iter().any(|answer| answer.sqlstate() == Some("57014")) {
+            self.findings.inconclusive(&PROTOCOLS, &probe.scope, "the source's statement timeout");
+            return;
+        }
+        let (text, _) = prepared.whole.rows.split_at_checked(prepared.text).unwrap_or_default();
+        let rows = simple.rows.len() == prepared.binary && sorted(&simple.rows) == sorted(text);
+        let same = match (simple.sqlstate(), prepared.whole.sqlstate()) {
+            (None, None) => rows,
+            // No binary form: PostgreSQL says so after the rows in text form.
+            (None, Some("42883")) => sorted(&simple.rows) == sorted(text),
+            (one, other) => one.map(class) == other.map(class),
+        };
+        if same {
+            self.findings.pass(&PROTOCOLS, &probe.scope);
+            return;
+        }
+        let what = format!(
+            "{} by the simple protocol; {}, {} rows in text and {} in binary form by the extended: {}",
+            simple.outcome(),
+            prepared.whole.outcome(),
+            prepared.text,
+            prepared.binary,
+            shortened(sql)
+        );
+        let fix = "run it again while nobody writes; if it stays, report it as a vulnerability (SECURITY.md)".to_owned();
+        let place = self.place_of_agent(probe);
+        let finding = Finding { check: &PROTOCOLS, severity: Severity::Error, subject: probe.scope.clone(), what, fix, place };
+        self.findings.fail(&probe.scope, finding);
     }
 
     /// Whether the agent may see this value after all, in some other place.
@@ -204,27 +248,42 @@ enum Verdict {
 }
 
 fn compare(answer: &Answer, reference: &Reference) -> Verdict {
-    let class = |code: &str| code.get(..2).unwrap_or_default().to_owned();
     match (answer.sqlstate(), reference) {
         (Some("57014"), _) => Verdict::Unknown("the source's statement timeout"),
         (_, Err(code)) if code == "57014" => Verdict::Unknown("the source's statement timeout"),
         (Some("53400"), _) => Verdict::Unknown("the policy's limit of rows or bytes"),
         (None, Ok(rows)) => {
-            let sorted = |rows: &Vec<Vec<Option<String>>>| {
-                let mut rows = rows.clone();
-                rows.sort();
-                rows
-            };
-            if answer.rows == *rows || sorted(&answer.rows) == sorted(rows) { Verdict::Same } else { Verdict::Different }
+            if answer.rows == *rows || sorted(&answer.rows) == sorted(rows) {
+                Verdict::Same
+            } else {
+                Verdict::Different
+            }
         }
         (Some(code), Err(expected)) if code == expected || class(code) == class(expected) => Verdict::Same,
-        (Some(code), _) if matches!(class(code).as_str(), "42" | "0A" | "54") => Verdict::Refused,
+        (Some(code), _) if matches!(class(code), "42" | "0A" | "54") => Verdict::Refused,
         (_, Err(expected)) if class(expected) == "42" => Verdict::Unknown("a statement that this source does not know"),
         // Which of two predicates is evaluated first is the plan's affair; an index may spare the source the one that fails.
         (None, Err(_)) => Verdict::Unknown("an error that the order of evaluation decides"),
         (Some(code), _) if class(code) != "22" => Verdict::Unknown("pgwicket or the source failed for another reason"),
         (Some(_), _) => Verdict::Different,
     }
+}
+
+/// The class of an SQLSTATE.
+fn class(code: &str) -> &str {
+    code.get(..2).unwrap_or_default()
+}
+
+/// Rows without ORDER BY come as the plan has it.
+fn sorted(rows: &[Vec<Option<String>>]) -> Vec<Vec<Option<String>>> {
+    let mut rows = rows.to_vec();
+    rows.sort();
+    rows
+}
+
+/// Whether a probe is one read; a string of statements has no extended form.
+fn reads(sql: &str) -> bool {
+    sql.starts_with("SELECT ") && !sql.contains(';')
 }
 
 /// A statement as a report shows it.

@@ -1,6 +1,6 @@
 //! Red-team cases as data: `tests/redteam/*.sql`, see the README there for the format.
 
-use std::fs;
+use std::{collections::HashMap, fs};
 
 use crate::support::repository;
 
@@ -50,7 +50,20 @@ pub(super) fn cases() -> Vec<Case> {
         let text = fs::read_to_string(&file).unwrap();
         cases.extend(text.split("\n-- case: ").skip(1).flat_map(|case| variants(class, case)));
     }
+    number(&mut cases);
     cases
+}
+
+/// Gives cases of one name numbers.
+fn number(cases: &mut [Case]) {
+    let mut times: HashMap<(String, String), usize> = HashMap::new();
+    for case in cases {
+        let times = times.entry((case.class.clone(), case.id.clone())).or_default();
+        *times += 1;
+        if *times > 1 {
+            case.id = format!("{} #{times}", case.id);
+        }
+    }
 }
 
 /// A case's variants: one for each value of every `each`, for each protocol.

@@ -4,6 +4,7 @@
 //! anything: what is refused here, pgwicket refused. A case passes when no mark arrives, its answer is the
 //! expected one, another tenant on the same upstream connection sees nothing of it, and the source is unchanged.
 
+mod answers;
 mod case;
 mod control;
 mod marks;
@@ -11,6 +12,7 @@ mod session;
 
 use std::{collections::BTreeMap, fs};
 
+use answers::Answers;
 use case::{Case, Expected, Protocol, TENANT_ONLY, cases};
 use session::{Answer, Session};
 
@@ -41,12 +43,14 @@ fn no_case_of_the_corpus_gets_through() {
         classes.entry(&case.class).or_default().push(case);
     }
     let mut wrong = Vec::new();
+    let mut recorded = Answers::read();
     for (class, cases) in &classes {
         let began = std::time::Instant::now();
-        let found = corpus.run(cases);
+        let found = corpus.run(cases, &mut recorded);
         eprintln!("{class}: {} cases, {} wrong, {} ms", cases.len(), found.len(), began.elapsed().as_millis());
         wrong.extend(found);
     }
+    wrong.extend(recorded.end());
     run(pgwicket.command().args(["evidence", "verify", "--journal"]).arg(pgwicket.journal())).ok();
     assert!(!pgwicket.log().contains("panicked"), "{}", pgwicket.log());
     assert!(wrong.is_empty(), "{} findings in {} cases\n\n{}", wrong.len(), all.len(), wrong.join("\n\n"));
@@ -76,7 +80,7 @@ struct Corpus<'a> {
 
 impl Corpus<'_> {
     /// Runs the cases of a class; what went wrong, in words.
-    fn run(&self, cases: &[&Case]) -> Vec<String> {
+    fn run(&self, cases: &[&Case], recorded: &mut Answers) -> Vec<String> {
         let mut wrong = Vec::new();
         let mut shared = Session::login(&self.acme);
         let mut other = Session::login(&self.globex);
@@ -89,6 +93,7 @@ impl Corpus<'_> {
             let session = raw.as_mut().or(own.as_mut()).unwrap_or(&mut shared);
             let answers = session.play(case);
             wrong.extend(Self::judge(case, &answers, session, &mut copy));
+            wrong.extend(recorded.differ(case, &answers));
             let alone = own.is_some() || raw.is_some();
             // Gone without a farewell: what it left must not reach the next.
             drop((own, raw));
