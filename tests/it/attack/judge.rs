@@ -23,6 +23,8 @@ pub(crate) struct Sent {
     pub(crate) text: String,
     pub(crate) types: Vec<u32>,
     pub(crate) values: Vec<Option<String>>,
+    /// How many rows are asked for; of more the rest is not compared.
+    pub(crate) rows: u32,
 }
 
 /// What the judge says.
@@ -50,7 +52,7 @@ const MARK: &[u8] = b"CANARY";
 /// `regproc` and its kin: their values are names of the source.
 const NAMING_TYPES: [u32; 11] = [24, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191];
 /// Rows asked for; more are not compared.
-const ROWS: u32 = 300;
+pub(crate) const ROWS: u32 = 300;
 /// A plan that takes rows in the order of the tables, and the planner's own.
 const PLAIN_PLANS: &str = "set enable_indexscan = off; set enable_bitmapscan = off; set enable_indexonlyscan = off; set enable_hashagg = off; \
     set enable_hashjoin = off; set enable_mergejoin = off; set enable_memoize = off; set enable_material = off; set join_collapse_limit = 1; \
@@ -192,11 +194,40 @@ impl Judge {
         if plain.0.error == plain.1.error && plain.0.rows == plain.1.rows && told[0].0.error == told[0].1.error {
             return Verdict::Silent("SQL leaves it open");
         }
+        if let Some(whole) = text.unlimited()
+            && self.picks_of(&whole, &told)
+        {
+            return Verdict::Silent("LIMIT picks others of the agent's own rows");
+        }
         Verdict::Unsound(format!("tells\n  poison: {}\n  pure:   {}\n  plain plans: {} / {}", told[0].0, told[0].1, plain.0, plain.1))
     }
 }
 
+impl Judge {
+    /// Whether both sources gave rows that the agent's own rows alone can give: as many, each of them in the whole answer.
+    fn picks_of(&mut self, whole: &Sent, told: &[(Answer, Answer)]) -> bool {
+        let [_, pure] = self.both(std::slice::from_ref(whole)).map(|mut answers| answers.remove(0));
+        let within = |answer: &Answer| {
+            let mut left = pure.rows.clone();
+            answer.error.is_none()
+                && answer.rows.iter().all(|row| left.iter().position(|own| own == row).map(|at| left.swap_remove(at)).is_some())
+        };
+        let counts = told.iter().all(|(poison, own)| poison.rows.len() == own.rows.len());
+        pure.error.is_none() && !pure.more && counts && told.iter().all(|(poison, _)| within(poison))
+    }
+}
+
 impl Sent {
+    /// The same without its LIMIT, when it has one, and all the rows of the answer.
+    fn unlimited(&self) -> Option<Self> {
+        let mut tree = pg_query::parse(&self.text, pg_query::ParserOptions::DEFAULT).ok()?.protobuf;
+        let Some(pg_query::NodeEnum::SelectStmt(select)) = tree.stmts.first_mut()?.stmt.as_mut()?.node.as_mut() else { return None };
+        select.limit_count.take()?;
+        select.limit_offset = None;
+        select.limit_option = pg_query::protobuf::LimitOption::Default.into();
+        Some(Self { text: tree.deparse(pg_query::DeparseOptions::default()).ok()?, rows: 100_000, ..self.clone() })
+    }
+
     /// Parse, Bind, Describe, Execute and Sync, as bytes: a batch of texts is one write.
     fn messages(&self) -> Vec<u8> {
         let count = |items: usize| u16::try_from(items).unwrap().to_be_bytes();
@@ -217,7 +248,7 @@ impl Sent {
             }
         }
         bind.extend([0, 0]);
-        let execute = [&b"\0"[..], &ROWS.to_be_bytes()].concat();
+        let execute = [&b"\0"[..], &self.rows.to_be_bytes()].concat();
         let mut bytes = Vec::new();
         for (tag, body) in [(b'P', &parse[..]), (b'B', &bind), (b'D', b"P\0"), (b'E', &execute), (b'S', b"")] {
             bytes.push(tag);

@@ -59,6 +59,9 @@ fn nothing_unsound_is_accepted() {
             let mut own = Totals::default();
             arena.round(first + batch..first + batch + BATCH, &mut judge, &mut own);
             own.bytes = std::mem::take(&mut judge.bytes);
+            for finding in &own.findings {
+                eprintln!("{finding}");
+            }
             let (totals, said) = &mut *totals.lock().unwrap();
             totals.add(own);
             if said.elapsed() > PROGRESS {
@@ -76,6 +79,9 @@ fn nothing_unsound_is_accepted() {
         }
     });
     let (totals, _) = totals.into_inner().unwrap();
+    for text in &totals.unverified {
+        eprintln!("made and not passed, {text}");
+    }
     eprintln!("{}\n  {:.1?}", totals.summary(first), began.elapsed());
     assert!(totals.findings.is_empty(), "{} findings\n\n{}", totals.findings.len(), totals.findings.join("\n\n"));
     assert!(totals.count("accepted") * 10 > totals.count("inputs"), "too few are accepted to say anything: {}", totals.summary(first));
@@ -154,7 +160,12 @@ impl Arena {
                 Err(_) => totals.findings.push(format!("panic (seed {seed}): {text}")),
                 // What PostgreSQL itself would not parse says nothing of what is accepted.
                 Ok(Err(Refusal { code: RefusalCode::Syntax, .. })) => totals.more("no statement"),
-                Ok(Err(refusal)) => totals.more(&format!("refused {}", refusal.code.sqlstate())),
+                Ok(Err(refusal)) => {
+                    if refusal.code == RefusalCode::Unverified && totals.unverified.len() < 3 {
+                        totals.unverified.push(format!("seed {seed}: {text}"));
+                    }
+                    totals.more(&format!("refused {}", refusal.code.sqlstate()));
+                }
                 Ok(Ok(sent)) => {
                     totals.more("accepted");
                     totals.more(&format!("accepted from {origin}"));
@@ -187,7 +198,12 @@ fn sent(decided: &GovernedStatement, random: &mut Random) -> Sent {
         AppendedValue::Constant(value) => Some(value.to_string()),
         AppendedValue::MaskKey(_) | AppendedValue::Session(_) => Some("1".to_owned()),
     });
-    Sent { text: decided.text().to_owned(), values: client.chain(appended).collect(), types: decided.parameter_types().to_vec() }
+    Sent {
+        text: decided.text().to_owned(),
+        values: client.chain(appended).collect(),
+        types: decided.parameter_types().to_vec(),
+        rows: judge::ROWS,
+    }
 }
 
 #[derive(Debug, Default)]
@@ -195,6 +211,8 @@ struct Totals {
     counts: Counts,
     bytes: u64,
     findings: Vec<String>,
+    /// The first that the rewriter made and the verifier did not pass: safe, and yet one of the two is wrong.
+    unverified: Vec<String>,
 }
 
 impl Totals {
@@ -215,6 +233,8 @@ impl Totals {
         }
         self.bytes += other.bytes;
         self.findings.extend(other.findings);
+        self.unverified.extend(other.unverified);
+        self.unverified.truncate(40);
     }
 
     fn summary(&self, first: u64) -> String {
