@@ -23,6 +23,7 @@ use crate::{
 fn front(tls: Option<ServerTls>) -> Front {
     let name: AgentName = "ada".parse().unwrap();
     let agent = Agent {
+        visible: Arc::default(),
         name: name.clone(),
         auth: AgentAuth::ScramPassword(Secret::new("pencil")),
         tenant: Some("acme".parse().unwrap()),

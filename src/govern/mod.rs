@@ -3,6 +3,7 @@
 //! Invariant: nothing changes a statement after this room; only this room makes a [`GovernedStatement`],
 //! and only from text that the verifier passed.
 
+mod catalog;
 mod gate;
 mod kernel;
 mod names;
@@ -21,7 +22,11 @@ use std::sync::Arc;
 
 use crate::{
     policy::{Agent, EvidenceRows, ExposedRelation, OnLimit, PolicySet, RowLimit},
-    sql::{ParseError, Tree, allow, catalog::Oid, parse},
+    sql::{
+        ParseError, Tree, allow,
+        catalog::{CatalogSnapshot, Oid},
+        parse,
+    },
 };
 
 /// A Bind message counts its parameters in 16 bits.
@@ -65,7 +70,10 @@ fn decide(request: &Request<'_>, lists: bool) -> Result<GovernedStatement, Refus
     for catalog in catalogs.clone() {
         gate::Gate { text: request.text, agent: request.agent, catalog, lists }.kinds(&tree)?;
         older_server(request.text, catalog.server_version)?;
-        declared_types(request.declared_types, catalog)?;
+        declared_types(request, catalog)?;
+    }
+    if catalog::is_asked(request, &tree)? {
+        return catalog::decide(request, &tree, client, lists);
     }
     let expected = kernel::expect(request, &tree, client)?;
     gate::Gate { text: request.text, agent: request.agent, catalog: &expected.source.catalog, lists }.names(&tree, &expected.relations)?;
@@ -158,11 +166,13 @@ fn older_server(text: &str, version: u32) -> Result<(), Refusal> {
     if newer { Err(Refusal::unsupported("this form of numeric literal").hint("write it in plain decimal digits")) } else { Ok(()) }
 }
 
-/// A parameter of a type that looks its text up in the source's catalog would tell of hidden names.
-fn declared_types(declared: &[Oid], catalog: &crate::sql::catalog::CatalogSnapshot) -> Result<(), Refusal> {
-    for oid in declared.iter().filter(|oid| **oid != 0 && **oid != 705) {
+/// A parameter of a type that looks its text up in the source's catalog would tell of hidden names. An enum's labels are
+/// told, and nothing else is looked up.
+fn declared_types(request: &Request<'_>, catalog: &CatalogSnapshot) -> Result<(), Refusal> {
+    let is_enum = |oid| request.agent.schemas.iter().any(|schema| request.agent.visible.is_enum(&schema.source, oid));
+    for oid in request.declared_types.iter().filter(|oid| **oid != 0 && **oid != 705) {
         let known = catalog.types.get(oid).filter(|known| known.schema == "pg_catalog" && allow::cast_type(&known.name).is_ok());
-        if known.is_none() {
+        if known.is_none() && !is_enum(*oid) {
             let message = format!("a parameter cannot be declared with type {oid}");
             return Err(Refusal::new(RefusalCode::UndefinedObject, message).hint("declare a built-in type, or none"));
         }

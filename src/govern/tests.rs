@@ -7,7 +7,7 @@ use crate::{
     policy::{
         AgentAuth, Durability, ExposedColumn, ExposedSchema, Mask, OnWrite, Receipts, RowFilter, Source, SourceTls, TenantRule, Writes,
     },
-    sql::catalog::{CatalogSnapshot, Operator, Type},
+    sql::catalog::{CatalogSnapshot, Operator, Shapes, Type},
     types::{Digest, PolicyEpoch, Secret},
 };
 
@@ -54,7 +54,7 @@ fn catalog() -> CatalogSnapshot {
             same.chain(cross).map(|(left, right)| Operator { name: (*name).into(), left, right }).collect::<Vec<_>>()
         })
         .collect();
-    CatalogSnapshot { server_version: 150_018, relations: Vec::new(), types, leakproof_operators, functions: Vec::new() }
+    CatalogSnapshot { server_version: 150_018, relations: Vec::new(), types, leakproof_operators, functions: Vec::new(), shapes: Shapes::default() }
 }
 
 fn type_name(type_oid: Oid) -> &'static str {
@@ -164,6 +164,7 @@ pub(super) fn policy() -> PolicySet {
         catalog: Arc::new(catalog()),
     };
     let agent = Agent {
+        visible: Arc::default(),
         name: "a".parse().unwrap(),
         auth: AgentAuth::ScramPassword(Secret::new("x")),
         tenant: Some("acme".parse().unwrap()),

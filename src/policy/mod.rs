@@ -18,6 +18,7 @@ mod schema;
 mod settlement;
 #[cfg(test)]
 mod tests;
+mod visible;
 mod yaml;
 
 pub use approvals::{Approvers, NotApprovable, NotApproved};
@@ -34,3 +35,7 @@ pub use problem::{Place, PolicyErrors, Problem, Severity};
 pub use reference::{Reference, Resolved};
 pub use schema::json_schema;
 pub use settlement::SettlementRule;
+pub use visible::{
+    CATALOG_PREFIX, Place as VisiblePlace, Visible, VisibleColumn, VisibleForeignKey, VisibleRelation, VisibleSchema, VisibleType,
+    VisibleTypeKind,
+};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::SettlementRule;
+use super::{SettlementRule, Visible};
 use crate::{
     proposal::Operation,
     sql::catalog::{CatalogSnapshot, Oid},
@@ -142,6 +142,8 @@ pub struct Agent {
     pub durability: Durability,
     /// Whether bind parameters are kept in evidence as they are; otherwise only their count and digest.
     pub evidence_parameters: bool,
+    /// The database as the agent sees it, for the virtual catalog.
+    pub visible: Arc<Visible>,
 }
 
 /// How an agent proves itself.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
+use super::shapes;
 use crate::sql::catalog::{CatalogSnapshot, Column, Function, Oid, Operator, Relation, Type};
 
 use super::{
@@ -88,6 +89,7 @@ async fn read(connection: &mut Connection) -> Result<Introspection, SourceError>
         functions: rows(connection.query(FUNCTIONS).await?, |cells| {
             Some(Function { schema: cells.text()?, name: cells.text()?, arguments: cells.text()?, volatility: cells.parsed()? })
         })?,
+        shapes: shapes::read(connection).await?,
     };
     let credential = credential(connection).await?;
     connection.query("COMMIT").await?;
@@ -173,23 +175,27 @@ fn types(found: Vec<Row>) -> Result<BTreeMap<Oid, Type>, SourceError> {
 }
 
 /// Reads each row by `read`, which takes its cells from left to right.
-fn rows<T>(found: Vec<Row>, read: impl Fn(&mut Cells) -> Option<T>) -> Result<Vec<T>, SourceError> {
+pub(super) fn rows<T>(found: Vec<Row>, read: impl Fn(&mut Cells) -> Option<T>) -> Result<Vec<T>, SourceError> {
     let read_row = |row: Row| read(&mut Cells(row.into_iter())).ok_or(SourceError::Protocol("a catalog row that cannot be read"));
     found.into_iter().map(read_row).collect()
 }
 
-struct Cells(std::vec::IntoIter<Option<String>>);
+pub(super) struct Cells(std::vec::IntoIter<Option<String>>);
 
 impl Cells {
-    fn text(&mut self) -> Option<String> {
+    pub(super) fn text(&mut self) -> Option<String> {
         self.0.next()?
     }
 
-    fn parsed<T: FromStr>(&mut self) -> Option<T> {
+    pub(super) fn parsed<T: FromStr>(&mut self) -> Option<T> {
         self.text()?.parse().ok()
     }
 
-    fn truth(&mut self) -> Option<bool> {
+    pub(super) fn json<T: serde::de::DeserializeOwned>(&mut self) -> Option<T> {
+        serde_json::from_str(&self.text()?).ok()
+    }
+
+    pub(super) fn truth(&mut self) -> Option<bool> {
         self.text().map(|value| value == "t")
     }
 }

@@ -18,6 +18,7 @@ mod lease;
 mod pool;
 mod receive;
 mod settings;
+mod shapes;
 mod simple;
 mod startup;
 mod statements;

@@ -15,11 +15,29 @@ pub enum Setting {
     ExtraFloatDigits,
     /// `bytea_output`
     ByteaOutput,
+    /// `search_path`: only a catalog's sessions have another than the pinned one.
+    SearchPath,
+    /// `pgwicket.agent`: what a catalog says the session's user is.
+    Agent,
+    /// `pgwicket.database`: what a catalog says the database is.
+    Database,
 }
 
 impl Setting {
     /// Each of them.
-    pub const ALL: [Self; 5] = [Self::TimeZone, Self::DateStyle, Self::IntervalStyle, Self::ExtraFloatDigits, Self::ByteaOutput];
+    pub const ALL: [Self; 8] = [
+        Self::TimeZone,
+        Self::DateStyle,
+        Self::IntervalStyle,
+        Self::ExtraFloatDigits,
+        Self::ByteaOutput,
+        Self::SearchPath,
+        Self::Agent,
+        Self::Database,
+    ];
+
+    /// Those that say how values are written, which each session at a source starts with.
+    pub const FORMATS: [Self; 5] = [Self::TimeZone, Self::DateStyle, Self::IntervalStyle, Self::ExtraFloatDigits, Self::ByteaOutput];
 
     /// Its name as PostgreSQL spells it.
     pub fn name(self) -> &'static str {
@@ -29,6 +47,9 @@ impl Setting {
             Self::IntervalStyle => "IntervalStyle",
             Self::ExtraFloatDigits => "extra_float_digits",
             Self::ByteaOutput => "bytea_output",
+            Self::SearchPath => "search_path",
+            Self::Agent => "pgwicket.agent",
+            Self::Database => "pgwicket.database",
         }
     }
 
@@ -45,14 +66,23 @@ impl Setting {
             Self::IntervalStyle => "postgres",
             Self::ExtraFloatDigits => "1",
             Self::ByteaOutput => "hex",
+            Self::SearchPath => "pg_catalog",
+            Self::Agent | Self::Database => "",
         }
     }
 
     /// Whether `value` is made only of what any valid value is made of. The source decides whether it is valid.
     fn allows(self, value: &str) -> bool {
         let letters = |more: &[u8]| value.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte));
-        (1..=64).contains(&value.len())
+        let longest = match self {
+            Self::SearchPath => 64 << 10,
+            Self::Agent | Self::Database => 1024,
+            Self::TimeZone | Self::DateStyle | Self::IntervalStyle | Self::ExtraFloatDigits | Self::ByteaOutput => 64,
+        };
+        (1..=longest).contains(&value.len())
             && match self {
+                // Names, in any letters; they travel as bound values.
+                Self::SearchPath | Self::Agent | Self::Database => !value.contains('\0'),
                 Self::TimeZone => letters(b"_+-/:.,<>"),
                 Self::DateStyle => letters(b", "),
                 Self::IntervalStyle => letters(b"_"),
@@ -66,7 +96,7 @@ impl Setting {
 /// finding a connection already set is one pointer comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    values: [Box<str>; 5],
+    values: [Box<str>; 8],
 }
 
 impl Default for Settings {

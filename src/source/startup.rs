@@ -51,7 +51,7 @@ pub(super) fn parameters(config: &Config, address: &SourceAddress<'_>) -> Result
         ("application_name", "pgwicket".to_owned()),
     ];
     parameters.extend(PINNED.map(|(name, value)| (name, value.to_owned())));
-    parameters.extend(Setting::ALL.map(|setting| (setting.name(), setting.default_value().to_owned())));
+    parameters.extend(Setting::FORMATS.map(|setting| (setting.name(), setting.default_value().to_owned())));
     let timeouts = [
         ("statement_timeout", address.statement_timeout),
         ("lock_timeout", address.lock_timeout),

@@ -23,6 +23,96 @@ pub struct CatalogSnapshot {
     pub leakproof_operators: Vec<Operator>,
     /// Functions outside `pg_catalog` that the credential may execute (policies may allow them by signature).
     pub functions: Vec<Function>,
+    /// What only the virtual catalog needs; empty in a snapshot saved before there was one.
+    #[serde(default)]
+    pub shapes: Shapes,
+}
+
+/// What the virtual catalog shows of a source besides relations and their columns.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shapes {
+    /// OIDs of relations and numbers of columns.
+    pub relations: Vec<RelationShape>,
+    /// Foreign keys between relations of the snapshot.
+    pub foreign_keys: Vec<ForeignKey>,
+    /// What types outside `pg_catalog` are made of, by OID.
+    pub types: BTreeMap<Oid, TypeShape>,
+}
+
+/// By which numbers the source's RowDescription speaks of a relation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelationShape {
+    /// Schema name.
+    pub schema: String,
+    /// Relation name.
+    pub name: String,
+    /// `pg_class.oid`
+    pub oid: Oid,
+    /// `attnum` of each of [`Relation::columns`], in their order.
+    pub numbers: Vec<i16>,
+}
+
+/// A foreign key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignKey {
+    /// Schema of the referencing relation.
+    pub schema: String,
+    /// The referencing relation.
+    pub relation: String,
+    /// Its columns, in the key's order.
+    pub columns: Vec<String>,
+    /// Schema of the referenced relation.
+    pub foreign_schema: String,
+    /// The referenced relation.
+    pub foreign_relation: String,
+    /// Its columns, in the key's order.
+    pub foreign_columns: Vec<String>,
+    /// `confupdtype`: `a` no action, `r` restrict, `c` cascade, `n` set null, `d` set default.
+    pub on_update: char,
+    /// `confdeltype`
+    pub on_delete: char,
+}
+
+/// What a type is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeShape {
+    /// `typname`
+    pub name: String,
+    /// `typtype`, as [`Type::kind`].
+    pub kind: char,
+    /// `typbasetype` of a domain, otherwise 0.
+    pub base: Oid,
+    /// `typarray`, 0 when there is no array of it.
+    pub array: Oid,
+    /// `typelem` of an array type, otherwise 0.
+    pub element: Oid,
+    /// `typcategory`
+    pub category: char,
+    /// `typdelim`
+    pub delimiter: char,
+    /// Whether it is a type of its own and not a relation's rows.
+    pub standalone: bool,
+    /// Labels of an enum, in their order.
+    pub labels: Vec<String>,
+    /// Attributes of a composite type.
+    pub attributes: Vec<Attribute>,
+    /// `format_type(typbasetype, typtypmod)` of a domain.
+    pub base_name: String,
+    /// `typtypmod` of a domain, otherwise -1.
+    pub base_modifier: i32,
+    /// `typnotnull`
+    pub not_null: bool,
+}
+
+/// An attribute of a composite type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attribute {
+    /// Its name.
+    pub name: String,
+    /// `atttypid`
+    pub type_oid: Oid,
+    /// `format_type(atttypid, atttypmod)`
+    pub type_name: String,
 }
 
 /// A relation of the source.

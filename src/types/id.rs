@@ -175,6 +175,13 @@ time_ordered!(
     ProposalId, "prop_", "proposal id"
 );
 
+impl SourceName {
+    /// A name of pgwicket's own making: a fixed prefix and hexadecimal digits, within the bounds of a source's name.
+    pub fn from_parts(prefix: &'static str, digits: &str) -> Self {
+        Self(format!("{prefix}{digits}").into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

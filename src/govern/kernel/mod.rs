@@ -15,8 +15,8 @@ mod session;
 
 pub(super) use derived::{Parameters, identifier};
 pub(super) use lifted::is_lifted;
-pub(super) use scope::Scope;
-pub(super) use session::{answers, unanswered};
+pub(super) use scope::{Scope, walk};
+pub(super) use session::{answers, is_open_setting, unanswered};
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -149,10 +149,40 @@ pub(super) fn expect(request: &Request<'_>, tree: &Tree, client_parameters: usiz
         }
         Ok(None)
     };
-    scope::walk(&mut tree, &Scope::default(), &mut visit)?;
+    walk(&mut tree, &Scope::default(), &mut visit)?;
     if order != occurrences.len() {
         return Err(unverified("a relation that was not governed"));
     }
+    expected.tree = tree;
+    expected.replacements.sort_by_key(|replacement| replacement.at);
+    Ok(expected)
+}
+
+/// Decides what a statement over the virtual catalog must become: itself, but for the functions that speak of the session.
+pub(super) fn expect_catalog(request: &Request<'_>, tree: &Tree, client_parameters: usize) -> Result<Expectation, Refusal> {
+    let mut expected = Expectation {
+        tree: tree.clone(),
+        replacements: Vec::new(),
+        parameters: Parameters::after(client_parameters),
+        source: source_of(request, &[])?,
+        relations: Vec::new(),
+        fenced: false,
+        doubts: Vec::new(),
+        copies: Vec::new(),
+        looked_at_values: true,
+    };
+    let mut tree = tree.clone();
+    let mut visit = |node: &Node, _: &Scope| -> Result<Option<Tree>, Refusal> {
+        if is_open_setting(node) {
+            return Ok(None);
+        }
+        let Some((form, sql, _)) = session::replacement(node, &mut expected.parameters)? else { return Ok(None) };
+        let at = node.location().ok_or_else(|| unverified("a function without a place"))?;
+        let tree = target_of(&sql).ok_or_else(|| unverified("a virtual function's replacement"))?;
+        expected.replacements.push(Replacement { at, form, sql });
+        Ok(Some(tree))
+    };
+    walk(&mut tree, &Scope::default(), &mut visit)?;
     expected.tree = tree;
     expected.replacements.sort_by_key(|replacement| replacement.at);
     Ok(expected)
@@ -247,7 +277,7 @@ fn collect(request: &Request<'_>, tree: &Tree) -> Result<Vec<Occurrence>, Refusa
         }
         Ok(None)
     };
-    scope::walk(&mut tree.clone(), &Scope::default(), &mut visit)?;
+    walk(&mut tree.clone(), &Scope::default(), &mut visit)?;
     Ok(found)
 }
 

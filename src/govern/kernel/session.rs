@@ -4,11 +4,11 @@ use pg_query::protobuf::SqlValueFunctionOp as Op;
 
 use super::{
     Form, Parameters,
-    derived::{TEXT, identifier},
+    derived::{TEXT, identifier, literal},
 };
 use crate::{
     govern::{Appended, AppendedValue, Refusal, RefusalCode, SessionValue},
-    sql::{Node, catalog::Oid},
+    sql::{Node, Tree, catalog::Oid},
 };
 
 /// `name`, `int4` in `pg_type`.
@@ -76,9 +76,33 @@ fn call(node: &Node, parameters: &mut Parameters) -> Result<Option<(Form, String
             let sql = bound(name, TEXT, "text", SessionValue::Setting(setting.to_ascii_lowercase().into()), parameters);
             return Ok(Some((Form::Call, sql, true)));
         }
+        ("set_config", [setting, value, _]) => return Ok(Some((Form::Call, without_effect(setting, value)?, true))),
+        // A session here holds no lock to give up.
+        ("pg_advisory_unlock_all", []) => format!("(SELECT ''::pg_catalog.void AS {})", identifier(name)),
         _ => return Ok(None),
     };
     Ok(Some((Form::Call, sql, false)))
+}
+
+/// `set_config` of a setting that has no effect here: its value, and nothing is set.
+fn without_effect(setting: &Tree, value: &Tree) -> Result<String, Refusal> {
+    let constant = |tree: &Tree| tree.of_kind("AConst").and_then(|constant| constant.field("val").ok()?.string().map(str::to_owned));
+    let value = match (constant(value), value.of_kind("ParamRef")) {
+        (Some(text), _) => Some(literal(&text)),
+        (None, Some(parameter)) => Some(format!("${}", parameter.int("number")?)),
+        (None, None) => None,
+    };
+    match (constant(setting).as_deref(), value) {
+        (Some("jit"), Some(value)) => Ok(format!("(SELECT {value}::pg_catalog.text AS set_config)")),
+        _ => Err(Refusal::new(RefusalCode::Denied, "function set_config is not available: it changes the session").hint("use SET")),
+    }
+}
+
+/// Whether this is `current_setting` of a name that only running it tells.
+pub(in crate::govern) fn is_open_setting(node: &Node) -> bool {
+    let named = matches!(node.names("funcname").as_deref(), Ok(["current_setting"] | ["pg_catalog", "current_setting"]));
+    let constant = |tree: &Tree| tree.of_kind("AConst").is_some();
+    node.kind == "FuncCall" && named && node.list("args").is_ok_and(|arguments| !arguments.first().is_some_and(constant))
 }
 
 /// Whether [`replacement`] answers a virtual function of this name and arity; the gate refuses the others.
@@ -100,6 +124,7 @@ pub(in crate::govern) fn answers(name: &str, arguments: usize) -> bool {
                 | "pg_advisory_unlock_all",
             0
         ) | ("current_setting", 1 | 2)
+            | ("set_config", 3)
     )
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{Compiler, names, tenant};
 use crate::{
     policy::{
-        Agent, AgentAuth, Bundle, Durability, ExposedFunction, ExposedSchema, TenantRule,
+        Agent, AgentAuth, Bundle, Durability, ExposedFunction, ExposedSchema, TenantRule, Visible,
         decode::{Given, Spanned},
         document::{AgentDocument, AuthDocument, EvidenceParameters},
         problem::{shown, suggest},
@@ -47,7 +47,9 @@ pub(super) fn compile(
         compiler.problems.warn(&allow.at, "`allow_explain` has no effect yet: EXPLAIN is refused in this version");
     }
     let statement_timeout = agent.statement_timeout.unwrap_or_else(|| source_timeout(bundle, &exposed));
+    let visible = Arc::new(Visible::of(&exposed, |source| compiler.catalog(source)));
     Some(Agent {
+        visible,
         name: parsed?,
         auth: auth?,
         tenant,

@@ -73,6 +73,7 @@ pub(super) fn catalog() -> CatalogSnapshot {
         volatility,
     };
     CatalogSnapshot {
+        shapes: crate::sql::catalog::Shapes::default(),
         server_version: 150_018,
         relations: RELATIONS.trim().lines().map(relation).collect(),
         types,

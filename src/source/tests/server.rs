@@ -113,6 +113,7 @@ pub(super) fn source(url: &str) -> Source {
         types: std::collections::BTreeMap::default(),
         leakproof_operators: Vec::new(),
         functions: Vec::new(),
+        shapes: crate::sql::catalog::Shapes::default(),
     };
     Source {
         name: "test".parse().unwrap(),

@@ -9,11 +9,13 @@
 //! a `reg*` type is ever in an expression. An unknown literal beside one (`coalesce(x, 'hidden.table')`) would be
 //! looked up in the source's catalog; hence `pg_typeof` is out, and parameters and columns need [`cast_type`] too.
 
+mod catalog;
 mod leakproof;
 mod list;
 
 use std::sync::LazyLock;
 
+pub use catalog::{catalog_attribute, catalog_function, catalog_relation, catalog_type};
 pub use leakproof::{ANY_ENUM, leakproof_function, leakproof_operator, leakproof_pattern, well_formed_pattern};
 pub use list::{Class, Kind};
 use list::{List, Verdict};

@@ -1,0 +1,152 @@
+//! Making the database of one catalog, and how lanes reach it.
+
+use std::{sync::Arc, time::Duration};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{CatalogError, renumber, schema};
+use crate::{
+    policy::{Source, SourceTls, Visible},
+    source::{Inspector, SourceAddress, SourceError},
+    sql::catalog::CatalogSnapshot,
+    types::Secret,
+};
+
+/// What every catalog gets first.
+const HARDEN: &str = include_str!("harden.sql");
+/// What every catalog gets last.
+const TIDY: &str = include_str!("tidy.sql");
+
+/// Who reads catalogs, and who owns what is in them.
+const READER: &str = "pgwicket_reader";
+const OWNER: &str = "pgwicket";
+
+/// Longest that a statement over the catalog may run.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Connections that one process makes to one catalog at most.
+const CONNECTIONS: usize = 16;
+
+/// Makes the catalog if it is not there, and says how to read it. `server` is the URL of a superuser.
+pub(super) async fn make(server: &Secret, visible: &Visible) -> Result<Source, CatalogError> {
+    let database = database_name(visible);
+    let mut admin = inspector(server, "").await.map_err(CatalogError::Make)?;
+    let password = password(server);
+    run(&mut admin, &roles(&password)).await?;
+    let there = run(&mut admin, &format!("SELECT 1 FROM pg_catalog.pg_database WHERE datname = '{database}'")).await?;
+    if there.is_empty() {
+        build(server, &mut admin, visible, &database).await?;
+    }
+    let reader = on_database(server, &database, Some((READER, &password)))?;
+    Ok(source(visible, reader))
+}
+
+/// A database is made under another name, and gets its own when it is complete.
+async fn build(server: &Secret, admin: &mut Inspector, visible: &Visible, database: &str) -> Result<(), CatalogError> {
+    let draft = format!("pgwicket_draft_{:016x}", rand::random::<u64>());
+    run(admin, &format!("CREATE DATABASE {draft} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'")).await?;
+    let built = fill(server, visible, &draft).await;
+    let named = match built {
+        Ok(()) => admin.rows(&format!("ALTER DATABASE {draft} RENAME TO {database}")).await.map(drop).map_err(CatalogError::Make),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = named {
+        // Another process may have been faster.
+        drop(admin.rows(&format!("DROP DATABASE IF EXISTS {draft}")).await);
+        let there = run(admin, &format!("SELECT 1 FROM pg_catalog.pg_database WHERE datname = '{database}'")).await?;
+        return if there.is_empty() { Err(error) } else { Ok(()) };
+    }
+    Ok(())
+}
+
+async fn fill(server: &Secret, visible: &Visible, database: &str) -> Result<(), CatalogError> {
+    let url = on_database(server, database, None)?;
+    let mut session = inspector(&url, "").await.map_err(CatalogError::Make)?;
+    let texts = [
+        HARDEN.to_owned(),
+        schema::types(visible),
+        renumber::types(visible),
+        schema::relations(visible),
+        renumber::relations(visible),
+        schema::views(visible),
+        TIDY.to_owned(),
+    ];
+    for text in texts.iter().filter(|text| !text.is_empty()) {
+        run(&mut session, text).await?;
+    }
+    Ok(())
+}
+
+async fn run(session: &mut Inspector, sql: &str) -> Result<Vec<Vec<Option<String>>>, CatalogError> {
+    session.rows(sql).await.map_err(CatalogError::Make)
+}
+
+/// Made by another version of these texts, it is another catalog.
+fn database_name(visible: &Visible) -> String {
+    let texts = Sha256::digest(format!("{HARDEN}{TIDY}{}{}", schema::FORMAT, renumber::SQL));
+    let texts: String = texts.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}_{texts}", visible.name)
+}
+
+/// A superuser's own session on the server.
+pub(super) async fn inspector(url: &Secret, database: &str) -> Result<Inspector, SourceError> {
+    let url = if database.is_empty() { url.clone() } else { with_database(url, database, None)? };
+    let address = SourceAddress {
+        url: &url,
+        tls: SourceTls::Disable,
+        root_certificates: None,
+        statement_timeout: Duration::from_mins(2),
+        lock_timeout: Duration::from_secs(10),
+        idle_in_transaction_timeout: Duration::ZERO,
+    };
+    Inspector::connect(&address).await?.allow_writes().await
+}
+
+fn roles(password: &str) -> String {
+    format!(
+        "DO $$ BEGIN
+           IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '{OWNER}') THEN CREATE ROLE {OWNER} NOLOGIN; END IF;
+           IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '{READER}') THEN
+             CREATE ROLE {READER} LOGIN PASSWORD '{password}';
+           END IF;
+         EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
+    )
+}
+
+/// The reader's password: who may not read the superuser's URL cannot know it, and every process with that URL does.
+fn password(server: &Secret) -> String {
+    let digest = Sha256::digest(format!("pgwicket reader {}", server.expose()));
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn on_database(server: &Secret, database: &str, who: Option<(&str, &str)>) -> Result<Secret, CatalogError> {
+    with_database(server, database, who).map_err(CatalogError::Make)
+}
+
+/// The URL with another database, and another user.
+fn with_database(url: &Secret, database: &str, who: Option<(&str, &str)>) -> Result<Secret, SourceError> {
+    let unreadable = || SourceError::Configuration("the catalog's URL must read postgresql://user:password@host:port/database".into());
+    let (scheme, rest) = url.expose().trim().split_once("://").ok_or_else(unreadable)?;
+    let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
+    let (authority, _) = place.split_once('/').unwrap_or((place, ""));
+    let (user, host) = authority.rsplit_once('@').ok_or_else(unreadable)?;
+    let user = who.map_or_else(|| user.to_owned(), |(name, password)| format!("{name}:{password}"));
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    Ok(Secret::new(format!("{scheme}://{user}@{host}/{database}{query}")))
+}
+
+fn source(visible: &Visible, url: Secret) -> Source {
+    Source {
+        name: visible.name.clone(),
+        url,
+        tls: SourceTls::Disable,
+        root_certificates: None,
+        pool_max: CONNECTIONS,
+        pool_wait: Duration::from_secs(5),
+        statement_timeout: STATEMENT_TIMEOUT,
+        lock_timeout: Duration::from_secs(5),
+        idle_in_transaction_timeout: Duration::from_mins(10),
+        allow_writable_credential: false,
+        catalog: Arc::new(CatalogSnapshot::default()),
+    }
+}

@@ -1,0 +1,117 @@
+//! The virtual catalog: real PostgreSQL databases that hold only empty relations, keys, types and comments made from the
+//! policy. Statements about `pg_catalog` and `information_schema` run there, never at a source.
+//! May use: `types`, `policy`, `source` (to reach its server), I/O, child processes. Never: a source's data, evidence, clients.
+//! Invariant: nothing enters a catalog database but what a [`Visible`] holds.
+
+mod error;
+mod made;
+mod private;
+mod program;
+mod renumber;
+mod schema;
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+
+pub use error::CatalogError;
+
+use crate::{
+    policy::{Source, Visible},
+    types::{Secret, SourceName},
+};
+use private::Private;
+
+/// Where catalog databases live.
+#[derive(Debug, Clone)]
+pub enum CatalogPlace {
+    /// Nowhere: catalog statements are refused.
+    Off,
+    /// On a PostgreSQL of our own, started when the first statement asks.
+    Private(PrivateServer),
+    /// On the server with this URL, of a superuser.
+    Server(Secret),
+}
+
+/// A PostgreSQL of our own.
+#[derive(Debug, Clone)]
+pub struct PrivateServer {
+    /// The directory of its data; made when missing. One process at a time.
+    pub directory: PathBuf,
+    /// Where `postgres` and `initdb` are; `None` is the usual places.
+    pub programs: Option<PathBuf>,
+    /// Directories of `PATH`.
+    pub path: Vec<PathBuf>,
+    /// Who runs it when pgwicket runs as root, which PostgreSQL refuses to.
+    pub user: String,
+}
+
+/// The catalogs, shared by every lane.
+#[derive(Debug, Clone)]
+pub struct Catalog(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    place: CatalogPlace,
+    state: tokio::sync::Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    private: Option<Private>,
+    made: HashMap<SourceName, Arc<Source>>,
+}
+
+impl Catalog {
+    /// Catalogs at a place. Nothing is started yet.
+    pub fn new(place: CatalogPlace) -> Self {
+        Self(Arc::new(Shared { place, state: tokio::sync::Mutex::default() }))
+    }
+
+    /// Whether there is a server for catalogs: what a client is told of types may count on it.
+    pub fn is_on(&self) -> bool {
+        match &self.0.place {
+            CatalogPlace::Off => false,
+            CatalogPlace::Private(private) => program::find(private, 0).is_ok(),
+            CatalogPlace::Server(_) => true,
+        }
+    }
+
+    /// The catalog of what an agent sees, as a database to connect to; made now if it is not there.
+    ///
+    /// # Errors
+    /// [`CatalogError`]: there is no server, or it did not do as it was asked.
+    pub async fn source(&self, visible: &Visible) -> Result<Arc<Source>, CatalogError> {
+        let mut state = self.0.state.lock().await;
+        let state = &mut *state;
+        let server = match &self.0.place {
+            CatalogPlace::Off => return Err(CatalogError::Off),
+            CatalogPlace::Server(url) => url.clone(),
+            CatalogPlace::Private(wanted) => {
+                if !state.private.as_mut().is_some_and(Private::is_running) {
+                    state.made.clear();
+                    state.private = None;
+                    state.private = Some(Private::start(wanted, visible.server_version).await?);
+                }
+                state.private.as_ref().map(Private::url).ok_or(CatalogError::Off)?
+            }
+        };
+        if let Some(made) = state.made.get(&visible.name) {
+            return Ok(Arc::clone(made));
+        }
+        let source = Arc::new(made::make(&server, visible).await?);
+        state.made.insert(visible.name.clone(), Arc::clone(&source));
+        Ok(source)
+    }
+
+    /// Forgets that a catalog was made: the server does not know it.
+    pub async fn forget(&self, name: &SourceName) {
+        self.0.state.lock().await.made.remove(name);
+    }
+
+    /// Ends the private server.
+    pub async fn stop(&self) {
+        let private = self.0.state.lock().await.private.take();
+        if let Some(private) = private {
+            private.stop().await;
+        }
+    }
+}

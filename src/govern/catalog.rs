@@ -1,0 +1,129 @@
+//! Statements about the catalog: answered by the virtual catalog, which holds alias names only, and never by a source.
+
+use super::{
+    GovernedStatement, MAX_PARAMETERS, Refusal, RefusalCode, Request, fingerprint, gate,
+    kernel::{self, Scope},
+    rewrite,
+};
+use crate::{
+    policy::{EvidenceRows, OnLimit, RowLimit},
+    sql::{Node, Tree, allow},
+};
+
+/// Whether a statement needs the catalog. One that reads relations of the policy beside it is refused: the one lives here, the
+/// other at a source.
+pub(super) fn is_asked(request: &Request<'_>, tree: &Tree) -> Result<bool, Refusal> {
+    let read = relations(request, tree)?;
+    let by_name = read.catalog.first().cloned().or_else(|| named(tree));
+    match (by_name, read.others.first()) {
+        (Some(catalog), Some(other)) => Err(Refusal::unsupported(format!("one statement over {other} and the catalog ({catalog})"))
+            .hint("ask the catalog in a statement of its own, and use what it answers as values")),
+        (Some(_), None) => Ok(true),
+        (None, _) => Ok(false),
+    }
+}
+
+/// Governs a statement over the catalog.
+pub(super) fn decide(request: &Request<'_>, tree: &Tree, client: usize, lists: bool) -> Result<GovernedStatement, Refusal> {
+    let expected = kernel::expect_catalog(request, tree, client)?;
+    gate::Gate { text: request.text, agent: request.agent, catalog: &expected.source.catalog, lists }.catalog_names(tree)?;
+    let rewritten = rewrite::rewrite(request.text, &expected.replacements).unwrap_or_default();
+    let verified = expected.verify(&rewritten.text)?;
+    let appended = expected.parameters.into_appended();
+    if client + appended.len() > MAX_PARAMETERS {
+        return Err(Refusal::unsupported(format!("more than {} parameters", MAX_PARAMETERS - appended.len())));
+    }
+    let mut parameter_types = request.declared_types.to_vec();
+    parameter_types.resize(client, 0);
+    parameter_types.extend(appended.iter().map(|parameter| parameter.type_oid));
+    Ok(GovernedStatement {
+        text: verified.into_text(),
+        source: request.agent.visible.name.clone(),
+        client_parameters: client,
+        parameter_types,
+        appended,
+        relations: relations(request, tree)?.catalog,
+        limit: RowLimit { rows: None, bytes: None, on_limit: OnLimit::Error },
+        // What the policy says can be told again; a digest shows that nothing else was.
+        evidence: EvidenceRows::Digest,
+        fenced: false,
+        fingerprint: fingerprint(request.text),
+        epoch: request.policy.epoch,
+        policy_digest: request.policy.digest,
+        rules: vec!["answered by the virtual catalog, which holds the names that this agent's policy exposes".to_owned()],
+        kept: rewritten.kept,
+        looked_at_values: true,
+        copies: 0,
+    })
+}
+
+/// The relations that are not CTEs, by where they live.
+#[derive(Debug, Default)]
+struct Read {
+    catalog: Vec<Box<str>>,
+    others: Vec<Box<str>>,
+}
+
+fn relations(request: &Request<'_>, tree: &Tree) -> Result<Read, Refusal> {
+    let mut read = Read::default();
+    let mut visit = |node: &Node, scope: &Scope| -> Result<Option<Tree>, Refusal> {
+        if node.kind == "RangeVar" {
+            let (schema, name) = (node.text("schemaname")?, node.text("relname")?);
+            if schema.is_empty() && scope.has(name) {
+                return Ok(None);
+            }
+            let schema = if schema.is_empty() && allow::catalog_relation(name) { "pg_catalog" } else { schema };
+            let known = match schema {
+                "pg_catalog" => allow::catalog_relation(name),
+                "information_schema" => true,
+                _ => false,
+            };
+            if known {
+                this_database(request, node)?;
+            }
+            let list = if known { &mut read.catalog } else { &mut read.others };
+            let written = if schema.is_empty() { name.into() } else { format!("{schema}.{name}").into() };
+            if !list.contains(&written) {
+                list.push(written);
+            }
+        }
+        Ok(None)
+    };
+    kernel::walk(&mut tree.clone(), &Scope::default(), &mut visit)?;
+    Ok(read)
+}
+
+/// `database.schema.relation`: the database would have to be the session's.
+fn this_database(_: &Request<'_>, node: &Node) -> Result<(), Refusal> {
+    if node.text("catalogname")?.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::new(RefusalCode::Unsupported, "a database name before a schema name is not supported").hint("write schema.relation"))
+}
+
+/// A function or type that only the catalog can answer.
+fn named(tree: &Tree) -> Option<Box<str>> {
+    let mut found = None;
+    tree.each(&mut |node| {
+        let names = match node.kind {
+            "FuncCall" => node.names("funcname"),
+            "TypeName" => node.names("names"),
+            _ => return,
+        };
+        let Ok(names) = names else { return };
+        let name: Option<&str> = match (node.kind, names.as_slice()) {
+            (_, ["information_schema", name]) => Some(name),
+            ("FuncCall", [name] | ["pg_catalog", name]) => {
+                let arguments = node.list("args").map_or(0, <[Tree]>::len);
+                let virtual_here = kernel::answers(name, arguments) && !kernel::is_open_setting(node);
+                (allow::catalog_function(name, arguments).is_some() && !virtual_here).then_some(name)
+            }
+            ("TypeName", [name] | ["pg_catalog", name]) if allow::catalog_type(name) && *name != "record" => Some(name),
+            _ => None,
+        };
+        if found.is_none() {
+            found = name.map(Into::into);
+        }
+    });
+    found
+}
