@@ -163,6 +163,7 @@ fn relation(schema: &str, name: &str, columns: &[&str], source: &SourceName) -> 
 
 fn agent(name: AgentName, tenant: TenantId, schemas: BTreeMap<&str, ExposedSchema>) -> Agent {
     Agent {
+        visible: Arc::default(),
         name,
         auth: AgentAuth::ScramPassword(Secret::new("unused")),
         tenant: Some(tenant),
@@ -189,6 +190,7 @@ fn source(name: SourceName) -> Source {
         idle_in_transaction_timeout: Duration::ZERO,
         allow_writable_credential: false,
         catalog: Arc::new(CatalogSnapshot {
+            shapes: pgwicket::sql::catalog::Shapes::default(),
             server_version: 150_000,
             relations: Vec::new(),
             types: BTreeMap::new(),

@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use crate::{
+    catalog::Catalog,
     control::Status,
     frontend::{self, Front, HandshakePermit, Incoming},
     journal::{self, Gauge},
@@ -96,16 +97,16 @@ impl Drop for OpenSession {
 
 impl Lanes {
     /// Starts one lane for each journal lane.
-    pub(super) fn start(journals: Vec<journal::Lane>, store: &Store, shared: &Shared) -> io::Result<Self> {
+    pub(super) fn start(journals: Vec<journal::Lane>, store: &Store, catalog: &Catalog, shared: &Shared) -> io::Result<Self> {
         let count = journals.len();
         let start = |(number, journal): (usize, journal::Lane)| {
             let (sender, arrivals) = mpsc::unbounded_channel();
-            let (shared, store) = (shared.clone(), store.clone());
+            let (shared, store, catalog) = (shared.clone(), store.clone(), catalog.clone());
             let load = Arc::new(AtomicUsize::new(0));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let body = move || {
                 let gauge = journal.gauge();
-                let lane = pipeline::Lane::new(Arc::clone(&shared.policy), journal, store, count);
+                let lane = pipeline::Lane::new(Arc::clone(&shared.policy), journal, store, catalog, count);
                 let serving = serve(number, gauge, lane, shared, arrivals);
                 LocalSet::new().block_on(&runtime, serving);
             };

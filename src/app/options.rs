@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
-use crate::store::Location;
+use crate::{catalog::CatalogPlace, store::Location};
 
 /// The settings of a server, complete: defaults are the command line's.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct ServeOptions {
     pub journal: PathBuf,
     /// Proposals and API keys.
     pub store: Location,
+    /// Where the virtual catalog lives.
+    pub catalog: CatalogPlace,
     /// Threads that serve; `None` is one a core.
     pub lanes: Option<usize>,
     /// PEM files of the certificate chain and its key.

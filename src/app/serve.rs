@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     auth::{Logins, ProcessSecret},
+    catalog::Catalog,
     config::{self, Process},
     control::{self, Api, Control, ControlTls, Recorder},
     frontend::{Admission, Drain, DrainWatch, Front, Listener},
@@ -82,7 +83,8 @@ async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let control = tokio::task::spawn_local(control::serve(control, serving, async move {
         closing.reached(Drain::Closing).await;
     }));
-    let lanes = Arc::new(Lanes::start(journals, &store, &shared).map_err(ServeError::Runtime)?);
+    let catalog = Catalog::new(options.catalog.clone());
+    let lanes = Arc::new(Lanes::start(journals, &store, &catalog, &shared).map_err(ServeError::Runtime)?);
     let acceptors: Vec<_> =
         listeners.into_iter().map(|listener| tokio::task::spawn_local(accept(listener, shared.front.clone(), lanes.clone()))).collect();
     let policies = options.policies.clone();
@@ -106,6 +108,7 @@ async fn run(options: ServeOptions) -> Result<(), ServeError> {
     if let Some(lanes) = Arc::into_inner(lanes) {
         lanes.stop();
     }
+    catalog.stop().await;
     // The control server ends by the same watch; nothing depends on how.
     drop(time::timeout(GOODBYE, control).await);
     tracing::info!("stopped");

@@ -144,7 +144,7 @@ mod tests {
         let agent = |(name, auth): &(&str, AgentAuth)| {
             let name: AgentName = name.parse().unwrap();
             let agent = Agent {
-            visible: Arc::default(),
+                visible: Arc::default(),
                 name: name.clone(),
                 auth: auth.clone(),
                 tenant: None,

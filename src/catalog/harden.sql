@@ -14,7 +14,7 @@ CREATE FUNCTION pg_toast.pgwicket_shown(text) RETURNS bool LANGUAGE sql IMMUTABL
   'intervalstyle', 'lc_collate', 'lc_ctype', 'lc_messages', 'lc_monetary', 'lc_numeric', 'lc_time', 'lock_timeout',
   'max_function_args', 'max_identifier_length', 'max_index_keys', 'quote_all_identifiers', 'row_security', 'search_path',
   'segment_size', 'server_encoding', 'server_version', 'server_version_num', 'standard_conforming_strings', 'statement_timeout',
-  'synchronize_seqscans', 'timezone', 'transaction_deferrable', 'transaction_isolation', 'transaction_read_only', 'wal_block_size',
+  'synchronize_seqscans', 'timezone', 'transform_null_equals', 'transaction_deferrable', 'transaction_isolation', 'transaction_read_only', 'wal_block_size',
   'xmlbinary', 'xmloption']);
 
 CREATE PROCEDURE pg_toast.pgwicket_hide(hidden text, shown text) LANGUAGE plpgsql AS $hide$

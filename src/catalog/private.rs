@@ -172,7 +172,9 @@ fn lock(directory: &Path) -> Result<File, CatalogError> {
     let file = File::create(directory.join("lock")).map_err(|error| failed("its lock cannot be made", &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(_) => Err(CatalogError::Start(format!("{} is in use by another pgwicket: give each a directory of its own", directory.display()))),
+        Err(_) => {
+            Err(CatalogError::Start(format!("{} is in use by another pgwicket: give each a directory of its own", directory.display())))
+        }
     }
 }
 

@@ -51,9 +51,7 @@ fn usual_places() -> Vec<PathBuf> {
         [("/usr/lib/postgresql", "", "bin"), ("/usr", "pgsql-", "bin"), ("/opt/homebrew/opt", "postgresql@", "bin")]
     {
         let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
-        places.extend(
-            entries.map(|entry| entry.path()).filter(|path| name_of(path).starts_with(prefix)).map(|path| path.join(below)),
-        );
+        places.extend(entries.map(|entry| entry.path()).filter(|path| name_of(path).starts_with(prefix)).map(|path| path.join(below)));
     }
     places
 }

@@ -37,12 +37,14 @@ pub(super) fn relations(visible: &Visible) -> String {
             rows.push(format!("('pg_type'::regclass, (SELECT typarray FROM pg_type WHERE oid = {row_type}), {row_array})"));
             if !relation.primary_key.is_empty() {
                 let [constraint, index] = relation.key_oids;
-                let of_key = |field: &str| format!("(SELECT {field} FROM pg_constraint WHERE conrelid = {name}::regclass AND contype = 'p')");
+                let of_key =
+                    |field: &str| format!("(SELECT {field} FROM pg_constraint WHERE conrelid = {name}::regclass AND contype = 'p')");
                 rows.push(format!("('pg_constraint'::regclass, {}, {constraint})", of_key("oid")));
                 rows.push(format!("('pg_class'::regclass, {}, {index})", of_key("conindid")));
             }
             for key in &relation.foreign_keys {
-                let of_key = format!("(SELECT oid FROM pg_constraint WHERE conrelid = {name}::regclass AND conname = {})", literal(&key.name));
+                let of_key =
+                    format!("(SELECT oid FROM pg_constraint WHERE conrelid = {name}::regclass AND conname = {})", literal(&key.name));
                 rows.push(format!("('pg_constraint'::regclass, {of_key}, {})", key.oid));
             }
         }

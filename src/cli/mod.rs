@@ -2,6 +2,7 @@
 //! May use: everything. Never: rules of its own; a command reads its arguments, calls a room and prints.
 //! Invariant: exit code 0 is success, 1 a failure that the command reports, 2 a wrong command line.
 
+mod catalog;
 mod evidence;
 mod keys;
 mod policy;

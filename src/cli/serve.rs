@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use super::store::StoreLocation;
+use super::{catalog::CatalogLocation, store::StoreLocation};
 use crate::app::{self, ServeOptions, TlsFiles};
 
 /// Serve agents: policy from files, evidence to a journal
@@ -44,6 +44,8 @@ pub(super) struct Serve {
     journal: PathBuf,
     #[command(flatten)]
     store: StoreLocation,
+    #[command(flatten)]
+    catalog: CatalogLocation,
     /// Threads that serve connections [default: one a core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     lanes: Option<u16>,
@@ -96,6 +98,7 @@ impl Serve {
             control_rate_limit: self.control_rate_limit,
             journal: self.journal,
             store: self.store.location(),
+            catalog: self.catalog.place(),
             lanes: self.lanes.map(usize::from),
             tls: self.tls_cert.zip(self.tls_key).map(|(certificate, key)| TlsFiles { certificate, key }),
             allow_plaintext: self.allow_plaintext,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Error, Proposed, ProtocolError, Report, SessionError, SettingError, Severity, TransactionError, WriteError};
 use crate::{
+    catalog::CatalogError,
     govern::Refusal,
     journal::JournalError,
     source::SourceError,
@@ -25,6 +26,21 @@ impl Error {
             Self::Session(error) => session(error),
             Self::Protocol(error) => protocol(error),
             Self::Write(error) => write(error),
+            Self::Catalog(error) => catalog(error),
+        }
+    }
+}
+
+fn catalog(error: &CatalogError) -> Report {
+    const OWN: &str = "SELECT * FROM pgwicket.relations and pgwicket.columns say what there is";
+    match error {
+        CatalogError::Off => Report::error("0A000", "the system catalogs are switched off here").hint(OWN),
+        CatalogError::NoProgram | CatalogError::NoUser(_) => {
+            Report::error("0A000", "the system catalogs are not available: no PostgreSQL server program can be run where pgwicket runs")
+                .hint(format!("its operator can install PostgreSQL 15 or newer there, or set PGWICKET_CATALOG_URL; {OWN}"))
+        }
+        CatalogError::Start(_) | CatalogError::Make(_) => {
+            Report::error("57P03", "the system catalogs are not available at the moment").hint(format!("retry later; {OWN}"))
         }
     }
 }

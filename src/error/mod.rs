@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use bytes::BytesMut;
 
 use crate::{
+    catalog::CatalogError,
     govern::Refusal,
     journal::JournalError,
     source::SourceError,
@@ -53,6 +54,9 @@ pub enum Error {
     /// A write, which is never executed.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The virtual catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
 }
 
 /// Why a write was not executed, and what became of it.

@@ -54,7 +54,14 @@ fn catalog() -> CatalogSnapshot {
             same.chain(cross).map(|(left, right)| Operator { name: (*name).into(), left, right }).collect::<Vec<_>>()
         })
         .collect();
-    CatalogSnapshot { server_version: 150_018, relations: Vec::new(), types, leakproof_operators, functions: Vec::new(), shapes: Shapes::default() }
+    CatalogSnapshot {
+        server_version: 150_018,
+        relations: Vec::new(),
+        types,
+        leakproof_operators,
+        functions: Vec::new(),
+        shapes: Shapes::default(),
+    }
 }
 
 fn type_name(type_oid: Oid) -> &'static str {

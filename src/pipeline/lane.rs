@@ -13,8 +13,9 @@ use metrics::{Counter, Histogram, counter, histogram};
 
 use super::plans::Plans;
 use crate::{
+    catalog::{Catalog, CatalogError},
     journal,
-    policy::{PolicySet, Source},
+    policy::{PolicySet, Source, Visible},
     source::{Pool, PoolStatus, SourceError},
     store::Store,
     types::{PolicyEpoch, SourceName},
@@ -28,9 +29,12 @@ pub struct Lane {
     lanes: usize,
     journal: RefCell<journal::Lane>,
     pools: RefCell<Pools>,
+    catalog: Catalog,
+    catalog_pools: RefCell<HashMap<SourceName, Pool>>,
     plans: RefCell<Plans>,
     figures: Figures,
     store: Store,
+    shows_types: bool,
 }
 
 /// What a lane holds now.
@@ -59,12 +63,15 @@ pub(super) struct Figures {
 
 impl Lane {
     /// A lane of a server that runs `lanes` of them; each gets its share of a source's connections.
-    pub fn new(policy: Arc<ArcSwap<PolicySet>>, journal: journal::Lane, store: Store, lanes: usize) -> Self {
+    pub fn new(policy: Arc<ArcSwap<PolicySet>>, journal: journal::Lane, store: Store, catalog: Catalog, lanes: usize) -> Self {
         Self {
+            shows_types: catalog.is_on(),
             policy,
             lanes: lanes.max(1),
             journal: RefCell::new(journal),
             pools: RefCell::default(),
+            catalog,
+            catalog_pools: RefCell::default(),
             plans: RefCell::default(),
             figures: Figures::new(),
             store,
@@ -98,9 +105,39 @@ impl Lane {
         pools.by_source.get(source).cloned().ok_or_else(|| SourceError::Configuration("the source left the policy".into()))
     }
 
+    /// Whether there is a virtual catalog that clients may ask about types.
+    pub(super) fn has_catalog(&self) -> bool {
+        self.shows_types
+    }
+
+    /// The database that holds the catalog of what an agent sees.
+    pub(super) async fn catalog_source(&self, visible: &Visible) -> Result<Arc<Source>, CatalogError> {
+        self.catalog.source(visible).await
+    }
+
+    /// The pool of a catalog. A catalog that no agent has any more is reached no more.
+    pub(super) fn catalog_pool(&self, source: &Arc<Source>) -> Pool {
+        let mut pools = self.catalog_pools.borrow_mut();
+        if let Some(pool) = pools.get(&source.name) {
+            pool.replace(Arc::clone(source), self.share(source));
+            return pool.clone();
+        }
+        let policy = self.policy.load();
+        pools.retain(|name, _| policy.agents.values().any(|agent| agent.visible.name == *name));
+        let pool = Pool::new(Arc::clone(source), self.share(source));
+        pools.insert(source.name.clone(), pool.clone());
+        pool
+    }
+
+    /// A catalog could not be reached: it is looked for anew.
+    pub(super) async fn forget_catalog(&self, name: &SourceName) {
+        self.catalog.forget(name).await;
+    }
+
     /// Lends nothing any more and waits until every connection is back; bounding the wait is the caller's.
     pub async fn drain(&self) {
-        let pools: Vec<Pool> = self.pools.borrow().by_source.values().cloned().collect();
+        let mut pools: Vec<Pool> = self.pools.borrow().by_source.values().cloned().collect();
+        pools.extend(self.catalog_pools.borrow().values().cloned());
         for pool in pools {
             pool.drain().await;
         }

@@ -192,6 +192,7 @@ impl<I: Interrupts> Session<I> {
         let ended = self.control(command).await;
         self.release_upstream();
         ended?;
+        self.end_catalog().await?;
         if chain {
             self.start_block(modes)?;
         }

@@ -1,6 +1,6 @@
 //! A statement's way through pgwicket: classify, govern, record the decision, forward, stream and record the
 //! rows, record the outcome, reply. `run` is the one function; the extended protocol takes its steps one by one.
-//! May use: `error`, `source`, `journal`, `store`, `govern`, `policy`, `proposal`, `sql`, `types`, `wire`. Never: sockets it did not get,
+//! May use: `error`, `catalog`, `source`, `journal`, `store`, `govern`, `policy`, `proposal`, `sql`, `types`, `wire`. Never: sockets it did not get,
 //! authentication, files, decoding of rows.
 //! Invariants: nothing is forwarded before its decision is recorded; `CommandComplete` is not told before the outcome
 //! is; names, transactions and settings of a client stay on this side of the source.
@@ -8,6 +8,7 @@
 mod answer;
 mod appended;
 mod bind;
+mod catalog;
 mod clock;
 mod comment;
 mod describe;

@@ -135,6 +135,7 @@ impl<I: Interrupts> Session<I> {
         }
         // Dropped while it works, it cancels and closes itself.
         self.upstream = None;
+        self.aside = None;
     }
 
     /// A message is refused: what came before it is settled first, and if that failed, this one is passed over.

@@ -84,6 +84,8 @@ pub struct Session<I> {
     pub(super) transaction: Transaction,
     pub(super) names: Names,
     pub(super) upstream: Option<Upstream>,
+    /// The connection that is not in hand, while both a source and the catalog are used in one transaction.
+    pub(super) aside: Option<Upstream>,
     pub(super) queue: Queue,
     /// After an error of the extended protocol: everything up to Sync is passed over.
     pub(super) skipping: bool,
@@ -125,6 +127,7 @@ pub(super) struct Derived {
     pub(super) scope: Scope,
     pub(super) search_path: Vec<Box<str>>,
     pub(super) upstream: Rc<source::Settings>,
+    pub(super) catalog: Rc<source::Settings>,
     pub(super) statement_timeout: u64,
     pub(super) policy_epoch: String,
 }
@@ -160,7 +163,7 @@ impl<I: Interrupts> Session<I> {
             Err(error) => return Err(Box::new((start.channel, error))),
         };
         let version = format!("PostgreSQL {}", settings.value("server_version").unwrap_or_default());
-        let derived = Derived::new(&settings, &lane, &policy, &agent);
+        let derived = Derived::new(&settings, &lane, &policy, &agent, &start.database);
         let who = Who {
             database: start.database,
             process_id: start.process_id.to_string(),
@@ -181,6 +184,7 @@ impl<I: Interrupts> Session<I> {
             transaction: Transaction::default(),
             names: Names::default(),
             upstream: None,
+            aside: None,
             queue: Queue::default(),
             skipping: false,
             unsynced_settings: None,
@@ -238,7 +242,7 @@ impl<I: Interrupts> Session<I> {
         } else if self.derived.generation == self.settings.generation() {
             return Ok(());
         }
-        self.derived = Derived::new(&self.settings, &self.lane, &self.policy, &self.agent);
+        self.derived = Derived::new(&self.settings, &self.lane, &self.policy, &self.agent, &self.who.database);
         if !self.who.bound_run {
             self.who.principal.run = self.settings.value("pgwicket.run").and_then(|run| run.parse().ok());
         }
@@ -302,13 +306,13 @@ impl<I: Interrupts> Session<I> {
 }
 
 impl Derived {
-    fn new(settings: &Settings, lane: &Lane, policy: &PolicySet, agent: &Agent) -> Self {
+    fn new(settings: &Settings, lane: &Lane, policy: &PolicySet, agent: &Agent, database: &str) -> Self {
         let known = |name: &str| name == "pgwicket" || agent.schemas.iter().any(|schema| *schema.name == *name);
         let mut search_path = settings.search_path();
         search_path.retain(|name| known(name));
         let scope = lane.plans().scope(&agent.name, policy.epoch, &search_path);
         let mut upstream = source::Settings::default();
-        for setting in Setting::ALL {
+        for setting in Setting::FORMATS {
             // A value with a character that no valid value has was refused by SET.
             if let Some(changed) = settings.value(setting.name()).and_then(|value| upstream.with(setting, value).ok()) {
                 upstream = changed;
@@ -317,6 +321,7 @@ impl Derived {
         Self {
             generation: settings.generation(),
             scope,
+            catalog: super::catalog::settings(&upstream, &search_path, agent.name.as_str(), database),
             search_path,
             upstream: Rc::new(upstream),
             statement_timeout: settings.statement_timeout(),

@@ -1,13 +1,16 @@
 //! The connection to a source that a session holds: for one statement, or for one transaction.
 
+use std::rc::Rc;
+
 use super::{
+    catalog::is_catalog,
     queue::Expected,
     session::{Ended, Interrupt, Interrupts, Session},
     transaction,
 };
 use crate::{
     error::{Error, SessionError, TransactionError},
-    source::{Lease, TransactionCommand, TransactionStatus},
+    source::{Lease, Pool, Settings, TransactionCommand, TransactionStatus},
     types::SourceName,
 };
 
@@ -24,6 +27,8 @@ pub(super) struct Upstream {
     pub(super) unsynced: bool,
     /// It is not to be used again: what it has prepared is out of date.
     pub(super) discard: bool,
+    /// BEGIN was sent; told of a catalog's only, a source's is in the block.
+    pub(super) in_block: bool,
 }
 
 /// Why a message is not answered as it asks.
@@ -52,6 +57,10 @@ impl From<Ended> for Failure {
 impl<I: Interrupts> Session<I> {
     /// Makes sure that a connection to this source is held, with the client's settings, in the client's transaction.
     pub(super) async fn need_upstream(&mut self, source: &SourceName) -> Result<(), Failure> {
+        if is_catalog(source) {
+            return self.need_catalog(source).await;
+        }
+        self.leave_catalog().await?;
         if let Some(block) = self.transaction.block() {
             match &block.upstream {
                 transaction::Upstream::Begun(begun) if begun != source => return Err(TransactionError::OtherSource.into()),
@@ -78,7 +87,7 @@ impl<I: Interrupts> Session<I> {
     }
 
     /// Settles what is owed when much is queued.
-    async fn bound_queue(&mut self) -> Result<(), Failure> {
+    pub(super) async fn bound_queue(&mut self) -> Result<(), Failure> {
         if self.upstream.as_mut().is_some_and(|upstream| upstream.lease.queued_bytes() > QUEUED) {
             self.drain().await?;
             if self.skipping {
@@ -90,16 +99,22 @@ impl<I: Interrupts> Session<I> {
 
     async fn lease(&mut self, source: &SourceName) -> Result<(), Failure> {
         let pool = self.lane.pool(source)?;
-        let lease = tokio::select! {
-            biased;
-            lease = pool.acquire(&self.derived.upstream) => lease?,
-            interrupt = self.interrupts.interrupted() => match interrupt {
-                Interrupt::Cancel => return Err(SessionError::Canceled.into()),
-                Interrupt::Close => return Err(Ended::Fatal(Box::new(Error::from(SessionError::ShuttingDown).report())).into()),
-            },
-        };
-        self.upstream = Some(Upstream { lease, source: source.clone(), unsynced: false, discard: false });
+        let settings = Rc::clone(&self.derived.upstream);
+        let lease = self.acquire(&pool, &settings).await?;
+        self.upstream = Some(Upstream { lease, source: source.clone(), unsynced: false, discard: false, in_block: false });
         Ok(())
+    }
+
+    /// A connection of a pool, unless the client gives up first.
+    pub(super) async fn acquire(&mut self, pool: &Pool, settings: &Rc<Settings>) -> Result<Lease, Failure> {
+        tokio::select! {
+            biased;
+            lease = pool.acquire(settings) => Ok(lease?),
+            interrupt = self.interrupts.interrupted() => match interrupt {
+                Interrupt::Cancel => Err(SessionError::Canceled.into()),
+                Interrupt::Close => Err(Ended::Fatal(Box::new(Error::from(SessionError::ShuttingDown).report())).into()),
+            },
+        }
     }
 
     /// The source follows the client into its transaction block, savepoints included.
@@ -116,6 +131,12 @@ impl<I: Interrupts> Session<I> {
 
     /// Runs a transaction command at the source, if the source is in the client's transaction.
     pub(super) async fn control(&mut self, command: TransactionCommand) -> Result<(), Failure> {
+        self.leave_catalog().await?;
+        self.control_in_hand(command).await
+    }
+
+    /// As [`Self::control`], of the connection in hand.
+    pub(super) async fn control_in_hand(&mut self, command: TransactionCommand) -> Result<(), Failure> {
         let Some(upstream) = &mut self.upstream else { return Ok(()) };
         upstream.lease.control(command);
         upstream.unsynced = true;
@@ -147,7 +168,8 @@ impl<I: Interrupts> Session<I> {
 
     /// The source said ReadyForQuery.
     pub(super) fn upstream_ready(&mut self, status: TransactionStatus) {
-        let begun = self.transaction.block().is_some_and(|block| matches!(block.upstream, transaction::Upstream::Begun(_)));
+        let of_source = self.upstream.as_ref().is_none_or(|upstream| !is_catalog(&upstream.source));
+        let begun = of_source && self.transaction.block().is_some_and(|block| matches!(block.upstream, transaction::Upstream::Begun(_)));
         if status == TransactionStatus::Idle && begun {
             // Its BEGIN failed, or it ended the transaction by itself: nothing more can be read in it.
             if let Some(block) = self.transaction.block_mut() {

@@ -238,15 +238,7 @@ struct Builder {
 
 impl Builder {
     /// Makes a type visible, with what it is made of. False: it is shown as `text`.
-    fn show(
-        &mut self,
-        source: &SourceName,
-        schema: &str,
-        relations: &[&str],
-        catalog: &CatalogSnapshot,
-        oid: Oid,
-        depth: usize,
-    ) -> bool {
+    fn show(&mut self, source: &SourceName, schema: &str, relations: &[&str], catalog: &CatalogSnapshot, oid: Oid, depth: usize) -> bool {
         if oid < FIRST_NORMAL_OID || self.written.contains_key(&(source.clone(), oid)) {
             return true;
         }
@@ -329,8 +321,8 @@ impl Builder {
         let names = [&*relation.schema, &*relation.name];
         let oids = [("pg_class", "relation"), ("pg_type", "row"), ("pg_type", "rows")]
             .map(|(catalog, what)| self.own_oid(catalog, &[what, names[0], names[1]]));
-        let key_oids = [("pg_constraint", "key"), ("pg_class", "index")]
-            .map(|(catalog, what)| self.own_oid(catalog, &[what, names[0], names[1]]));
+        let key_oids =
+            [("pg_constraint", "key"), ("pg_class", "index")].map(|(catalog, what)| self.own_oid(catalog, &[what, names[0], names[1]]));
         self.place(relation, catalog, oids[0]);
         let foreign_keys = if kind == 'r' { self.foreign_keys(relation, catalog, all) } else { Vec::new() };
         let columns = relation.columns.iter().map(|column| VisibleColumn {
@@ -367,7 +359,12 @@ impl Builder {
         self.places.entry((relation.source.clone(), shape.oid)).or_default().push(place);
     }
 
-    fn foreign_keys(&mut self, relation: &ExposedRelation, catalog: &CatalogSnapshot, all: &[Arc<ExposedSchema>]) -> Vec<VisibleForeignKey> {
+    fn foreign_keys(
+        &mut self,
+        relation: &ExposedRelation,
+        catalog: &CatalogSnapshot,
+        all: &[Arc<ExposedSchema>],
+    ) -> Vec<VisibleForeignKey> {
         let mut keys: Vec<VisibleForeignKey> = Vec::new();
         let of_it = |key: &&ForeignKey| *key.schema == *relation.real_schema && *key.relation == *relation.real_name;
         for key in catalog.shapes.foreign_keys.iter().filter(of_it) {

@@ -236,7 +236,10 @@ impl Connection {
         let held = self.settings.replace(Rc::clone(settings));
         for setting in Setting::ALL {
             let value = settings.value(setting);
-            if held.as_ref().is_none_or(|held| held.value(setting) != value) {
+            let known = held.as_ref().map(|held| held.value(setting));
+            // What no session of a source changes was not taken back either.
+            let changed = known.map_or(Setting::FORMATS.contains(&setting) || value != setting.default_value(), |known| known != value);
+            if changed {
                 self.settings_revocable = !alone;
                 self.run_own(SET_CONFIG, &[TEXT, TEXT], &[setting.name(), value], Expect::Setting(setting));
             }

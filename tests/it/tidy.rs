@@ -20,23 +20,24 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("journal", &["govern", "policy", "sql", "types"]),
     ("store", &["proposal", "types"]),
     ("source", &["govern", "policy", "proposal", "sql", "types", "wire"]),
-    ("error", &["auth", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types", "wire"]),
-    ("pipeline", &["error", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types", "wire"]),
+    ("catalog", &["source", "policy", "sql", "types"]),
+    ("error", &["catalog", "auth", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types", "wire"]),
+    ("pipeline", &["catalog", "error", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types", "wire"]),
     ("worker", &["error", "source", "store", "policy", "proposal", "types"]),
     ("frontend", &["pipeline", "auth", "error", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types", "wire"]),
     ("control", &["pipeline", "auth", "error", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types"]),
     (
         "app",
         &[
-            "frontend", "control", "worker", "pipeline", "auth", "config", "error", "source", "journal", "store", "govern", "policy",
-            "proposal", "sql", "types", "wire",
+            "catalog", "frontend", "control", "worker", "pipeline", "auth", "config", "error", "source", "journal", "store", "govern",
+            "policy", "proposal", "sql", "types", "wire",
         ],
     ),
     (
         "cli",
         &[
-            "app", "frontend", "control", "worker", "pipeline", "auth", "config", "error", "source", "journal", "store", "govern",
-            "policy", "proposal", "sql", "types", "wire",
+            "catalog", "app", "frontend", "control", "worker", "pipeline", "auth", "config", "error", "source", "journal", "store",
+            "govern", "policy", "proposal", "sql", "types", "wire",
         ],
     ),
 ];

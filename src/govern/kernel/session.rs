@@ -77,8 +77,6 @@ fn call(node: &Node, parameters: &mut Parameters) -> Result<Option<(Form, String
             return Ok(Some((Form::Call, sql, true)));
         }
         ("set_config", [setting, value, _]) => return Ok(Some((Form::Call, without_effect(setting, value)?, true))),
-        // A session here holds no lock to give up.
-        ("pg_advisory_unlock_all", []) => format!("(SELECT ''::pg_catalog.void AS {})", identifier(name)),
         _ => return Ok(None),
     };
     Ok(Some((Form::Call, sql, false)))

@@ -101,7 +101,7 @@ fn refused(error: tokio_postgres::Error) -> Undecided {
 /// Pins the settings by which values are read and written, and looks for what is needed.
 async fn prepare(connector: &Connector, options: &ApplyOptions, session: &mut Session) -> Result<(), Undecided> {
     let pinned = PINNED.into_iter().filter(|(name, _)| *name != "default_transaction_read_only");
-    let formats = Setting::ALL.into_iter().map(|setting| (setting.name(), setting.default_value()));
+    let formats = Setting::FORMATS.into_iter().map(|setting| (setting.name(), setting.default_value()));
     let timeouts = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
     let bounds = connector.startup.iter().filter(|(name, _)| timeouts.contains(name)).map(|(name, value)| (*name, &**value));
     let settings: Vec<String> = pinned.chain(formats).chain(bounds).map(|(name, value)| format!("SET {name} = '{value}';")).collect();

@@ -55,11 +55,9 @@ mod tests {
 
     #[test]
     fn the_lists_are_in_their_format() {
-        for text in [
-            include_str!("data/catalog_functions.txt"),
-            include_str!("data/catalog_types.txt"),
-            include_str!("data/catalog_relations.txt"),
-        ] {
+        for text in
+            [include_str!("data/catalog_functions.txt"), include_str!("data/catalog_types.txt"), include_str!("data/catalog_relations.txt")]
+        {
             assert!(List::parse(text).is_ok(), "{:?}", List::parse(text).err());
         }
         assert!(catalog_relation("pg_class") && !catalog_relation("pg_authid") && !catalog_relation("pg_statistic"));
