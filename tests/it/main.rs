@@ -32,5 +32,6 @@ mod storing;
 mod story;
 mod support;
 mod tidy;
+mod wire;
 mod worker;
 mod writes;
