@@ -180,8 +180,11 @@ pub enum SessionError {
     /// No portal of that name.
     #[error("portal \"{0}\" does not exist")]
     NoPortal(Box<str>),
-    /// A portal of that name exists.
-    #[error("portal \"{0}\" already exists")]
+    /// No cursor of that name.
+    #[error("cursor \"{0}\" does not exist")]
+    NoCursor(Box<str>),
+    /// A portal or cursor of that name exists.
+    #[error("cursor \"{0}\" already exists")]
     DuplicatePortal(Box<str>),
     /// PREPARE of what is answered here.
     #[error("only SELECT, VALUES, INSERT, UPDATE, DELETE and MERGE can be prepared by PREPARE")]

@@ -14,7 +14,7 @@ mod template;
 mod write;
 
 pub use refusal::{Refusal, RefusalCode};
-pub use statement::{Appended, AppendedValue, GovernedStatement, SessionValue};
+pub use statement::{Appended, AppendedValue, GovernedStatement, SessionValue, cursor_name};
 pub use template::Template;
 pub use write::{DraftRow, Write, WriteDraft, propose};
 

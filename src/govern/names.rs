@@ -37,9 +37,6 @@ pub(super) fn resolve(node: &Node, scope: &Scope, agent: &Agent, search_path: &[
     if schema.is_empty() && scope.has(name) {
         return Ok(Target::Cte);
     }
-    if !node.flag("inh")? {
-        return Err(Refusal::unsupported("ONLY").hint(format!("write {name} without ONLY")));
-    }
     match (schema, name) {
         (OWN_SCHEMA, "relations") => return Ok(Target::OwnRelations),
         (OWN_SCHEMA, "columns") => return Ok(Target::OwnColumns),

@@ -102,6 +102,12 @@ impl Refusal {
         self
     }
 
+    /// The same about a text that stands after so many characters of the client's.
+    #[must_use]
+    pub fn after(self, characters: usize) -> Self {
+        Self { position: self.position.map(|position| position + characters), ..self }
+    }
+
     /// Adds the 1-based character position in the client's text.
     #[must_use]
     pub fn at(mut self, position: usize) -> Self {

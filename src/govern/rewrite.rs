@@ -24,10 +24,11 @@ pub(super) fn rewrite(text: &str, replacements: &[Replacement]) -> Option<Rewrit
     for replacement in replacements {
         let first = code.iter().position(|token| token.start == replacement.at)?;
         let end = end_of(&code, first, replacement.form)?;
+        let (first, end) = if replacement.form == Form::Relation { with_only(&code, first, end) } else { (first, end) };
         // `TABLE t` is the grammar's `SELECT * FROM t`.
         let before = first.checked_sub(1).and_then(|before| code.get(before));
         let table = before.filter(|token| replacement.form == Form::Relation && token.kind == Token::Table);
-        let start = table.map_or(replacement.at, |token| token.start);
+        let start = table.or_else(|| code.get(first))?.start;
         // Comments inside a replaced stretch go with it.
         cuts.retain(|(comment, _, _)| !(start..end).contains(comment));
         if table.is_some() {
@@ -115,6 +116,17 @@ fn end_of(code: &[Span], first: usize, form: Form) -> Option<usize> {
             None
         }
     }
+}
+
+/// The stretch with `ONLY` before the name, and with the parentheses that may be around it then.
+fn with_only(code: &[Span], first: usize, end: usize) -> (usize, usize) {
+    let kind = |place: Option<usize>| place.and_then(|place| code.get(place)).map(|token| token.kind);
+    if kind(first.checked_sub(1)) == Some(Token::Only) {
+        return (first - 1, end);
+    }
+    let within = kind(first.checked_sub(1)) == Some(Token::Ascii40) && kind(first.checked_sub(2)) == Some(Token::Only);
+    let close = code.iter().find(|token| token.start >= end).filter(|token| within && token.kind == Token::Ascii41);
+    close.map_or((first, end), |close| (first - 2, close.end))
 }
 
 /// The last token of a name: `U&"…" UESCAPE '…'` is three.

@@ -1,7 +1,8 @@
 //! The permit: SQL that policy has decided on.
 
-use std::{fmt, ops::Range};
+use std::{fmt, ops::Range, sync::Arc};
 
+use super::kernel;
 use crate::{
     policy::{EvidenceRows, RowLimit},
     sql::{catalog::Oid, character},
@@ -160,6 +161,14 @@ impl GovernedStatement {
         }
     }
 
+    /// DECLARE of a cursor over this read, under a name of our own. `None`: the verifier does not pass it.
+    pub fn declared(&self, number: u32, scroll: Option<bool>) -> Option<Arc<Self>> {
+        let name = cursor_name(number);
+        let words = scroll.map_or("", |scroll| if scroll { "SCROLL " } else { "NO SCROLL " });
+        let text = format!("DECLARE {name} {words}CURSOR FOR {}", self.text);
+        kernel::is_declared(&text, &self.text, &name, scroll).then(|| Arc::new(self.with_text(text.into())))
+    }
+
     /// Each rule that applied, in words, for `policy explain`.
     pub fn rules(&self) -> &[String] {
         &self.rules
@@ -170,6 +179,11 @@ impl fmt::Debug for GovernedStatement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GovernedStatement").field("fingerprint", &self.fingerprint).field("fenced", &self.fenced).finish_non_exhaustive()
     }
+}
+
+/// The name of a client's cursor at the source: the client's own names stay here.
+pub fn cursor_name(number: u32) -> String {
+    format!("pgwicket_cursor_{number}")
 }
 
 /// A parameter that pgwicket appends.

@@ -122,6 +122,10 @@ impl<I: Interrupts> Session<I> {
             Reply::Parsed(_) => reply::bare(out, b'1'),
             Reply::Bound(_) => reply::bare(out, b'2'),
             Reply::ClosedStatement(..) | Reply::ClosedPortal => reply::bare(out, b'3'),
+            Reply::Columns(plan, formats) => match plan.as_ref().and_then(|plan| plan.description()) {
+                Some(description) => description.write_row(formats.as_deref().unwrap_or_default(), out),
+                None => reply::bare(out, b'n'),
+            },
             Reply::NoParameters => reply::with_body(out, b't', &[0, 0]),
             Reply::Statement(plan) => super::extended::describe_statement(plan, out),
             Reply::Portal(plan, formats) => super::extended::describe_portal(plan, formats.as_deref().unwrap_or_default(), out),
@@ -145,6 +149,7 @@ impl<I: Interrupts> Session<I> {
             let cancel = match woken {
                 Woken::Event(Ok(Event::Rows { bytes, rows })) => match queue.pass(lane, bytes, rows) {
                     Passed::Some(passed) => {
+                        queue.tell_columns(client.outgoing());
                         client.write_through(passed).await.map_err(|_gone| Broken::Gone)?;
                         if client.outgoing().len() > WRITE_BEHIND {
                             client.flush().await.map_err(|_gone| Broken::Gone)?;
@@ -352,8 +357,9 @@ impl<I: Interrupts> Session<I> {
         }
         let relations = plan.as_ref().and_then(|plan| plan.governed()).map_or(&[][..], |governed| governed.relations());
         let report = super::server_error::safe(error, relations, &self.agent);
-        let position = plan.as_ref().and_then(|plan| plan.governed()?.map_position(plan.text(), error.position?));
-        Error::Server(Box::new(Report { position, ..report }))
+        let position = plan.as_ref().and_then(|plan| plan.map_position(error.position?));
+        let message = self.cursors.named_in(&report.message).map_or(report.message, Into::into);
+        Error::Server(Box::new(Report { position, message, ..report }))
     }
 
     /// Every statement that is open, wherever it is kept.

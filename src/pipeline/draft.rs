@@ -33,7 +33,8 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    fn parameters(&self) -> Parameters<'_> {
+    /// The values.
+    pub(super) fn parameters(&self) -> Parameters<'_> {
         Parameters::new(self.count, &self.values)
     }
 }

@@ -97,6 +97,9 @@ impl<I: Interrupts> Session<I> {
             return Err(SessionError::ParameterCount { given: bind.parameters.len(), needed, statement: bind.statement.into() }.into());
         }
         let plan = self.current_plan(bind.statement).await?;
+        if self.cursors.has(bind.portal) {
+            return Err(SessionError::DuplicatePortal(bind.portal.into()).into());
+        }
         let number = self.names.new_portal(bind.portal)?;
         let Action::Forward(statement) = plan.action() else {
             let formats = self.asked_formats(bind);
@@ -186,11 +189,23 @@ impl<I: Interrupts> Session<I> {
                 if let Some(execute) = Self::named(&plan) {
                     return Ok(self.describe_named(execute)?);
                 }
+                if let Action::Local(Statement::Fetch(fetch)) = plan.action() {
+                    self.reply_in_turn(Reply::NoParameters);
+                    self.describe_fetch(fetch, None);
+                    return Ok(());
+                }
                 Reply::Statement(if returns_rows(&plan) { self.current_plan(name).await? } else { plan })
             }
             Target::Portal => {
+                if self.describe_cursor(name) {
+                    return Ok(());
+                }
                 let portal = self.names.portal(name)?;
                 let (plan, formats) = (Rc::clone(&portal.plan), Rc::clone(&portal.formats));
+                if let Action::Local(Statement::Fetch(fetch)) = plan.action() {
+                    self.describe_fetch(fetch, Some(formats));
+                    return Ok(());
+                }
                 if returns_rows(&plan) {
                     self.check_block(&plan)?;
                 }
@@ -224,7 +239,12 @@ impl<I: Interrupts> Session<I> {
             self.check_block(&plan)?;
             let portal = self.names.portal(name)?;
             let done = std::mem::replace(&mut portal.done, true);
-            return match portal.bound.take() {
+            let (bound, formats) = (portal.bound.take(), Rc::clone(&portal.formats));
+            if let (false, Action::Local(Statement::Fetch(fetch))) = (done, plan.action()) {
+                return self.fetch(plan.text(), fetch, Some(formats)).await;
+            }
+            return match bound {
+                Some(bound) if !done && matches!(plan.action(), Action::Declare(..)) => self.declare(&plan, &bound).await,
                 Some(bound) if !done => self.write(&plan, &bound).await,
                 Some(_) | None if done => self.execute_again(&plan, name),
                 Some(_) | None => self.execute_here(&plan).await,
@@ -257,7 +277,13 @@ impl<I: Interrupts> Session<I> {
                 if self.skipping {
                     return Ok(());
                 }
-                self.close_portal(name);
+                if self.cursors.has(name) {
+                    if let Err(failure) = self.close_cursor(name).await {
+                        return self.refuse(failure, None).await;
+                    }
+                } else {
+                    self.close_portal(name);
+                }
                 self.reply_in_turn(Reply::ClosedPortal);
             }
         }
@@ -287,6 +313,7 @@ impl<I: Interrupts> Session<I> {
         self.sync_upstream().await?;
         if !self.is_in_transaction() {
             self.end_portals();
+            self.cursors.clear();
             self.release_upstream();
         }
         self.ready();
@@ -304,7 +331,7 @@ impl<I: Interrupts> Session<I> {
 
 /// What a write's Execute will need: nothing runs before it.
 fn keep_bound(plan: &Plan, bind: &Bind<'_>) -> Option<Box<Bound>> {
-    let (Action::Write(_), Some(description)) = (plan.action(), plan.description()) else { return None };
+    let (Action::Write(_) | Action::Declare(..), Some(description)) = (plan.action(), plan.description()) else { return None };
     let mut bound = Bound { formats: Vec::new(), values: bind.parameters.bytes().into(), count: bind.parameters.len() };
     description.parameter_formats(bind.formats, &mut bound.formats);
     Some(Box::new(bound))
@@ -328,7 +355,7 @@ pub(super) fn describe_statement(plan: &Plan, out: &mut BytesMut) {
                 description.write_row(&[], out);
             }
         }
-        Action::Write(_) => {
+        Action::Write(_) | Action::Declare(..) => {
             if let Some(description) = plan.description() {
                 out.extend_from_slice(description.parameters());
             }
@@ -341,7 +368,7 @@ pub(super) fn describe_statement(plan: &Plan, out: &mut BytesMut) {
 pub(super) fn describe_portal(plan: &Plan, formats: &[i16], out: &mut BytesMut) {
     match plan.action() {
         Action::Local(statement) => local::describe(statement, formats, out),
-        Action::Write(_) => reply::bare(out, b'n'),
+        Action::Write(_) | Action::Declare(..) => reply::bare(out, b'n'),
         Action::Forward(_) => {
             if let Some(description) = plan.description() {
                 description.write_row(formats, out);

@@ -97,10 +97,13 @@ impl<I: Interrupts> Session<I> {
             // The extended protocol binds it to the statement that is meant.
             Statement::Execute(execute) => return Err(SessionError::NoStatement(execute.name.as_str().into()).into()),
             Statement::Deallocate(name) => self.deallocate(name.as_deref())?,
+            Statement::Close(name) => self.close_cursor(name).await?,
             Statement::CloseAll => self.close_all().await?,
             Statement::Unlisten => "UNLISTEN",
             // Planning does not let these come here.
-            Statement::Read | Statement::Write => return Err(SessionError::NoStatement("".into()).into()),
+            Statement::Read | Statement::Write | Statement::Declare(_) | Statement::Fetch(_) => {
+                return Err(SessionError::NoStatement("".into()).into());
+            }
             Statement::Refused(refused) => return Err(Error::Kind(refused.clone()).into()),
         };
         reply::command_complete(self.client.outgoing(), tag);
@@ -186,6 +189,7 @@ impl<I: Interrupts> Session<I> {
     /// Ends the block, here and at the source.
     pub(super) async fn end_block(&mut self, command: TransactionCommand, committed: bool, chain: bool) -> Result<(), Failure> {
         self.end_portals();
+        self.cursors.clear();
         let Some(block) = self.transaction.end() else { return Ok(()) };
         let modes = block.modes;
         self.settings.end(committed);
@@ -209,6 +213,7 @@ impl<I: Interrupts> Session<I> {
     async fn release(&mut self, name: &str) -> Result<&'static str, Failure> {
         let (depth, number) = self.transaction.release(name)?;
         self.settings.release(depth + 1);
+        self.cursors.release(depth);
         self.control(TransactionCommand::Release(number)).await?;
         Ok("RELEASE")
     }
@@ -216,6 +221,7 @@ impl<I: Interrupts> Session<I> {
     async fn rollback_to(&mut self, name: &str) -> Result<&'static str, Failure> {
         let (depth, number) = self.transaction.rollback_to(name)?;
         self.settings.rollback_to(depth + 1);
+        self.cursors.rollback_to(depth);
         self.end_portals();
         self.control(TransactionCommand::RollbackTo(number)).await?;
         Ok("ROLLBACK")
@@ -294,14 +300,6 @@ impl<I: Interrupts> Session<I> {
         self.names.remove_statements();
         self.settings.reset_all();
         Ok("DISCARD ALL")
-    }
-
-    async fn close_all(&mut self) -> Result<&'static str, Failure> {
-        for name in self.names.portal_names() {
-            self.close_portal(&name);
-        }
-        self.drain().await?;
-        Ok("CLOSE CURSOR ALL")
     }
 
     fn deallocate(&mut self, name: Option<&str>) -> Result<&'static str, Error> {

@@ -11,6 +11,7 @@ mod bind;
 mod catalog;
 mod clock;
 mod comment;
+mod cursor;
 mod describe;
 mod draft;
 mod extended;

@@ -2,7 +2,9 @@
 
 use std::{rc::Rc, time::Instant};
 
-use super::plan::Plan;
+use bytes::BytesMut;
+
+use super::{cursor::Spent, plan::Plan};
 use crate::{
     error::{Error, SessionError},
     journal::{JournalError, Lane, Recorder, Ticket},
@@ -18,6 +20,11 @@ pub(super) struct Open {
     pub(super) started: Instant,
     pub(super) formats: Option<Rc<[i16]>>,
     pub(super) stopped: Option<Stopped>,
+    /// RowDescription, for the client to get before the first row.
+    pub(super) columns: BytesMut,
+    /// The cursor that its rows are of, and what that returned before.
+    pub(super) cursor: Option<u32>,
+    spent: Spent,
     limit: RowLimit,
     /// Bytes still to come of a row that comes in pieces.
     row_left: usize,
@@ -47,7 +54,14 @@ pub(super) enum Pass {
 
 impl Open {
     pub(super) fn new(ticket: Ticket, recorder: Recorder, plan: Rc<Plan>, limit: RowLimit, formats: Option<Rc<[i16]>>) -> Self {
-        Self { ticket, recorder, plan, started: Instant::now(), formats, stopped: None, limit, row_left: 0 }
+        let (columns, spent) = (BytesMut::new(), Spent::default());
+        Self { ticket, recorder, plan, started: Instant::now(), formats, stopped: None, columns, cursor: None, spent, limit, row_left: 0 }
+    }
+
+    /// Its rows are those of a cursor: limits are for all that the cursor returns.
+    pub(super) fn of_cursor(&mut self, number: u32, spent: Spent) {
+        self.cursor = Some(number);
+        self.spent = spent;
     }
 
     /// Records a run of rows and says how much of it the client gets. What is passed on is what is recorded.
@@ -64,8 +78,8 @@ impl Open {
             };
         }
         let whole = if rows == 0 { row_size(bytes) } else { bytes.len() };
-        let within_rows = self.limit.rows.is_none_or(|limit| self.recorder.rows() + rows.max(1) <= limit);
-        let within_bytes = self.limit.bytes.is_none_or(|limit| self.recorder.bytes() + whole as u64 <= limit);
+        let within_rows = self.limit.rows.is_none_or(|limit| self.rows() + rows.max(1) <= limit);
+        let within_bytes = self.limit.bytes.is_none_or(|limit| self.bytes() + whole as u64 <= limit);
         let (length, rows) = if within_rows && within_bytes { (bytes.len(), rows) } else { self.cut(bytes) };
         let passed = bytes.get(..length).unwrap_or(bytes);
         if let Err(error) = self.recorder.record(journal, passed, rows) {
@@ -84,11 +98,19 @@ impl Open {
         self.row_left > 0
     }
 
+    fn rows(&self) -> u64 {
+        self.spent.rows + self.recorder.rows()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.spent.bytes + self.recorder.bytes()
+    }
+
     /// Finds the message boundary at which the limit is reached.
     fn cut(&mut self, bytes: &[u8]) -> (usize, u64) {
         let (mut length, mut rows) = (0, 0);
-        let over_rows = |rows| self.limit.rows.is_some_and(|limit| self.recorder.rows() + rows >= limit);
-        let over_bytes = |length: usize| self.limit.bytes.is_some_and(|limit| self.recorder.bytes() + length as u64 > limit);
+        let over_rows = |rows| self.limit.rows.is_some_and(|limit| self.rows() + rows >= limit);
+        let over_bytes = |length: usize| self.limit.bytes.is_some_and(|limit| self.bytes() + length as u64 > limit);
         while let Some(rest) = bytes.get(length..).filter(|rest| !rest.is_empty()) {
             let next = length.saturating_add(row_size(rest));
             if next > bytes.len() || over_rows(rows) || over_bytes(next) {
@@ -96,7 +118,7 @@ impl Open {
             }
             (length, rows) = (next, rows + 1);
         }
-        let total = self.recorder.rows() + rows;
+        let total = self.rows() + rows;
         self.stopped = Some(match self.limit.on_limit {
             OnLimit::Truncate => Stopped::Truncated,
             OnLimit::Error if over_rows(rows) => Stopped::Limit(SessionError::RowLimit(self.limit.rows.unwrap_or(total))),

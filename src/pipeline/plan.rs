@@ -6,7 +6,7 @@ use std::{cell::OnceCell, rc::Rc, sync::Arc};
 use super::describe::Description;
 use crate::{
     govern::{GovernedStatement, Write},
-    sql::{Statement, catalog::Oid},
+    sql::{Declare, Statement, catalog::Oid},
 };
 
 /// A description that plans of one shape share.
@@ -19,6 +19,8 @@ pub(super) enum Action {
     Forward(Arc<GovernedStatement>),
     /// Its read is forwarded, and what it would change is stored as a proposal; or it takes proposals back.
     Write(Arc<Write>),
+    /// A cursor is opened over what is forwarded.
+    Declare(Declare, Arc<GovernedStatement>),
     /// It is answered here: transactions, settings, nothing at all.
     Local(Statement),
 }
@@ -75,9 +77,18 @@ impl Plan {
     /// The governed statement that the source gets.
     pub(super) fn governed(&self) -> Option<&Arc<GovernedStatement>> {
         match &self.action {
-            Action::Forward(governed) => Some(governed),
+            Action::Forward(governed) | Action::Declare(_, governed) => Some(governed),
             Action::Write(write) => Some(write.read()),
             Action::Local(_) => None,
+        }
+    }
+
+    /// Where a character position in the governed text stands in the client's, when it does.
+    pub(super) fn map_position(&self, position: usize) -> Option<usize> {
+        let governed = self.governed()?;
+        match &self.action {
+            Action::Declare(declare, _) => governed.map_position(&declare.text, position).map(|position| position + declare.before),
+            Action::Forward(_) | Action::Write(_) | Action::Local(_) => governed.map_position(&self.text, position),
         }
     }
 

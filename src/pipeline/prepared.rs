@@ -128,6 +128,11 @@ impl Names {
         self.unnamed_portal.as_mut().filter(|portal| portal.number == number)
     }
 
+    /// Whether there is a portal of that name.
+    pub(super) fn has_portal(&self, name: &str) -> bool {
+        self.portals.contains_key(name)
+    }
+
     /// The names of the portals that have one.
     pub(super) fn portal_names(&self) -> Vec<Box<str>> {
         self.portals.keys().cloned().collect()

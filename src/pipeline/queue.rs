@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, rc::Rc};
 
+use bytes::BytesMut;
+
 use super::{
     lane::Lane,
     open::{Open, Pass, Stopped},
@@ -76,6 +78,8 @@ pub(super) enum Reply {
     NoParameters,
     /// What Describe of a statement answers.
     Statement(Rc<Plan>),
+    /// The columns of a cursor, or that there are none.
+    Columns(Option<Rc<Plan>>, Option<Rc<[i16]>>),
     /// What Describe of a portal answers.
     Portal(Rc<Plan>, Option<Rc<[i16]>>),
 }
@@ -100,6 +104,15 @@ impl Queue {
             Pass::All => Passed::Some(bytes),
             Pass::First(length) => Passed::Some(bytes.get(..length).unwrap_or_default()),
             Pass::Broken => Passed::Broken,
+        }
+    }
+
+    /// Tells the columns of the statement in front before its first row, if they were kept for that.
+    pub(super) fn tell_columns(&mut self, out: &mut BytesMut) {
+        if let Some(Expected::Executed(_, Some(open))) = self.expected.front_mut()
+            && !open.columns.is_empty()
+        {
+            out.unsplit(open.columns.split());
         }
     }
 

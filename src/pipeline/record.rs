@@ -1,6 +1,7 @@
 //! What is recorded and told when a statement ends, well or not.
 
 use super::{
+    cursor::Spent,
     open::{Open, Stopped},
     reply,
     session::{Ended, Interrupts, Session},
@@ -35,7 +36,12 @@ impl<I: Interrupts> Session<I> {
     /// The source completed a statement: the outcome is recorded, and only then is the client told. `tag` is the
     /// body of its CommandComplete; without one the rows were cut off, or there was nothing to run.
     pub(super) async fn complete(&mut self, open: Open, tag: Option<&[u8]>) -> Result<(), Error> {
-        let rows = open.recorder.rows();
+        let mut open = open;
+        let (rows, columns) = (open.recorder.rows(), open.columns.split());
+        let verb = if open.cursor.is_some() { "FETCH" } else { "SELECT" };
+        if let Some(number) = open.cursor {
+            self.cursors.spend(number, Spent { rows, bytes: open.recorder.bytes() });
+        }
         let stopped = open.stopped.clone();
         let error = stopped.as_ref().and_then(Stopped::error);
         if let Some(error) = error {
@@ -45,12 +51,15 @@ impl<I: Interrupts> Session<I> {
         let status = if stopped.is_some() { Status::Truncated } else { Status::Completed };
         let position = self.close_with(open, status)?;
         self.durable(position).await?;
+        if !columns.is_empty() {
+            self.client.outgoing().unsplit(columns);
+        }
         match (stopped, tag) {
             (Some(_), _) => {
                 let report = Report::warning("01000", format!("result truncated after {rows} rows"))
                     .hint("the policy limits how much one statement returns: add LIMIT, a narrower WHERE, or aggregate");
                 report.write(self.client.outgoing());
-                reply::command_complete(self.client.outgoing(), &format!("SELECT {rows}"));
+                reply::command_complete(self.client.outgoing(), &format!("{verb} {rows}"));
             }
             (None, Some(tag)) => reply::with_body(self.client.outgoing(), b'C', tag),
             (None, None) => reply::bare(self.client.outgoing(), b'I'),

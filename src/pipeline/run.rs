@@ -16,10 +16,10 @@ use super::{
 };
 use crate::{
     error::{Error, SessionError, TransactionError},
-    govern::{self, GovernedStatement, Request, Template},
+    govern::{self, GovernedStatement, Refusal, Request, Template},
     journal::{BoundParameters, Decision},
     source::{BindParameters, SourceError},
-    sql::{self, Statement, catalog::Oid},
+    sql::{self, Declare, Statement, catalog::Oid},
 };
 
 impl<I: Interrupts> Session<I> {
@@ -31,6 +31,9 @@ impl<I: Interrupts> Session<I> {
             Action::Forward(statement) => statement,
             Action::Write(write) if write.read().client_parameters() > 0 => return Err(SessionError::NoParameter.into()),
             Action::Write(_) => return self.write(&plan, &Bound::default()).await,
+            Action::Declare(_, statement) if statement.client_parameters() > 0 => return Err(SessionError::NoParameter.into()),
+            Action::Declare(..) => return self.declare(&plan, &Bound::default()).await,
+            Action::Local(Statement::Fetch(fetch)) => return self.fetch(text, fetch, None).await,
             Action::Local(Statement::Execute(execute)) => return self.execute_named(execute).await,
             Action::Local(_) => return self.answer_here(&plan).await,
         };
@@ -111,11 +114,12 @@ impl<I: Interrupts> Session<I> {
     fn decide_action(&self, text: &str, declared_types: &[Oid]) -> Result<Action, Error> {
         match sql::classify(text).map_err(Error::Parse)? {
             // In a failed block nothing is governed, so nothing is told that a live one would not tell.
-            Statement::Read | Statement::Write | Statement::Refused(_) if self.transaction.check().is_err() => {
+            Statement::Read | Statement::Write | Statement::Declare(_) | Statement::Refused(_) if self.transaction.check().is_err() => {
                 Err(TransactionError::Failed.into())
             }
             Statement::Read => Ok(Action::Forward(govern::govern(&self.request(text, declared_types))?)),
             Statement::Write => Ok(Action::Write(govern::propose(&self.request(text, declared_types))?)),
+            Statement::Declare(declare) => self.decide_declare(declare, declared_types),
             Statement::Refused(refused) => Err(Error::Kind(refused)),
             local @ (Statement::Empty
             | Statement::Begin { .. }
@@ -136,9 +140,19 @@ impl<I: Interrupts> Session<I> {
             | Statement::Prepare(_)
             | Statement::Execute(_)
             | Statement::Deallocate(_)
+            | Statement::Fetch(_)
+            | Statement::Close(_)
             | Statement::CloseAll
             | Statement::Unlisten) => Ok(Action::Local(local)),
         }
+    }
+
+    fn decide_declare(&self, declare: Declare, declared_types: &[Oid]) -> Result<Action, Error> {
+        if declare.hold {
+            return Err(Refusal::unsupported("a cursor WITH HOLD").hint("declare it in a transaction block, without HOLD").into());
+        }
+        let governed = govern::govern(&self.request(&declare.text, declared_types)).map_err(|refusal| refusal.after(declare.before))?;
+        Ok(Action::Declare(declare, governed))
     }
 
     fn request<'a>(&'a self, text: &'a str, declared_types: &'a [Oid]) -> Request<'a> {
@@ -152,12 +166,24 @@ impl<I: Interrupts> Session<I> {
         };
         match plan.action() {
             Action::Local(statement) if ends(statement) => Ok(()),
-            Action::Local(_) | Action::Forward(_) | Action::Write(_) => Ok(self.transaction.check()?),
+            Action::Local(_) | Action::Forward(_) | Action::Write(_) | Action::Declare(..) => Ok(self.transaction.check()?),
         }
     }
 
     /// Records the decision to forward, with the bound values as the source will get them.
     pub(super) fn decide(&mut self, plan: &Rc<Plan>, bound: Option<(Parameters<'_>, &Rc<[i16]>)>) -> Result<Open, Error> {
+        let sent = plan.governed().map_or("", |statement| statement.text());
+        self.decide_as(plan, plan.text(), sent, bound)
+    }
+
+    /// As [`Self::decide`], for a statement around or beside the plan's: `text` is the client's, `sent` goes to the source.
+    pub(super) fn decide_as(
+        &mut self,
+        plan: &Rc<Plan>,
+        text: &str,
+        sent: &str,
+        bound: Option<(Parameters<'_>, &Rc<[i16]>)>,
+    ) -> Result<Open, Error> {
         let Some(statement) = plan.governed() else { return Err(SourceError::NotPrepared.into()) };
         let parameters = BoundParameters {
             types: plan.description().map_or(statement.parameter_types(), |description| description.parameter_types()),
@@ -170,9 +196,9 @@ impl<I: Interrupts> Session<I> {
             relations: statement.relations(),
             fingerprint: statement.fingerprint(),
             parameters: if bound.is_some() { parameters } else { BoundParameters::default() },
-            governed_text: Some(statement.text()),
+            governed_text: Some(sent),
             traceparent: plan.traceparent(),
-            ..self.undecided(plan.text())
+            ..self.undecided(text)
         };
         let mut journal = self.lane.journal();
         let ticket = journal.decision(&decision)?;

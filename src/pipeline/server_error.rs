@@ -34,7 +34,7 @@ pub(super) fn is_stale_plan(error: &ServerError) -> bool {
 
 /// Errors whose hint speaks of the statement, not of the source.
 fn explains(sqlstate: &str) -> bool {
-    matches!(sqlstate, "42883" | "42725" | "42804" | "42846" | "42803" | "42P18" | "42601" | "42P20")
+    matches!(sqlstate, "55000" | "42883" | "42725" | "42804" | "42846" | "42803" | "42P18" | "42601" | "42P20")
 }
 
 fn exposed<'a>(agent: &'a Agent, name: &str) -> Option<&'a ExposedRelation> {

@@ -5,6 +5,7 @@ use std::{fmt::Write as _, future::Future, pin::Pin, rc::Rc, sync::Arc};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
+    cursor::Cursors,
     lane::Lane,
     own::Own,
     plans::Scope,
@@ -83,6 +84,7 @@ pub struct Session<I> {
     pub(super) derived: Derived,
     pub(super) transaction: Transaction,
     pub(super) names: Names,
+    pub(super) cursors: Cursors,
     pub(super) upstream: Option<Upstream>,
     /// The connection that is not in hand, while both a source and the catalog are used in one transaction.
     pub(super) aside: Option<Upstream>,
@@ -183,6 +185,7 @@ impl<I: Interrupts> Session<I> {
             derived,
             transaction: Transaction::default(),
             names: Names::default(),
+            cursors: Cursors::default(),
             upstream: None,
             aside: None,
             queue: Queue::default(),

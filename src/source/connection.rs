@@ -300,11 +300,11 @@ impl Connection {
             && self.channel.incoming().is_empty()
     }
 
-    fn skips(&self) -> bool {
+    pub(super) fn skips(&self) -> bool {
         self.since_sync == SinceSync::Error
     }
 
-    fn expect(&mut self, answer: Expect) {
+    pub(super) fn expect(&mut self, answer: Expect) {
         self.since_sync = SinceSync::Messages;
         self.expected.push_back(answer);
     }
@@ -360,7 +360,7 @@ impl Connection {
         }
     }
 
-    fn queue_parse(&mut self, name: &str, text: &str, types: &[Oid]) {
+    pub(super) fn queue_parse(&mut self, name: &str, text: &str, types: &[Oid]) {
         let mut parse = MessageWriter::new(self.channel.outgoing(), b'P').string(name).string(text);
         #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "the wire's count is 16 bits; bind refuses more")]
         let count = types.len() as u16 as i16;

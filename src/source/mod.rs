@@ -11,6 +11,7 @@ mod bind;
 mod cancel;
 mod connect;
 mod connection;
+mod cursor;
 mod error;
 mod inspect;
 mod introspect;

@@ -1,6 +1,6 @@
 //! Transaction control as the pipeline asks for it, and the status the source reports.
 
-use crate::sql::Isolation;
+use crate::{govern::cursor_name, sql::Isolation};
 
 /// What ReadyForQuery says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub enum TransactionCommand {
     Release(u32),
     /// `ROLLBACK TO s<n>`
     RollbackTo(u32),
+    /// `CLOSE` of a cursor.
+    Close(u32),
 }
 
 impl TransactionCommand {
@@ -82,6 +84,7 @@ impl TransactionCommand {
             Self::Savepoint(n) => format!("SAVEPOINT s{n}"),
             Self::Release(n) => format!("RELEASE s{n}"),
             Self::RollbackTo(n) => format!("ROLLBACK TO s{n}"),
+            Self::Close(n) => format!("CLOSE {}", cursor_name(n)),
         }
     }
 }

@@ -3,6 +3,7 @@
 use pg_query::protobuf::{DiscardMode, TransactionStmtKind, VariableSetKind};
 
 use super::{
+    cursor::{self, Declare, Fetch},
     parse::{ParseError, parse},
     prepared::{self, Execute, Prepare},
     tree::{Misread, Node, Tree},
@@ -71,6 +72,12 @@ pub enum Statement {
     Execute(Execute),
     /// `DEALLOCATE ALL` / `DEALLOCATE name`, over protocol-level statements.
     Deallocate(Option<String>),
+    /// `DECLARE CURSOR`: its query is governed.
+    Declare(Declare),
+    /// `FETCH`, `MOVE`
+    Fetch(Fetch),
+    /// `CLOSE name`
+    Close(String),
     /// `CLOSE ALL`
     CloseAll,
     /// `UNLISTEN`: nothing is listened to.
@@ -126,10 +133,17 @@ pub enum Isolation {
 /// Reads the kind of the one statement in `text`.
 pub fn classify(text: &str) -> Result<Statement, ParseError> {
     let tree = parse(text)?;
-    let prepare = tree.as_ref().and_then(|tree| tree.of_kind("PrepareStmt")).map(|node| prepared::prepare(text, node));
-    match prepare {
-        Some(Ok(Some(prepare))) => Ok(Statement::Prepare(prepare)),
-        Some(Ok(None) | Err(_)) | None => Ok(classify_tree(tree.as_ref())),
+    let within = tree.as_ref().and_then(Tree::as_node).and_then(|node| statement_within(text, node));
+    Ok(within.unwrap_or_else(|| classify_tree(tree.as_ref())))
+}
+
+/// A statement around another one, whose text has to be cut out. `None`: it is none, or not of a form that is understood.
+fn statement_within(text: &str, node: &Node) -> Option<Statement> {
+    match node.kind {
+        "PrepareStmt" => prepared::prepare(text, node).ok()?.map(Statement::Prepare),
+        "DeclareCursorStmt" if changes_within(node).is_none() => cursor::declare(text, node).ok()?.map(Statement::Declare),
+        // Every other kind is classified by its tree alone.
+        _ => None,
     }
 }
 
@@ -168,10 +182,12 @@ fn read(node: &Node) -> Result<Statement, Misread> {
         "ExecuteStmt" => {
             prepared::execute(node)?.map_or_else(|| refused("EXECUTE with other values than constants", Unsupported), Statement::Execute)
         }
-        "DeclareCursorStmt" => refused("DECLARE CURSOR", Unsupported),
-        "FetchStmt" => refused("FETCH", Unsupported),
+        "DeclareCursorStmt" => {
+            changes_within(node).map_or_else(|| refused("DECLARE CURSOR of this form", Unsupported), |verb| refused(verb, Write))
+        }
+        "FetchStmt" => cursor::fetch(node)?.map_or_else(|| refused("FETCH of this form", Unsupported), Statement::Fetch),
         "ClosePortalStmt" if node.text("portalname")?.is_empty() => Statement::CloseAll,
-        "ClosePortalStmt" => refused("CLOSE", Unsupported),
+        "ClosePortalStmt" => Statement::Close(node.text("portalname")?.to_owned()),
         "LockStmt" => refused("LOCK", Administration),
         "DoStmt" => refused("DO", Administration),
         "CallStmt" => refused("CALL", Administration),
@@ -366,7 +382,7 @@ mod tests {
                 kind(text)
             );
         }
-        for text in ["explain analyze delete from t", "copy (select 1) to stdout", "declare c cursor for select 1"] {
+        for text in ["explain analyze delete from t", "copy (select 1) to stdout"] {
             assert!(matches!(kind(text), Statement::Refused(Refused { kind: RefusedKind::Unsupported, .. })), "{text}: {:?}", kind(text));
         }
         assert_eq!(kind("create table t(a int)"), refused("CREATE TABLE", RefusedKind::Administration));

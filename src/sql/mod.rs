@@ -5,12 +5,14 @@
 pub mod allow;
 pub mod catalog;
 mod classify;
+mod cursor;
 mod parse;
 mod prepared;
 mod shape;
 mod tree;
 
 pub use classify::{Isolation, Refused, RefusedKind, Statement, TransactionModes, classify, classify_tree};
+pub use cursor::{Declare, Direction, Fetch, FetchStep};
 pub use parse::{ParseError, character, parse, parse_select, statements};
 pub use prepared::{Execute, Prepare, TypeReference};
 pub use shape::Shape;

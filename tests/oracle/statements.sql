@@ -753,3 +753,22 @@ select (select count(*) from tickets t where not exists (select 1 from orders o 
 
 -- name: update-of-a-name-in-a-string
 select count(*) from documents where body like '%update public.secret set%' or title = 'delete from tickets';
+
+-- name: only-is-the-table-without-its-heirs
+select count(*), min(id) from only tickets;
+
+-- name: only-in-parentheses-and-table
+select t.id from only (tickets) as t where t.id < 60 order by 1;
+
+-- name: table-in-a-union
+(table only customers order by id limit 3) union all (table customers order by id desc limit 2) order by id;
+
+-- name: a-schema-before-the-relation-everywhere
+select external_support.tickets.status, count(external_support.tickets.id) as n, max(external_support.tickets.amount) over () as most
+from external_support.tickets join external_support.customers on external_support.customers.id = external_support.tickets.customer_id
+where external_support.tickets.id < 300 and exists (select 1 from external_support.orders where external_support.orders.customer_id = external_support.customers.id)
+group by external_support.tickets.status, external_support.tickets.amount having max(external_support.tickets.id) > 20
+order by external_support.tickets.status, external_support.tickets.amount, n;
+
+-- name: a-schema-before-a-whole-relation
+select external_support.customers.* from external_support.customers where (external_support.customers.id) in (1, 2, 3) order by external_support.customers.id;

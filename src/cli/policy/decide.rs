@@ -30,6 +30,8 @@ pub(super) fn decide(policy: &PolicySet, agent: &Agent, text: &str) -> Decision 
     match classify(text) {
         Err(error) => refused(&Error::Parse(error)),
         Ok(Statement::Refused(kind)) => refused(&Error::Kind(kind)),
+        // What is around a query decides nothing about it.
+        Ok(Statement::Declare(declare)) => decide(policy, agent, &declare.text),
         Ok(kind @ (Statement::Read | Statement::Write)) => {
             let search_path: Vec<Box<str>> = agent.schemas.iter().map(|schema| schema.name.clone()).collect();
             let request = Request { text, declared_types: &[], agent, policy, search_path: &search_path };
@@ -62,6 +64,8 @@ pub(super) fn decide(policy: &PolicySet, agent: &Agent, text: &str) -> Decision 
             | Statement::Prepare(_)
             | Statement::Execute(_)
             | Statement::Deallocate(_)
+            | Statement::Fetch(_)
+            | Statement::Close(_)
             | Statement::CloseAll
             | Statement::Unlisten,
         ) => Decision::Local("a session setting: pgwicket's virtual session answers or refuses it, the source never sees it"),

@@ -70,12 +70,13 @@ pub(in crate::govern) fn hides_rows(relation: &ExposedRelation) -> bool {
 /// `(SELECT … FROM … WHERE …)` for a relation, without alias.
 pub(in crate::govern) fn derived(
     relation: &ExposedRelation,
+    only: bool,
     catalog: &CatalogSnapshot,
     fence: Fence<'_>,
     parameters: &mut Parameters,
 ) -> Result<String, Refusal> {
     let columns = relation.columns.iter().map(|column| output(column, catalog, parameters)).collect::<Result<Vec<_>, _>>()?.join(", ");
-    let real = format!("{}.{}", identifier(&relation.real_schema), identifier(&relation.real_name));
+    let real = format!("{}{}.{}", if only { "ONLY " } else { "" }, identifier(&relation.real_schema), identifier(&relation.real_name));
     let tenant = match &relation.tenant {
         TenantRule::Single => None,
         TenantRule::Column { name, type_oid, .. } => {

@@ -12,11 +12,13 @@ mod leak;
 mod lifted;
 mod scope;
 mod session;
+mod wrapped;
 
 pub(super) use derived::{Parameters, identifier};
 pub(super) use lifted::is_lifted;
 pub(super) use scope::{Scope, walk};
 pub(super) use session::{answers, is_open_setting, unanswered};
+pub(super) use wrapped::is_declared;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -78,7 +80,7 @@ pub(super) struct Replacement {
 /// What stands in the client's text at a replacement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// A relation name, up to three parts, and `*` after it.
+    /// A relation name, up to three parts, and `*` after it; with ONLY before it, and its parentheses.
     Relation,
     /// A call: name, parentheses and all between.
     Call,
@@ -94,6 +96,8 @@ struct Occurrence {
     at: usize,
     target: Target,
     aliased: bool,
+    /// `ONLY`: without the tables that inherit from it.
+    only: bool,
 }
 
 /// Decides what `tree`, which the gate has passed, must become.
@@ -214,7 +218,7 @@ impl Expectation {
                 if matches!(fence, Fence::Closed(_)) {
                     self.copies.extend(copies.iter().map(|copy| format!("{copy} on {}.{}", relation.schema, relation.name)));
                 }
-                derived(relation, &self.source.catalog, fence, &mut self.parameters)?
+                derived(relation, occurrence.only, &self.source.catalog, fence, &mut self.parameters)?
             }
         };
         let name = node.text("relname")?;
@@ -272,7 +276,7 @@ fn collect(request: &Request<'_>, tree: &Tree) -> Result<Vec<Occurrence>, Refusa
             let target = resolve(node, scope, request.agent, request.search_path)?;
             if !matches!(target, Target::Cte) {
                 let at = node.location().ok_or(Misread { kind: "RangeVar", field: "location" })?;
-                found.push(Occurrence { at, target, aliased: node.node("alias")?.is_some() });
+                found.push(Occurrence { at, target, aliased: node.node("alias")?.is_some(), only: !node.flag("inh")? });
             }
         }
         Ok(None)

@@ -199,6 +199,10 @@ fn target(statement: &NodeEnum, tree: &Tree, request: &Request<'_>) -> Result<Op
     }
     let node = tree.as_node().ok_or_else(|| unread("not a statement"))?;
     let node = node.node("relation")?.ok_or_else(|| unread("a write without a relation"))?;
+    if !node.flag("inh")? {
+        let name = node.text("relname")?;
+        return Err(Refusal::unsupported("ONLY").hint(format!("write {name} without ONLY")));
+    }
     match names::resolve(node, &Scope::default(), request.agent, request.search_path)? {
         names::Target::Exposed(relation) => Ok(Some(relation)),
         names::Target::OwnProposals => Ok(None),

@@ -1,0 +1,44 @@
+//! Whether a text is a verified one with a known command around it, and nothing else.
+
+use crate::sql::{Tree, parse, parse_select};
+
+/// `CURSOR_OPT_SCROLL`, `CURSOR_OPT_NO_SCROLL` and `CURSOR_OPT_FAST_PLAN` of nodes/parsenodes.h; the grammar sets the last always.
+const SCROLL: i64 = 0x2;
+const NO_SCROLL: i64 = 0x4;
+const FAST_PLAN: i64 = 0x100;
+
+/// Whether `text` declares the cursor `name` over the query `verified`.
+pub(in crate::govern) fn is_declared(text: &str, verified: &str, name: &str, scroll: Option<bool>) -> bool {
+    let (Ok(Some(Tree::Node(declared))), Some(query)) = (parse(text), parse_select(verified)) else { return false };
+    let options = FAST_PLAN | scroll.map_or(0, |scroll| if scroll { SCROLL } else { NO_SCROLL });
+    let same = |tree: &Tree| tree.as_node() == Some(&query);
+    declared.kind == "DeclareCursorStmt"
+        && declared.fields.len() == 3
+        && declared.text("portalname") == Ok(name)
+        && declared.int("options") == Ok(options)
+        && declared.field("query").is_ok_and(same)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_command_itself_stands_around_the_query() {
+        let query = "SELECT a FROM t WHERE b = $1 OFFSET 0";
+        let passes = |text: &str| is_declared(text, query, "c1", None);
+        assert!(passes(&format!("DECLARE c1 CURSOR FOR {query}")));
+        assert!(is_declared(&format!("DECLARE c1 SCROLL CURSOR FOR {query}"), query, "c1", Some(true)));
+        for text in [
+            format!("DECLARE c2 CURSOR FOR {query}"),
+            format!("DECLARE c1 SCROLL CURSOR FOR {query}"),
+            format!("DECLARE c1 CURSOR WITH HOLD FOR {query}"),
+            format!("DECLARE c1 BINARY CURSOR FOR {query}"),
+            format!("DECLARE c1 CURSOR FOR {query} LIMIT 1"),
+            format!("DECLARE c1 CURSOR FOR {query}; SELECT 1"),
+            query.to_owned(),
+        ] {
+            assert!(!passes(&text), "{text}");
+        }
+    }
+}
