@@ -10,8 +10,8 @@ use crate::tally::Outcome;
 use pgwicket::{
     govern::{RefusalCode, Request, govern, structure},
     policy::{
-        Agent, AgentAuth, Durability, EvidenceRows, ExposedColumn, ExposedRelation, ExposedSchema, OnLimit, PolicySet, Source, SourceTls,
-        TenantRule,
+        Agent, AgentAuth, Durability, EvidenceRows, ExposedColumn, ExposedRelation, ExposedSchema, Limits, OnLimit, PolicySet, Source,
+        SourceTls, TenantRule,
     },
     sql::{Node, Tree, catalog::CatalogSnapshot},
     types::{AgentName, Digest, PolicyEpoch, Secret, SourceName, TenantId},
@@ -165,6 +165,7 @@ fn agent(name: AgentName, tenant: TenantId, schemas: BTreeMap<&str, ExposedSchem
     Agent {
         visible: Arc::default(),
         name,
+        session_token: None,
         auth: AgentAuth::ScramPassword(Secret::new("unused")),
         tenant: Some(tenant),
         schemas: schemas.into_values().map(Arc::new).collect(),
@@ -172,6 +173,7 @@ fn agent(name: AgentName, tenant: TenantId, schemas: BTreeMap<&str, ExposedSchem
         allow_explain: false,
         statement_timeout: Duration::ZERO,
         max_connections: 1,
+        limits: Limits::default(),
         durability: Durability::Group,
         evidence_parameters: false,
     }

@@ -24,7 +24,8 @@ impl Certificate {
     pub(super) fn load(&self) -> Result<(), ServeError> {
         let read =
             |path: &std::path::Path| Process.read(path).map_err(|error| ServeError::Unreadable { path: path.display().to_string(), error });
-        let tls = ServerTls::from_pem(&read(&self.files.certificate)?, &read(&self.files.key)?)?;
+        let authorities = self.files.client_authorities.as_deref().map(read).transpose()?;
+        let tls = ServerTls::from_pem(&read(&self.files.certificate)?, &read(&self.files.key)?, authorities.as_deref())?;
         self.front.tls.store(Some(Arc::new(tls)));
         Ok(())
     }

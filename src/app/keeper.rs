@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-use super::{LoadError, load_policy};
+use super::{LoadError, issuers::Issuers, load_policy};
 use crate::{
     auth::{LoginError, Logins},
     config::Process,
@@ -24,6 +24,7 @@ pub(super) struct Keeper {
     front: Arc<Front>,
     status: Arc<Status>,
     logins: Arc<Logins>,
+    issuers: Issuers,
     epoch: PolicyEpoch,
 }
 
@@ -82,7 +83,8 @@ pub(super) enum Reload {
 
 impl Keeper {
     pub(super) fn new(path: PathBuf, policy: Arc<ArcSwap<PolicySet>>, front: Arc<Front>, status: Arc<Status>, logins: Logins) -> Self {
-        Self { path, policy, front, status, logins: Arc::new(logins), epoch: PolicyEpoch(0) }
+        let issuers = Issuers::new(Arc::clone(&front.keyring));
+        Self { path, policy, front, status, logins: Arc::new(logins), issuers, epoch: PolicyEpoch(0) }
     }
 
     /// Loads the policy and puts it in force. Nothing changes unless all of it is right.
@@ -140,6 +142,7 @@ impl Keeper {
         metrics::gauge!("pgwicket_policy_epoch").set(policy.epoch.0 as f64);
         self.epoch = policy.epoch;
         self.status.policy(policy.epoch, policy.digest, &sources);
+        self.issuers.follow(&policy);
         self.logins = Arc::new(logins);
         self.policy.store(Arc::new(policy));
         // After the policy: who logs in now finds itself in it.

@@ -23,7 +23,7 @@ use crate::{
     control::Status,
     frontend::{self, Front, HandshakePermit, Incoming},
     journal::{self, Gauge},
-    pipeline,
+    pipeline::{self, Common, Quotas},
     policy::PolicySet,
     store::Store,
 };
@@ -99,14 +99,20 @@ impl Lanes {
     /// Starts one lane for each journal lane.
     pub(super) fn start(journals: Vec<journal::Lane>, store: &Store, catalog: &Catalog, shared: &Shared) -> io::Result<Self> {
         let count = journals.len();
+        let common = Common {
+            store: store.clone(),
+            catalog: catalog.clone(),
+            keyring: Arc::clone(&shared.front.keyring),
+            quotas: Arc::<Quotas>::default(),
+        };
         let start = |(number, journal): (usize, journal::Lane)| {
             let (sender, arrivals) = mpsc::unbounded_channel();
-            let (shared, store, catalog) = (shared.clone(), store.clone(), catalog.clone());
+            let (shared, common) = (shared.clone(), common.clone());
             let load = Arc::new(AtomicUsize::new(0));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let body = move || {
                 let gauge = journal.gauge();
-                let lane = pipeline::Lane::new(Arc::clone(&shared.policy), journal, store, catalog, count);
+                let lane = pipeline::Lane::new(Arc::clone(&shared.policy), journal, common, count);
                 let serving = serve(number, gauge, lane, shared, arrivals);
                 LocalSet::new().block_on(&runtime, serving);
             };

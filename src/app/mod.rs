@@ -6,6 +6,7 @@ mod certificate;
 mod descriptors;
 mod error;
 mod expiry;
+mod issuers;
 mod keeper;
 mod lane;
 mod monitor;

@@ -46,4 +46,6 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// The private key.
     pub key: PathBuf,
+    /// Who vouches for client certificates; without it none is asked for.
+    pub client_authorities: Option<PathBuf>,
 }

@@ -120,6 +120,7 @@ fn shared(options: &ServeOptions, drain: DrainWatch) -> Shared {
     let front = Front {
         logins: ArcSwapOption::empty(),
         tls: ArcSwapOption::empty(),
+        keyring: Arc::default(),
         cancels: Arc::default(),
         admission: Admission::new(MAX_HANDSHAKES, options.max_connections),
         drain,

@@ -4,9 +4,9 @@ use std::{fmt, sync::Arc};
 
 use hashbrown::HashMap;
 
-use super::{InvalidVerifier, Proof, Verifier, verifier::hmac_sha256};
+use super::{Claimed, InvalidVerifier, Proof, Verifier, certificate, verifier::hmac_sha256};
 use crate::{
-    policy::{Agent, AgentAuth, PolicySet},
+    policy::{Agent, AgentAuth, PolicySet, TokenMethod, TokenRules},
     types::{AgentName, Principal},
 };
 
@@ -24,8 +24,20 @@ pub struct Logins {
 #[derive(Debug)]
 struct Login {
     auth: AgentAuth,
-    verifier: Arc<Verifier>,
+    /// Of those who have a password.
+    verifier: Option<Arc<Verifier>>,
     agent: Arc<Agent>,
+}
+
+/// How a user has to prove itself.
+#[derive(Debug, Clone)]
+pub enum Method {
+    /// By SCRAM; also every user that there is not.
+    Scram,
+    /// By a token, handed over so.
+    Token(Arc<TokenRules>, TokenMethod),
+    /// By its client certificate.
+    Certificate,
 }
 
 /// An agent whose secret cannot serve as a login.
@@ -80,7 +92,7 @@ impl Logins {
         let mut errors = Vec::new();
         for (name, agent) in &policy.agents {
             let known = self.by_name.get(name).filter(|login| same_secret(&login.auth, &agent.auth));
-            match known.map_or_else(|| self.verifier(agent).map(Arc::new), |login| Ok(Arc::clone(&login.verifier))) {
+            match known.map_or_else(|| self.verifier(agent), |login| Ok(login.verifier.clone())) {
                 Ok(verifier) => {
                     by_name.insert(name.clone(), Login { auth: agent.auth.clone(), verifier, agent: Arc::clone(agent) });
                 }
@@ -94,31 +106,74 @@ impl Logins {
     pub fn verifier_of(&self, user: &str) -> (Arc<Verifier>, bool) {
         // The mock is made for every user, so that both kinds take the same time.
         let mock = Verifier::mock(&self.secret.salt(user), self.secret.derive(b"stored:", user), self.secret.derive(b"server:", user));
-        match self.login(user) {
-            Some(login) => (Arc::clone(&login.verifier), true),
+        match self.login(user).and_then(|login| login.verifier.as_ref()) {
+            Some(verifier) => (Arc::clone(verifier), true),
             None => (Arc::new(mock), false),
+        }
+    }
+
+    /// How this user has to prove itself. Which agents have tokens or certificates can be told from this, as from
+    /// PostgreSQL's pg_hba.conf; whether an agent with a password exists cannot.
+    pub fn method_of(&self, user: &str) -> Method {
+        match self.login(user).map(|login| &login.auth) {
+            Some(AgentAuth::Token(rules, method)) => Method::Token(Arc::clone(rules), *method),
+            Some(AgentAuth::Certificate(_)) => Method::Certificate,
+            Some(AgentAuth::ScramPassword(_) | AgentAuth::ScramVerifier(_)) | None => Method::Scram,
         }
     }
 
     /// Who an agent is, once its proof was checked; with the connections it may hold.
     pub fn principal(&self, user: &str, _checked: &Proof) -> Option<(Principal, usize)> {
-        let agent = &self.login(user)?.agent;
-        let principal = Principal { agent: agent.name.clone(), tenant: agent.tenant.clone(), run: None };
-        Some((principal, agent.max_connections))
+        let login = self.login(user).filter(|login| login.verifier.is_some())?;
+        Some(login.whoever())
+    }
+
+    /// Who an agent is by its token.
+    pub fn principal_of_token(&self, user: &str, claimed: Claimed) -> Option<(Principal, usize)> {
+        let login = self.login(user).filter(|login| matches!(login.auth, AgentAuth::Token(..)))?;
+        let (mut principal, connections) = login.whoever();
+        principal.tenant = claimed.tenant.or(principal.tenant);
+        principal.run = claimed.run;
+        principal.subject = Some(claimed.subject);
+        principal.attributes = claimed.attributes;
+        Some((principal, connections))
+    }
+
+    /// Who an agent is by the certificate (DER) that TLS has checked.
+    pub fn principal_of_certificate(&self, user: &str, certificate: &[u8]) -> Option<(Principal, usize)> {
+        let login = self.login(user)?;
+        match &login.auth {
+            AgentAuth::Certificate(name) if certificate::carries(certificate, name) => Some(login.whoever()),
+            AgentAuth::Certificate(_) | AgentAuth::ScramPassword(_) | AgentAuth::ScramVerifier(_) | AgentAuth::Token(..) => None,
+        }
     }
 
     fn login(&self, user: &str) -> Option<&Login> {
         self.by_name.get(&user.parse::<AgentName>().ok()?)
     }
 
-    fn verifier(&self, agent: &Agent) -> Result<Verifier, LoginError> {
-        match &agent.auth {
-            AgentAuth::ScramPassword(password) if password.expose().is_empty() => Err(LoginError::EmptyPassword(agent.name.clone())),
-            AgentAuth::ScramPassword(password) => Ok(Verifier::derive(password.expose(), &self.secret.salt(agent.name.as_str()))),
-            AgentAuth::ScramVerifier(stored) => {
-                stored.expose().parse().map_err(|reason| LoginError::InvalidVerifier { agent: agent.name.clone(), reason })
+    fn verifier(&self, agent: &Agent) -> Result<Option<Arc<Verifier>>, LoginError> {
+        let verifier = match &agent.auth {
+            AgentAuth::ScramPassword(password) if password.expose().is_empty() => {
+                return Err(LoginError::EmptyPassword(agent.name.clone()));
             }
-        }
+            AgentAuth::ScramPassword(password) => Verifier::derive(password.expose(), &self.secret.salt(agent.name.as_str())),
+            AgentAuth::ScramVerifier(stored) => {
+                stored.expose().parse().map_err(|reason| LoginError::InvalidVerifier { agent: agent.name.clone(), reason })?
+            }
+            AgentAuth::Token(..) | AgentAuth::Certificate(_) => return Ok(None),
+        };
+        Ok(Some(Arc::new(verifier)))
+    }
+}
+
+impl Login {
+    /// Without what a token adds.
+    fn whoever(&self) -> (Principal, usize) {
+        let agent = &self.agent;
+        let principal =
+            Principal { agent: agent.name.clone(), tenant: agent.tenant.clone(), run: None, subject: None, attributes: Vec::new() };
+        (principal, agent.max_connections)
     }
 }
 
@@ -126,7 +181,7 @@ fn same_secret(one: &AgentAuth, other: &AgentAuth) -> bool {
     match (one, other) {
         (AgentAuth::ScramPassword(one), AgentAuth::ScramPassword(other))
         | (AgentAuth::ScramVerifier(one), AgentAuth::ScramVerifier(other)) => one == other,
-        (AgentAuth::ScramPassword(_), AgentAuth::ScramVerifier(_)) | (AgentAuth::ScramVerifier(_), AgentAuth::ScramPassword(_)) => false,
+        (AgentAuth::ScramPassword(_) | AgentAuth::ScramVerifier(_) | AgentAuth::Token(..) | AgentAuth::Certificate(_), _) => false,
     }
 }
 
@@ -136,7 +191,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        policy::Durability,
+        policy::{Durability, Limits},
         types::{Digest, PolicyEpoch, Secret},
     };
 
@@ -148,11 +203,13 @@ mod tests {
                 name: name.clone(),
                 auth: auth.clone(),
                 tenant: None,
+                session_token: None,
                 schemas: Vec::new(),
                 functions: Vec::new(),
                 allow_explain: false,
                 statement_timeout: Duration::from_secs(1),
                 max_connections: 3,
+                limits: Limits::default(),
                 durability: Durability::Group,
                 evidence_parameters: true,
             };

@@ -55,6 +55,9 @@ pub(super) struct Serve {
     /// PEM file of its private key
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// PEM certificates that vouch for client certificates, for agents with `auth: { certificate: … }`; read again on SIGHUP
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
     /// Take connections without TLS from other machines; what they send can be read on the way
     #[arg(long)]
     allow_plaintext: bool,
@@ -94,13 +97,21 @@ impl Serve {
             listen: self.listen,
             unix_socket_directory: self.unix_socket_dir,
             control_listen: self.control_listen,
-            control_tls: self.control_tls_cert.zip(self.control_tls_key).map(|(certificate, key)| TlsFiles { certificate, key }),
+            control_tls: (self.control_tls_cert.zip(self.control_tls_key)).map(|(certificate, key)| TlsFiles {
+                certificate,
+                key,
+                client_authorities: None,
+            }),
             control_rate_limit: self.control_rate_limit,
             journal: self.journal,
             store: self.store.location(),
             catalog: self.catalog.place(),
             lanes: self.lanes.map(usize::from),
-            tls: self.tls_cert.zip(self.tls_key).map(|(certificate, key)| TlsFiles { certificate, key }),
+            tls: (self.tls_cert.zip(self.tls_key)).map(|(certificate, key)| TlsFiles {
+                certificate,
+                key,
+                client_authorities: self.tls_client_ca,
+            }),
             allow_plaintext: self.allow_plaintext,
             max_connections: self.max_connections,
             authentication_timeout: Duration::from_secs(self.authentication_timeout),

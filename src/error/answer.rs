@@ -173,6 +173,9 @@ fn session(error: &SessionError) -> Report {
         SessionError::ShuttingDown => (Severity::Fatal, "57P01", None),
         SessionError::PolicyChanged(_) => (Severity::Fatal, "57P01", Some("connect again")),
         SessionError::InBlock(_) => (Severity::Error, "25001", None),
+        SessionError::Token(_) => {
+            (Severity::Error, "28000", Some("this connection is bound to nothing now: SET pgwicket.session_token to a new token"))
+        }
     };
     Report { hint: hint.map(Into::into), ..Report::new(severity, sqlstate, error.to_string()) }
 }

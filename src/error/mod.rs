@@ -253,7 +253,14 @@ pub enum SessionError {
     /// A command that has no place inside a transaction block.
     #[error("{0} cannot run inside a transaction block")]
     InBlock(&'static str),
+    /// The session token is not taken, or is over.
+    #[error("the session token is refused: {}", .0.0)]
+    Token(TokenRefused),
 }
+
+/// Why a token is not taken, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRefused(pub Box<str>);
 
 /// A message that breaks the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

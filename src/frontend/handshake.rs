@@ -3,7 +3,6 @@
 use std::{fmt, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
-use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use bytes::Buf as _;
 use tokio_rustls::TlsAcceptor;
 
@@ -13,13 +12,10 @@ use super::{
     startup::{self, Packet, StartupMessage},
 };
 use crate::{
-    auth::{Binding, Challenge, Logins, Mechanism, Proof, ScramError},
+    auth::{Keyring, Logins},
     types::Principal,
     wire::{Channel, Header, MessageWriter, Socket},
 };
-
-/// A SASL message, at most. PostgreSQL: `PG_MAX_SASL_MESSAGE_LENGTH`. Unit: bytes.
-const MAX_SASL_MESSAGE: usize = 1024;
 
 /// How long a client that was refused may take to read why.
 const PARTING: Duration = Duration::from_secs(2);
@@ -31,6 +27,8 @@ pub struct Front {
     pub logins: ArcSwapOption<Logins>,
     /// The certificate, when there is one.
     pub tls: ArcSwapOption<ServerTls>,
+    /// Published keys of token issuers.
+    pub keyring: Arc<Keyring>,
     /// Where cancel keys live.
     pub cancels: Arc<CancelRegistry>,
     /// Connection bounds.
@@ -45,7 +43,7 @@ pub struct Front {
 
 /// Why there is no session.
 #[derive(Debug)]
-enum End {
+pub(super) enum End {
     /// Nothing more to say: the client is gone, or has cancelled something.
     Quiet(&'static str),
     /// Told to the client.
@@ -75,7 +73,7 @@ impl Front {
     /// Takes a connection through TLS, startup and authentication. `None`: it ended, and was told why.
     pub async fn receive(&self, socket: Socket, peer: Option<SocketAddr>, permit: HandshakePermit) -> Option<Accepted> {
         let deadline = tokio::time::Instant::now() + self.authentication_timeout;
-        let mut arrival = Arrival { front: self, peer, channel: Channel::new(socket), end_point: None, deadline };
+        let mut arrival = Arrival { front: self, peer, channel: Channel::new(socket), end_point: None, certificate: None, deadline };
         let mut asked = Asked::default();
         let outcome = loop {
             match arrival.first_packets(&mut asked).await {
@@ -102,11 +100,13 @@ impl Front {
 }
 
 /// A connection on its way in.
-struct Arrival<'a> {
-    front: &'a Front,
+pub(super) struct Arrival<'a> {
+    pub(super) front: &'a Front,
     peer: Option<SocketAddr>,
-    channel: Channel,
-    end_point: Option<Arc<[u8]>>,
+    pub(super) channel: Channel,
+    pub(super) end_point: Option<Arc<[u8]>>,
+    /// The client's certificate (DER), which TLS has checked.
+    pub(super) certificate: Option<Vec<u8>>,
     deadline: tokio::time::Instant,
 }
 
@@ -145,11 +145,12 @@ impl Arrival<'_> {
         if self.front.admission.is_full() {
             return Err(Refused::TooManyConnections.into());
         }
-        let proof = self.authenticate(&logins, &startup.user).await?;
-        let wrong = || Refused::scram(ScramError::WrongProof, &startup.user);
-        let (principal, max_connections) = logins.principal(&startup.user, &proof).ok_or_else(wrong)?;
+        let proven = self.authenticate(&logins, &startup.user).await?;
+        let (principal, max_connections) = proven.principal;
         let permit = self.front.admission.session(&principal.agent, max_connections)?;
-        authentication(&mut self.channel, 12, |message| message.bytes(proof.server_final.as_bytes()));
+        if let Some(server_final) = proven.server_final {
+            authentication(&mut self.channel, 12, |message| message.bytes(server_final.as_bytes()));
+        }
         authentication(&mut self.channel, 0, |message| message);
         Ok(Admitted { startup, principal, permit })
     }
@@ -214,13 +215,18 @@ impl Arrival<'_> {
             tracing::info!(peer = %Peer(self.peer), %error, "TLS handshake failed");
             "TLS handshake failed"
         })?;
-        Ok(Self { channel: Channel::new(Socket::TlsServer(Box::new(stream))), end_point: tls.end_point(), ..self })
+        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(|leaf| leaf.to_vec());
+        Ok(Self { channel: Channel::new(Socket::TlsServer(Box::new(stream))), end_point: tls.end_point(), certificate, ..self })
+    }
+
+    /// Whether nobody in between can read what the client sends.
+    pub(super) fn is_private(&self) -> bool {
+        matches!(self.channel.socket(), Socket::TlsServer(_)) || is_local(self.peer)
     }
 
     /// Plaintext only where nobody is in between, unless the operator said otherwise.
     fn require_privacy(&self) -> Result<(), Refused> {
-        let private = matches!(self.channel.socket(), Socket::TlsServer(_)) || is_local(self.peer) || self.front.allow_plaintext;
-        if private { Ok(()) } else { Err(Refused::Plaintext) }
+        if self.is_private() || self.front.allow_plaintext { Ok(()) } else { Err(Refused::Plaintext) }
     }
 
     /// `NegotiateProtocolVersion`: we speak 3.0 and none of the options.
@@ -230,30 +236,10 @@ impl Arrival<'_> {
         options.iter().fold(message, |message, option| message.string(option)).finish();
     }
 
-    async fn authenticate(&mut self, logins: &Logins, user: &str) -> Result<Proof, End> {
-        let end_point = self.end_point.clone();
-        let binding = Binding { end_point: end_point.as_deref() };
-        authentication(&mut self.channel, 10, |message| {
-            let message = if binding.end_point.is_some() { message.string(Mechanism::ScramSha256Plus.name()) } else { message };
-            message.string(Mechanism::ScramSha256.name()).byte(0)
-        });
-        let refused = |error| Refused::scram(error, user);
-
-        let initial = self.sasl_response().await?;
-        let (mechanism, response) = initial_response(&initial)?;
-        let mechanism = Mechanism::chosen(mechanism, binding).ok_or(Refused::Mechanism)?;
-        let nonce = BASE64.encode(rand::random::<[u8; 18]>());
-        let challenge = Challenge::begin(mechanism, response, binding, logins.verifier_of(user), &nonce).map_err(refused)?;
-
-        authentication(&mut self.channel, 11, |message| message.bytes(challenge.server_first().as_bytes()));
-        let last = self.sasl_response().await?;
-        Ok(challenge.verify(&last).map_err(refused)?)
-    }
-
     /// Sends what is queued and reads one `p` message.
-    async fn sasl_response(&mut self) -> Result<Vec<u8>, End> {
+    pub(super) async fn response(&mut self, most: usize) -> Result<Vec<u8>, End> {
         within(self.deadline, self.channel.flush()).await??;
-        let message = within(self.deadline, self.channel.message(MAX_SASL_MESSAGE)).await??;
+        let message = within(self.deadline, self.channel.message(most)).await??;
         let header = message.ok_or(End::Quiet("client left during authentication"))?;
         if header.tag != b'p' {
             return Err(Refused::UnexpectedMessage { tag: header.tag }.into());
@@ -328,19 +314,6 @@ async fn within<T>(deadline: tokio::time::Instant, future: impl Future<Output = 
 }
 
 /// Queues an authentication request of this kind.
-fn authentication<'a>(channel: &'a mut Channel, kind: i32, body: impl FnOnce(MessageWriter<'a>) -> MessageWriter<'a>) {
+pub(super) fn authentication<'a>(channel: &'a mut Channel, kind: i32, body: impl FnOnce(MessageWriter<'a>) -> MessageWriter<'a>) {
     body(MessageWriter::new(channel.outgoing(), b'R').int32(kind)).finish();
-}
-
-/// `SASLInitialResponse`: mechanism, length of the response, the response.
-fn initial_response(body: &[u8]) -> Result<(&str, &[u8]), Refused> {
-    let malformed = || Refused::malformed("malformed SASL initial response");
-    let end = body.iter().position(|byte| *byte == 0).ok_or_else(malformed)?;
-    let (name, rest) = body.split_at(end);
-    let (length, response) = rest.split_first_chunk::<5>().ok_or_else(malformed)?;
-    let [_, length @ ..] = *length;
-    if usize::try_from(i32::from_be_bytes(length)) != Ok(response.len()) {
-        return Err(malformed());
-    }
-    Ok((std::str::from_utf8(name).map_err(|_position| malformed())?, response))
 }

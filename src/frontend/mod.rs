@@ -4,6 +4,7 @@
 //! `auth` checked makes one.
 
 mod admission;
+mod authenticate;
 mod cancel;
 pub mod decoding;
 mod drain;

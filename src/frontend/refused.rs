@@ -2,7 +2,10 @@
 
 use bytes::BytesMut;
 
-use crate::{auth::ScramError, wire::MessageWriter};
+use crate::{
+    auth::{ScramError, TokenError},
+    wire::MessageWriter,
+};
 
 use super::startup::ALLOWED;
 
@@ -35,6 +38,12 @@ pub(super) enum Refused {
     WrongProof { user: String },
     #[error("{0}")]
     Scram(ScramError),
+    #[error("the token is refused: {0}")]
+    Token(TokenError),
+    #[error("connection requires a valid client certificate")]
+    NoCertificate,
+    #[error("certificate authentication failed for user \"{user}\"")]
+    WrongCertificate { user: String },
     #[error("sorry, too many clients already")]
     TooManyConnections,
     #[error("too many connections for agent \"{agent}\"")]
@@ -69,7 +78,12 @@ impl Refused {
             // invalid_parameter_value
             Self::Encoding { .. } => "22023",
             // invalid_authorization_specification
-            Self::NoUser | Self::Plaintext | Self::Scram(ScramError::Downgrade | ScramError::BindingMismatch) => "28000",
+            Self::NoUser
+            | Self::Plaintext
+            | Self::Scram(ScramError::Downgrade | ScramError::BindingMismatch)
+            | Self::Token(_)
+            | Self::NoCertificate
+            | Self::WrongCertificate { .. } => "28000",
             // invalid_password
             Self::WrongProof { .. } | Self::Scram(ScramError::WrongProof) => "28P01",
             // too_many_connections
@@ -102,6 +116,9 @@ impl Refused {
             | Self::UnexpectedMessage { .. }
             | Self::WrongProof { .. }
             | Self::Scram(_)
+            | Self::Token(_)
+            | Self::NoCertificate
+            | Self::WrongCertificate { .. }
             | Self::TooManyConnections
             | Self::TooManyOfAgent { .. }
             | Self::Timeout
@@ -120,6 +137,10 @@ impl Refused {
             Self::NotUtf8 | Self::Encoding { .. } => "only UTF8 is spoken here: connect with client_encoding=UTF8",
             Self::Plaintext => "connect with sslmode=require or stronger",
             Self::WrongProof { .. } => "check the user and password of the connection string",
+            Self::Token(TokenError::NoKeys) => "tell the operator of pgwicket: the issuer's keys cannot be read",
+            Self::Token(_) => "get a new token for this audience and connect again; pass it as the password, over TLS",
+            Self::NoCertificate => "connect with sslcert and sslkey, over TLS",
+            Self::WrongCertificate { .. } => "the certificate is another agent's: check user and sslcert of the connection string",
             Self::TooManyConnections | Self::TooManyOfAgent { .. } => "close connections that are not in use, or retry later",
             Self::Starting | Self::Draining => "retry the connection in a few seconds",
             Self::Malformed(_)

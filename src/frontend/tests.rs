@@ -15,7 +15,7 @@ use tokio::{
 use super::{Accepted, Admission, DrainWatch, Front, Listener, ServerTls};
 use crate::{
     auth::{Logins, ProcessSecret},
-    policy::{Agent, AgentAuth, Durability, PolicySet},
+    policy::{Agent, AgentAuth, Durability, Limits, PolicySet},
     types::{AgentName, Digest, PolicyEpoch, Secret},
     wire::{Channel, Header, Socket},
 };
@@ -25,6 +25,7 @@ fn front(tls: Option<ServerTls>) -> Front {
     let agent = Agent {
         visible: Arc::default(),
         name: name.clone(),
+        session_token: None,
         auth: AgentAuth::ScramPassword(Secret::new("pencil")),
         tenant: Some("acme".parse().unwrap()),
         schemas: Vec::new(),
@@ -32,6 +33,7 @@ fn front(tls: Option<ServerTls>) -> Front {
         allow_explain: false,
         statement_timeout: Duration::from_secs(1),
         max_connections: 1,
+        limits: Limits::default(),
         durability: Durability::Group,
         evidence_parameters: true,
     };
@@ -41,6 +43,7 @@ fn front(tls: Option<ServerTls>) -> Front {
     Front {
         logins: ArcSwapOption::from_pointee(logins),
         tls: ArcSwapOption::from_pointee(tls),
+        keyring: Arc::default(),
         cancels: Arc::default(),
         admission: Admission::new(10, 10),
         drain: DrainWatch::channel().1,
@@ -209,7 +212,7 @@ async fn cancel_requests_are_never_answered() {
 fn certificate() -> (ServerTls, Vec<u8>) {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&key).unwrap();
-    let tls = ServerTls::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap();
+    let tls = ServerTls::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes(), None).unwrap();
     (tls, certificate.der().to_vec())
 }
 

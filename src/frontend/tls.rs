@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use rustls::ServerConfig;
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::CryptoProvider,
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 use crate::auth;
@@ -23,21 +27,30 @@ pub enum TlsError {
     /// The key file.
     #[error("the TLS key file is not a PEM private key")]
     Key(#[source] rustls_pki_types::pem::Error),
+    /// The file of who vouches for clients.
+    #[error("the TLS client CA file is not PEM certificates that can be trusted")]
+    ClientAuthority,
     /// They do not fit, or the algorithm is not supported.
     #[error("the TLS certificate and key cannot be used together")]
     Rejected(#[source] rustls::Error),
 }
 
 impl ServerTls {
-    /// TLS 1.2 and 1.3 with this chain (the server's certificate first) and key, both PEM.
-    pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+    /// TLS 1.2 and 1.3 with this chain (the server's certificate first) and key, both PEM. A client may show a certificate
+    /// that one of `client_authorities` (PEM) vouches for; one that none does ends the handshake.
+    pub fn from_pem(certificates: &[u8], key: &[u8], client_authorities: Option<&[u8]>) -> Result<Self, TlsError> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates).collect::<Result<_, _>>().map_err(TlsError::Certificate)?;
         let leaf = chain.first().ok_or(TlsError::Certificate(rustls_pki_types::pem::Error::NoItemsFound))?;
         let end_point = auth::tls_server_end_point(leaf).map(Arc::from);
         let key = PrivateKeyDer::from_pem_slice(key).map_err(TlsError::Key)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(TlsError::Rejected)?;
-        let mut config = builder.with_no_client_auth().with_single_cert(chain, key).map_err(TlsError::Rejected)?;
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+        let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Rejected)?;
+        let builder = match client_authorities {
+            None => builder.with_no_client_auth(),
+            Some(authorities) => builder.with_client_cert_verifier(client_verifier(authorities, provider)?),
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(TlsError::Rejected)?;
         // The protocol id that libpq 17 and later offer.
         config.alpn_protocols = vec![b"postgresql".to_vec()];
         Ok(Self { config: Arc::new(config), end_point })
@@ -52,4 +65,14 @@ impl ServerTls {
     pub(super) fn end_point(&self) -> Option<Arc<[u8]>> {
         self.end_point.clone()
     }
+}
+
+/// Takes a certificate that one of these vouches for, or none.
+fn client_verifier(authorities: &[u8], provider: Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(authorities) {
+        roots.add(authority.map_err(|_error| TlsError::ClientAuthority)?).map_err(|_error| TlsError::ClientAuthority)?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).allow_unauthenticated();
+    builder.build().map_err(|_error| TlsError::ClientAuthority)
 }

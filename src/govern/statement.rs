@@ -232,8 +232,8 @@ pub enum SessionValue {
 #[cfg(test)]
 impl GovernedStatement {
     /// A permit for tests of the rooms that forward one; not in any build that ships.
-    pub(crate) fn for_tests(text: &str, parameter_types: &[Oid], appended: Vec<Appended>) -> std::sync::Arc<Self> {
-        std::sync::Arc::new(Self {
+    pub(crate) fn for_tests(text: &str, parameter_types: &[Oid], appended: Vec<Appended>) -> Arc<Self> {
+        Arc::new(Self {
             text: text.into(),
             source: "test".parse().expect("a source name"),
             client_parameters: parameter_types.len() - appended.len(),

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use super::*;
 use crate::{
     policy::{
-        AgentAuth, Durability, ExposedColumn, ExposedSchema, Mask, OnWrite, Receipts, RowFilter, Source, SourceTls, TenantRule, Writes,
+        AgentAuth, Durability, ExposedColumn, ExposedSchema, Limits, Mask, OnWrite, Receipts, RowFilter, Source, SourceTls, TenantRule,
+        Writes,
     },
     sql::catalog::{CatalogSnapshot, Operator, Shapes, Type},
     types::{Digest, PolicyEpoch, Secret},
@@ -173,6 +174,7 @@ pub(super) fn policy() -> PolicySet {
     let agent = Agent {
         visible: Arc::default(),
         name: "a".parse().unwrap(),
+        session_token: None,
         auth: AgentAuth::ScramPassword(Secret::new("x")),
         tenant: Some("acme".parse().unwrap()),
         schemas: vec![Arc::new(schema)],
@@ -180,6 +182,7 @@ pub(super) fn policy() -> PolicySet {
         allow_explain: false,
         statement_timeout: Duration::ZERO,
         max_connections: 1,
+        limits: Limits::default(),
         durability: Durability::Group,
         evidence_parameters: true,
     };

@@ -78,6 +78,10 @@ impl Decision<'_> {
         put(out, Tag::Agent, self.principal.agent.as_str().as_bytes());
         put_option(out, Tag::Tenant, self.principal.tenant.as_ref().map(TenantId::as_str));
         put_option(out, Tag::Run, self.principal.run.as_ref().map(RunId::as_str));
+        put_option(out, Tag::Subject, self.principal.subject.as_deref());
+        for (name, value) in &self.principal.attributes {
+            put(out, Tag::Attribute, format!("{name}={value}").as_bytes());
+        }
         put(out, Tag::Session, self.session.as_bytes());
         put(out, Tag::ApplicationName, self.application_name.as_bytes());
     }

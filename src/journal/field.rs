@@ -43,6 +43,10 @@ tags! {
     ApplicationName = 14,
     /// Text: the `traceparent` of a sqlcommenter comment.
     TraceParent = 15,
+    /// Text: who acts, as a token says.
+    Subject = 16,
+    /// Text, repeated: `name=value`, what else a token says.
+    Attribute = 17,
     /// Text.
     Source = 20,
     /// Text, repeated: alias name.

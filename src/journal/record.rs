@@ -49,6 +49,10 @@ pub struct DecisionRecord {
     pub tenant: Option<String>,
     /// Its run.
     pub run: Option<String>,
+    /// Who acts, as a token said.
+    pub subject: Option<String>,
+    /// What else a token said: `name=value`.
+    pub attributes: Vec<String>,
     /// The session.
     pub session: String,
     /// `application_name` of the session.
@@ -190,6 +194,8 @@ impl DecisionRecord {
                 Tag::Agent => record.agent = text(value),
                 Tag::Tenant => record.tenant = Some(text(value)),
                 Tag::Run => record.run = Some(text(value)),
+                Tag::Subject => record.subject = Some(text(value)),
+                Tag::Attribute => record.attributes.push(text(value)),
                 Tag::Session => record.session = text(value),
                 Tag::ApplicationName => record.application_name = text(value),
                 Tag::TraceParent => record.traceparent = Some(text(value)),

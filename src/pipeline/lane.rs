@@ -11,8 +11,9 @@ use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use metrics::{Counter, Histogram, counter, histogram};
 
-use super::plans::Plans;
+use super::{plans::Plans, quota::Quotas};
 use crate::{
+    auth::Keyring,
     catalog::{Catalog, CatalogError},
     journal,
     policy::{PolicySet, Source, Visible},
@@ -29,12 +30,23 @@ pub struct Lane {
     lanes: usize,
     journal: RefCell<journal::Lane>,
     pools: RefCell<Pools>,
-    catalog: Catalog,
     catalog_pools: RefCell<HashMap<SourceName, Pool>>,
     plans: RefCell<Plans>,
     figures: Figures,
-    store: Store,
-    shows_types: bool,
+    common: Common,
+}
+
+/// What every lane of a process shares besides the policy.
+#[derive(Debug, Clone)]
+pub struct Common {
+    /// Where proposals go.
+    pub store: Store,
+    /// The databases that catalog statements run on.
+    pub catalog: Catalog,
+    /// Published keys of token issuers.
+    pub keyring: Arc<Keyring>,
+    /// What principals have used.
+    pub quotas: Arc<Quotas>,
 }
 
 /// What a lane holds now.
@@ -63,19 +75,27 @@ pub(super) struct Figures {
 
 impl Lane {
     /// A lane of a server that runs `lanes` of them; each gets its share of a source's connections.
-    pub fn new(policy: Arc<ArcSwap<PolicySet>>, journal: journal::Lane, store: Store, catalog: Catalog, lanes: usize) -> Self {
+    pub fn new(policy: Arc<ArcSwap<PolicySet>>, journal: journal::Lane, common: Common, lanes: usize) -> Self {
         Self {
-            shows_types: catalog.is_on(),
             policy,
             lanes: lanes.max(1),
             journal: RefCell::new(journal),
             pools: RefCell::default(),
-            catalog,
             catalog_pools: RefCell::default(),
             plans: RefCell::default(),
             figures: Figures::new(),
-            store,
+            common,
         }
+    }
+
+    /// Published keys of token issuers.
+    pub(super) fn keyring(&self) -> &Keyring {
+        &self.common.keyring
+    }
+
+    /// What principals have used.
+    pub(super) fn quotas(&self) -> &Quotas {
+        &self.common.quotas
     }
 
     /// The policy in force now.
@@ -105,14 +125,9 @@ impl Lane {
         pools.by_source.get(source).cloned().ok_or_else(|| SourceError::Configuration("the source left the policy".into()))
     }
 
-    /// Whether there is a virtual catalog that clients may ask about types.
-    pub(super) fn has_catalog(&self) -> bool {
-        self.shows_types
-    }
-
     /// The database that holds the catalog of what an agent sees.
     pub(super) async fn catalog_source(&self, visible: &Visible) -> Result<Arc<Source>, CatalogError> {
-        self.catalog.source(visible).await
+        self.common.catalog.source(visible).await
     }
 
     /// The pool of a catalog. A catalog that no agent has any more is reached no more.
@@ -131,7 +146,7 @@ impl Lane {
 
     /// A catalog could not be reached: it is looked for anew.
     pub(super) async fn forget_catalog(&self, name: &SourceName) {
-        self.catalog.forget(name).await;
+        self.common.catalog.forget(name).await;
     }
 
     /// Lends nothing any more and waits until every connection is back; bounding the wait is the caller's.
@@ -161,7 +176,7 @@ impl Lane {
 
     /// Where proposals are kept.
     pub(super) fn store(&self) -> &Store {
-        &self.store
+        &self.common.store
     }
 
     /// The figures.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 
 use super::{
+    binding::SESSION_TOKEN,
     plan::{Action, Plan},
     reply,
     session::{Derived, Evidence, Interrupts, Session},
@@ -79,13 +80,22 @@ impl<I: Interrupts> Session<I> {
             Statement::RollbackTo(name) => self.rollback_to(name).await?,
             Statement::SetTransaction(modes) => self.set_transaction(*modes)?,
             Statement::SetSessionCharacteristics(modes) => self.set_characteristics(*modes)?,
+            Statement::Set { name, value, local } if name.eq_ignore_ascii_case(SESSION_TOKEN) => {
+                self.bind_token(value.as_deref(), *local).await?;
+                "SET"
+            }
             Statement::Set { name, value, local } => self.set(name, value.as_deref(), *local)?,
+            Statement::Reset(name) if name.eq_ignore_ascii_case(SESSION_TOKEN) => {
+                self.bind_token(None, false).await?;
+                "RESET"
+            }
             Statement::Reset(name) => {
                 self.set(name, None, false)?;
                 "RESET"
             }
             Statement::ResetAll => {
                 self.mark_settings();
+                self.unbind();
                 self.settings.reset_all();
                 "RESET"
             }
@@ -298,6 +308,7 @@ impl<I: Interrupts> Session<I> {
         }
         self.end_portals();
         self.names.remove_statements();
+        self.unbind();
         self.settings.reset_all();
         Ok("DISCARD ALL")
     }

@@ -1,13 +1,14 @@
 //! A statement's way through pgwicket: classify, govern, record the decision, forward, stream and record the
 //! rows, record the outcome, reply. `run` is the one function; the extended protocol takes its steps one by one.
-//! May use: `error`, `catalog`, `source`, `journal`, `store`, `govern`, `policy`, `proposal`, `sql`, `types`, `wire`. Never: sockets it did not get,
-//! authentication, files, decoding of rows.
+//! May use: `auth` (checks of session tokens), `error`, `catalog`, `source`, `journal`, `store`, `govern`, `policy`, `proposal`, `sql`,
+//! `types`, `wire`. Never: sockets it did not get, logins, files, decoding of rows.
 //! Invariants: nothing is forwarded before its decision is recorded; `CommandComplete` is not told before the outcome
 //! is; names, transactions and settings of a client stay on this side of the source.
 
 mod answer;
 mod appended;
 mod bind;
+mod binding;
 mod catalog;
 mod clock;
 mod comment;
@@ -25,6 +26,7 @@ mod plans;
 mod prepared;
 mod propose;
 mod queue;
+mod quota;
 mod record;
 mod reply;
 mod run;
@@ -37,7 +39,8 @@ mod upstream;
 mod withdraw;
 
 pub use bind::{Bind, Formats, Parameters};
-pub use lane::{Lane, LaneStatus};
+pub use lane::{Common, Lane, LaneStatus};
+pub use quota::Quotas;
 pub use session::{Ended, Interrupt, Interrupts, Session, Start};
 
 /// What Describe and Close speak of.

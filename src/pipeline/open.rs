@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Instant};
 
 use bytes::BytesMut;
 
-use super::{cursor::Spent, plan::Plan};
+use super::{cursor::Spent, plan::Plan, quota::Running};
 use crate::{
     error::{Error, SessionError},
     journal::{JournalError, Lane, Recorder, Ticket},
@@ -26,6 +26,8 @@ pub(super) struct Open {
     pub(super) cursor: Option<u32>,
     spent: Spent,
     limit: RowLimit,
+    /// Counts it for its principal's limits.
+    pub(super) running: Option<Running>,
     /// Bytes still to come of a row that comes in pieces.
     row_left: usize,
 }
@@ -55,7 +57,25 @@ pub(super) enum Pass {
 impl Open {
     pub(super) fn new(ticket: Ticket, recorder: Recorder, plan: Rc<Plan>, limit: RowLimit, formats: Option<Rc<[i16]>>) -> Self {
         let (columns, spent) = (BytesMut::new(), Spent::default());
-        Self { ticket, recorder, plan, started: Instant::now(), formats, stopped: None, columns, cursor: None, spent, limit, row_left: 0 }
+        Self {
+            ticket,
+            recorder,
+            plan,
+            started: Instant::now(),
+            formats,
+            stopped: None,
+            columns,
+            cursor: None,
+            spent,
+            limit,
+            running: None,
+            row_left: 0,
+        }
+    }
+
+    /// Counts it for its principal's limits, for as long as it is open.
+    pub(super) fn counted(self, running: Option<Running>) -> Self {
+        Self { running, ..self }
     }
 
     /// Its rows are those of a cursor: limits are for all that the cursor returns.
@@ -157,7 +177,7 @@ mod tests {
     };
 
     fn opened(journal: &mut Lane, limit: RowLimit) -> Open {
-        let principal = Principal { agent: "a".parse().unwrap(), tenant: None, run: None };
+        let principal = Principal { agent: "a".parse().unwrap(), tenant: None, run: None, subject: None, attributes: Vec::new() };
         let decision = Decision {
             principal: &principal,
             session: "s",

@@ -46,8 +46,13 @@ impl<I: Interrupts> Session<I> {
         if !statement.appended().iter().any(|appended| asks(&appended.value)) {
             return Ok(());
         }
-        let store = self.lane.store().clone();
         let principal = &self.who.principal;
+        if principal.tenant.is_none() && self.agent.session_token.is_some() {
+            // Bound to nothing, it sees no tenant's proposals; a filter without a tenant would be one over all.
+            self.own = Own::of(&[], 0);
+            return Ok(());
+        }
+        let store = self.lane.store().clone();
         let filter = Filter { agent: Some(principal.agent.clone()), tenant: principal.tenant.clone(), ..Filter::default() };
         let page = store.list(&filter, &PageRequest { limit: SHOWN, cursor: None }).await.map_err(|error| {
             tracing::error!(%error, "proposals could not be listed");

@@ -1,6 +1,7 @@
 //! What is recorded and told when a statement ends, well or not.
 
 use super::{
+    binding::{WITHHELD, may_hold_token},
     cursor::Spent,
     open::{Open, Stopped},
     reply,
@@ -23,7 +24,7 @@ impl<I: Interrupts> Session<I> {
             traceparent: None,
             source: None,
             relations: &[],
-            client_text: text.as_bytes(),
+            client_text: if may_hold_token(text) { WITHHELD } else { text }.as_bytes(),
             fingerprint: "",
             parameters: BoundParameters::default(),
             governed_text: None,
@@ -77,6 +78,9 @@ impl<I: Interrupts> Session<I> {
     fn close_with(&mut self, open: Open, status: Status<'_>) -> Result<Position, JournalError> {
         let duration = open.started.elapsed();
         self.lane.figures().ended(duration, open.recorder.rows(), open.recorder.bytes());
+        if let Some(running) = &open.running {
+            running.returned(open.recorder.rows(), open.recorder.bytes());
+        }
         let outcome = Outcome {
             status,
             duration: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),

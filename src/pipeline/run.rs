@@ -185,6 +185,11 @@ impl<I: Interrupts> Session<I> {
         bound: Option<(Parameters<'_>, &Rc<[i16]>)>,
     ) -> Result<Open, Error> {
         let Some(statement) = plan.governed() else { return Err(SourceError::NotPrepared.into()) };
+        self.check_binding(statement)?;
+        let running = match &self.derived.usage {
+            Some(usage) => Some(usage.begin(&self.agent.name, &self.agent.limits)?),
+            None => None,
+        };
         let parameters = BoundParameters {
             types: plan.description().map_or(statement.parameter_types(), |description| description.parameter_types()),
             formats: &self.formats.0,
@@ -210,7 +215,8 @@ impl<I: Interrupts> Session<I> {
             evidence = %ticket.id(), agent = %self.who.principal.agent, fingerprint = statement.fingerprint(),
             fenced = statement.fenced(), source = %statement.source(), decision = "forwarded", "statement"
         );
-        Ok(Open::new(ticket, recorder, Rc::clone(plan), statement.limit(), bound.map(|(_, formats)| Rc::clone(formats))))
+        let open = Open::new(ticket, recorder, Rc::clone(plan), statement.limit(), bound.map(|(_, formats)| Rc::clone(formats)));
+        Ok(open.counted(running))
     }
 
     /// Everything that a statement needs at the source: what it asks of the store, and the connection.

@@ -5,12 +5,14 @@ use std::{fmt::Write as _, future::Future, pin::Pin, rc::Rc, sync::Arc};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
+    binding::Bound,
     cursor::Cursors,
     lane::Lane,
     own::Own,
     plans::Scope,
     prepared::Names,
     queue::Queue,
+    quota::Usage,
     reply,
     settings::{self, Settings},
     transaction::{Status, Transaction},
@@ -18,7 +20,7 @@ use super::{
 };
 use crate::{
     error::{Error, Report, SessionError, Severity},
-    policy::{Agent, PolicySet},
+    policy::{Agent, Limits, PolicySet},
     source::{self, Setting},
     sql::Shape,
     types::{EvidenceId, Principal},
@@ -110,10 +112,14 @@ pub struct Session<I> {
     reported_generation: u64,
 }
 
-/// Who is connected: nothing here changes.
+/// Who is connected. Only a session token changes it, between transactions.
 #[derive(Debug)]
 pub(super) struct Who {
     pub(super) principal: Principal,
+    /// Who it was when the connection was made.
+    pub(super) login: Principal,
+    /// A session token is in force.
+    pub(super) bound: Option<Bound>,
     pub(super) database: String,
     pub(super) process_id: String,
     pub(super) version: String,
@@ -132,6 +138,8 @@ pub(super) struct Derived {
     pub(super) catalog: Rc<source::Settings>,
     pub(super) statement_timeout: u64,
     pub(super) policy_epoch: String,
+    /// The counts of an agent that has limits.
+    pub(super) usage: Option<Arc<Usage>>,
 }
 
 /// The last evidence id, and whether the client was told.
@@ -165,12 +173,14 @@ impl<I: Interrupts> Session<I> {
             Err(error) => return Err(Box::new((start.channel, error))),
         };
         let version = format!("PostgreSQL {}", settings.value("server_version").unwrap_or_default());
-        let derived = Derived::new(&settings, &lane, &policy, &agent, &start.database);
+        let derived = Derived::new(&settings, &lane, &policy, &agent, (&start.principal, &start.database));
         let who = Who {
             database: start.database,
             process_id: start.process_id.to_string(),
             bound_run: start.principal.run.is_some(),
+            login: start.principal.clone(),
             principal: start.principal,
+            bound: None,
             version,
             session: start.session,
         };
@@ -245,7 +255,8 @@ impl<I: Interrupts> Session<I> {
         } else if self.derived.generation == self.settings.generation() {
             return Ok(());
         }
-        self.derived = Derived::new(&self.settings, &self.lane, &self.policy, &self.agent, &self.who.database);
+        let whose = (&self.who.principal, &*self.who.database);
+        self.derived = Derived::new(&self.settings, &self.lane, &self.policy, &self.agent, whose);
         if !self.who.bound_run {
             self.who.principal.run = self.settings.value("pgwicket.run").and_then(|run| run.parse().ok());
         }
@@ -309,7 +320,7 @@ impl<I: Interrupts> Session<I> {
 }
 
 impl Derived {
-    fn new(settings: &Settings, lane: &Lane, policy: &PolicySet, agent: &Agent, database: &str) -> Self {
+    fn new(settings: &Settings, lane: &Lane, policy: &PolicySet, agent: &Agent, (principal, database): (&Principal, &str)) -> Self {
         let known = |name: &str| name == "pgwicket" || agent.schemas.iter().any(|schema| *schema.name == *name);
         let mut search_path = settings.search_path();
         search_path.retain(|name| known(name));
@@ -329,6 +340,7 @@ impl Derived {
             upstream: Rc::new(upstream),
             statement_timeout: settings.statement_timeout(),
             policy_epoch: policy.epoch.0.to_string(),
+            usage: (agent.limits != Limits::default()).then(|| lane.quotas().of(principal)),
         }
     }
 }

@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::{
     decode::{Decode, Named},
     document::PolicyDocument,
+    identity_document::KeysText,
     problem::{Place, Problem, Problems},
     reference::{Reference, VerifierReference},
     review_document::{CedarText, KeyReference},
@@ -73,6 +74,12 @@ impl Bundle {
             found.extend(agent.auth.scram.value().iter().map(|secret| secret.0.value.clone()));
             if let Some(VerifierReference::Reference(verifier)) = agent.auth.scram_verifier.value() {
                 found.insert(verifier.0.value.clone());
+            }
+            for token in [&agent.auth.token, &agent.session_token].into_iter().filter_map(|token| token.value()) {
+                found.extend(token.secret.value().map(|secret| secret.0.value.clone()));
+                if let Some(KeysText::File(file)) = token.keys.value().map(|keys| &keys.value) {
+                    found.insert(file.value.clone());
+                }
             }
         }
         for (_, reviewer) in document.reviewers.iter() {

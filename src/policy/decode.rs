@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, ops::Deref, time::Duration};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{
     problem::{Place, Problems, shown, suggest},
@@ -319,7 +319,39 @@ macro_rules! key {
     };
 }
 
-pub(super) use {document, key};
+/// The JSON Schema of a type that is written as a text.
+macro_rules! text_schema {
+    ($type:ty, $name:literal, $schema:tt) => {
+        impl schemars::JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                $name.into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!($schema)
+            }
+        }
+    };
+}
+
+/// A type that is one of a few words.
+macro_rules! words {
+    ($type:ty, $name:literal, $($word:literal => $value:expr),+) => {
+        impl $crate::policy::decode::Decode for $type {
+            fn decode(node: &$crate::policy::yaml::Node, problems: &mut $crate::policy::problem::Problems) -> Option<Self> {
+                $crate::policy::decode::word(node, &[$(($word, $value)),+], problems)
+            }
+        }
+
+        $crate::policy::decode::text_schema!($type, $name, { "type": "string", "enum": [$($word),+] });
+    };
+}
+
+pub(super) use {document, key, text_schema, words};
 
 impl<T: JsonSchema> JsonSchema for Spanned<T> {
     fn inline_schema() -> bool {
@@ -353,16 +385,4 @@ impl<T: JsonSchema> JsonSchema for Named<T> {
     }
 }
 
-impl JsonSchema for Bytes {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Bytes".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": ["string", "integer"], "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB)$|^0$" })
-    }
-}
+text_schema!(Bytes, "Bytes", { "type": ["string", "integer"], "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB)$|^0$" });

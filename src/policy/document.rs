@@ -1,12 +1,11 @@
 //! The policy files as they are written. The names here are the names in the YAML.
 
-use std::{borrow::Cow, time::Duration};
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use std::time::Duration;
 
 use super::{
     Durability, OnLimit, OnWrite, Receipts, SourceTls,
-    decode::{Bytes, Decode, Given, Named, Spanned, document, text, word},
+    decode::{Bytes, Decode, Given, Named, Spanned, document, text, text_schema, word, words},
+    identity_document::{CertificateDocument, TokenDocument},
     problem::Problems,
     reference::{FileReference, SecretReference, VerifierReference},
     review_document::{ApprovalsDocument, ReviewerDocument},
@@ -153,9 +152,12 @@ document! {
     struct AgentDocument ("an agent") {
         /// How it proves itself.
         auth: Spanned<AuthDocument>,
-        /// The tenant whose rows it sees.
+        /// The tenant whose rows it sees. Left out where a token's claim says it.
         #[schemars(with = "Option<ScalarText>")]
         tenant: Given<Spanned<String>>,
+        /// Tokens that bind one of its connections to a tenant: `SET pgwicket.session_token = '…'`.
+        #[schemars(with = "Option<TokenDocument>")]
+        session_token: Given<Spanned<TokenDocument>>,
         /// Alias schemas, in `search_path` order.
         schemas: Vec<Spanned<String>>,
         /// Functions of the source it may call besides the reviewed ones: `schema.name(type, …)`.
@@ -167,6 +169,8 @@ document! {
         statement_timeout: Option<Duration>,
         /// Connections at the same time; default 100.
         max_connections: Option<Spanned<u64>>,
+        /// What it may ask for in a window of time, for each tenant that it acts for.
+        limits: Option<Spanned<LimitsDocument>>,
         /// When evidence counts as durable: `group` (default) or `strict`.
         durability: Option<Durability>,
         /// Bind parameters in evidence: `full` (default) or `redact`.
@@ -175,7 +179,23 @@ document! {
 }
 
 document! {
-    /// How an agent proves itself: one of the two.
+    /// What an agent may ask for in a window of time. What is left out has no limit.
+    struct LimitsDocument ("limits") {
+        /// Statements in a minute of the clock.
+        statements_per_minute: Option<Spanned<u64>>,
+        /// Statements that run at the same time.
+        concurrent_statements: Option<Spanned<u64>>,
+        /// Rows in a day (UTC).
+        rows_per_day: Option<Spanned<u64>>,
+        /// Bytes of rows in a day (UTC).
+        bytes_per_day: Option<Spanned<Bytes>>,
+        /// Who can raise them: a name or address for the message of the error.
+        raised_by: Option<Spanned<String>>,
+    }
+}
+
+document! {
+    /// How an agent proves itself: in one of these ways.
     struct AuthDocument ("auth") {
         /// SCRAM-SHA-256 with this password.
         #[schemars(with = "Option<SecretReference>")]
@@ -183,6 +203,12 @@ document! {
         /// SCRAM-SHA-256 with PostgreSQL's stored verifier.
         #[schemars(with = "Option<VerifierReference>")]
         scram_verifier: Given<VerifierReference>,
+        /// A token (JWT): over TLS, in the password field or by OAUTHBEARER.
+        #[schemars(with = "Option<TokenDocument>")]
+        token: Given<Spanned<TokenDocument>>,
+        /// A client certificate that the server's `--tls-client-ca` vouches for.
+        #[schemars(with = "Option<CertificateDocument>")]
+        certificate: Given<Spanned<CertificateDocument>>,
     }
 }
 
@@ -207,30 +233,6 @@ pub(super) enum EvidenceParameters {
     Full,
     /// Count and digest.
     Redact,
-}
-
-macro_rules! words {
-    ($type:ty, $name:literal, $($word:literal => $value:expr),+) => {
-        impl Decode for $type {
-            fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
-                word(node, &[$(($word, $value)),+], problems)
-            }
-        }
-
-        impl JsonSchema for $type {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                $name.into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "enum": [$($word),+] })
-            }
-        }
-    };
 }
 
 words!(SourceKind, "SourceKind", "postgres" => Self::Postgres);
@@ -363,27 +365,9 @@ struct ScalarText;
 #[derive(Debug)]
 struct DurationText;
 
-macro_rules! schema {
-    ($type:ty, $name:literal, $schema:tt) => {
-        impl JsonSchema for $type {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                $name.into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!($schema)
-            }
-        }
-    };
-}
-
-schema!(DurationText, "Duration", { "type": ["string", "integer"], "pattern": "^[0-9]+ ?(ms|s|min|h)$|^0$", "maximum": 0, "minimum": 0 });
-schema!(ScalarText, "Text", { "type": ["string", "integer"] });
-schema!(EvidenceDocument, "Evidence", {
+text_schema!(DurationText, "Duration", { "type": ["string", "integer"], "pattern": "^[0-9]+ ?(ms|s|min|h)$|^0$", "maximum": 0, "minimum": 0 });
+text_schema!(ScalarText, "Text", { "type": ["string", "integer"] });
+text_schema!(EvidenceDocument, "Evidence", {
     "anyOf": [
         { "type": "string", "enum": ["full", "digest", "sample"] },
         { "type": "object", "additionalProperties": false, "required": ["full"], "properties": { "full": {
@@ -394,7 +378,7 @@ schema!(EvidenceDocument, "Evidence", {
             "properties": { "rows": { "type": "integer", "minimum": 0 } } } } }
     ]
 });
-schema!(MaskDocument, "Mask", {
+text_schema!(MaskDocument, "Mask", {
     "anyOf": [
         { "type": "null" },
         { "type": "string", "const": "hash" },

@@ -8,6 +8,8 @@ mod cases;
 mod compile;
 mod decode;
 mod document;
+mod identity;
+mod identity_document;
 mod literal;
 mod model;
 mod permit;
@@ -25,9 +27,10 @@ pub use approvals::{Approvers, NotApprovable, NotApproved};
 pub use bundle::{Bundle, PolicyFile};
 pub use cases::{Expected, PolicyCase, cases};
 pub use compile::{Compiled, Inputs, check, clean, compile, sources, sources_without_urls};
+pub use identity::{CertificateName, KeySource, TokenMethod, TokenRules};
 pub use literal::LiteralProposal;
 pub use model::{
-    Agent, AgentAuth, ApprovalRule, Durability, EvidenceRows, ExposedColumn, ExposedFunction, ExposedRelation, ExposedSchema, Mask,
+    Agent, AgentAuth, ApprovalRule, Durability, EvidenceRows, ExposedColumn, ExposedFunction, ExposedRelation, ExposedSchema, Limits, Mask,
     OnLimit, OnWrite, PolicySet, Receipts, Reviewer, RowFilter, RowLimit, Source, SourceTls, TenantRule, Writes,
 };
 pub use permit::{ApprovedChange, NotPermitted};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{SettlementRule, Visible};
+use super::{CertificateName, SettlementRule, TokenMethod, TokenRules, Visible};
 use crate::{
     proposal::Operation,
     sql::catalog::{CatalogSnapshot, Oid},
@@ -128,6 +128,8 @@ pub struct Agent {
     pub auth: AgentAuth,
     /// The tenant the policy binds it to.
     pub tenant: Option<TenantId>,
+    /// Tokens that bind a connection to a tenant after it was made.
+    pub session_token: Option<Arc<TokenRules>>,
     /// Alias schemas in the policy's order, which is also the default virtual `search_path`.
     pub schemas: Vec<Arc<ExposedSchema>>,
     /// Functions outside the reviewed list that this agent may call.
@@ -138,12 +140,29 @@ pub struct Agent {
     pub statement_timeout: Duration,
     /// Client connections of this agent at most.
     pub max_connections: usize,
+    /// What it may ask for in a window of time.
+    pub limits: Limits,
     /// When an outcome counts as durable.
     pub durability: Durability,
     /// Whether bind parameters are kept in evidence as they are; otherwise only their count and digest.
     pub evidence_parameters: bool,
     /// The database as the agent sees it, for the virtual catalog.
     pub visible: Arc<Visible>,
+}
+
+/// What an agent may ask for in a window of time, for each tenant that it acts for. `None` is no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Statements in a minute of the clock.
+    pub statements_per_minute: Option<u64>,
+    /// Statements that run at the same time.
+    pub concurrent_statements: Option<u64>,
+    /// Rows in a day (UTC). The statement that passes it ends; the next is refused.
+    pub rows_per_day: Option<u64>,
+    /// Bytes of rows in a day (UTC), as the wire has them.
+    pub bytes_per_day: Option<u64>,
+    /// Who can raise them, for the message.
+    pub raised_by: Option<Box<str>>,
 }
 
 /// How an agent proves itself.
@@ -153,6 +172,10 @@ pub enum AgentAuth {
     ScramPassword(Secret),
     /// SCRAM-SHA-256 with PostgreSQL's stored form `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`.
     ScramVerifier(Secret),
+    /// A token, and how it is handed over.
+    Token(Arc<TokenRules>, TokenMethod),
+    /// A client certificate.
+    Certificate(CertificateName),
 }
 
 /// Journal durability (DESIGN.md, "Evidence").

@@ -1,11 +1,9 @@
 //! References from a policy to what it must not hold itself: secrets and files. `config` resolves them.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use super::{
-    decode::{Decode, Spanned, text},
+    decode::{Decode, Spanned, text, text_schema},
     problem::{Place, Problems},
     yaml::Node,
 };
@@ -102,31 +100,18 @@ impl Decode for FileReference {
             problems.error(&node.at, "a PEM text where a file path is expected").hint("put it into a file and write `file:PATH`");
             return None;
         }
-        if path.is_empty() {
-            problems.error(&node.at, "nothing where a file path is expected").hint("write `file:PATH`, relative to this file");
-            return None;
-        }
-        let value = Reference::File { policy: Arc::clone(&node.at.file), path: path.to_owned() };
-        Some(Self(Spanned { value, at: node.at.clone() }))
+        file(path, node, problems).map(Self)
     }
 }
 
-macro_rules! text_schema {
-    ($type:ty, $name:literal, $schema:tt) => {
-        impl JsonSchema for $type {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                $name.into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!($schema)
-            }
-        }
-    };
+/// The file of a path that was written at `node`.
+pub(super) fn file(path: &str, node: &Node, problems: &mut Problems) -> Option<Spanned<Reference>> {
+    if path.is_empty() {
+        problems.error(&node.at, "nothing where a file path is expected").hint("write `file:PATH`, relative to this file");
+        return None;
+    }
+    let value = Reference::File { policy: Arc::clone(&node.at.file), path: path.to_owned() };
+    Some(Spanned { value, at: node.at.clone() })
 }
 
 text_schema!(SecretReference, "SecretReference", { "type": "string", "pattern": "^(env:[A-Za-z0-9_]+|file:.+)$" });

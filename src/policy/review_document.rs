@@ -1,13 +1,9 @@
 //! The sections `reviewers` and `approvals` as they are written.
 
-use std::{borrow::Cow, sync::Arc};
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-
 use super::{
-    decode::{Decode, Spanned, document, text},
+    decode::{Decode, Spanned, document, text, text_schema},
     problem::Problems,
-    reference::{Reference, reference},
+    reference::{Reference, file, reference},
     yaml::Node,
 };
 use crate::proposal::Operation;
@@ -101,12 +97,7 @@ impl Decode for CedarText {
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
         let text = text(node, "Cedar policies", problems)?;
         if let Some(path) = text.strip_prefix("file:") {
-            if path.is_empty() {
-                problems.error(&node.at, "nothing where a file path is expected").hint("write `file:PATH`, relative to this file");
-                return None;
-            }
-            let value = Reference::File { policy: Arc::clone(&node.at.file), path: path.to_owned() };
-            return Some(Self::File(Spanned { value, at: node.at.clone() }));
+            return file(path, node, problems).map(Self::File);
         }
         Some(Self::Literal(Spanned { value: text.to_owned(), at: node.at.clone() }))
     }
@@ -117,24 +108,6 @@ impl Decode for Operation {
         let words = [("insert", Self::Insert), ("update", Self::Update), ("delete", Self::Delete)];
         super::decode::word(node, &words, problems)
     }
-}
-
-macro_rules! text_schema {
-    ($type:ty, $name:literal, $schema:tt) => {
-        impl JsonSchema for $type {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                $name.into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!($schema)
-            }
-        }
-    };
 }
 
 text_schema!(KeyReference, "PublicKey", { "type": "string", "pattern": "^(env:[A-Za-z0-9_]+|file:.+|ed25519:[A-Za-z0-9+/]{43}=?)$" });

@@ -12,4 +12,8 @@ pub struct Principal {
     pub tenant: Option<TenantId>,
     /// The agent's own unit of work, when the policy or a token binds one.
     pub run: Option<RunId>,
+    /// Who acts, as a token says; for evidence.
+    pub subject: Option<Box<str>>,
+    /// What else a token says, by names of the policy; for evidence.
+    pub attributes: Vec<(Box<str>, Box<str>)>,
 }

@@ -16,6 +16,7 @@ mod evidence;
 mod fuzz;
 mod generated;
 mod generator;
+mod identity;
 mod indexes;
 mod keys;
 mod leakproof;

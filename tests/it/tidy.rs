@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("source", &["govern", "policy", "proposal", "sql", "types", "wire"]),
     ("catalog", &["source", "policy", "sql", "types"]),
     ("error", &["catalog", "auth", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types", "wire"]),
-    ("pipeline", &["catalog", "error", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types", "wire"]),
+    ("pipeline", &["auth", "catalog", "error", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types", "wire"]),
     ("worker", &["error", "source", "store", "policy", "proposal", "types"]),
     ("frontend", &["pipeline", "auth", "error", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types", "wire"]),
     ("control", &["pipeline", "auth", "error", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types"]),

@@ -136,6 +136,8 @@ fn decided(decision: &DecisionRecord, fact: &mut impl FnMut(&str, String)) {
     fact("agent", tame(&decision.agent));
     fact("tenant", tame(decision.tenant.as_deref().unwrap_or("")));
     fact("run", tame(decision.run.as_deref().unwrap_or("")));
+    fact("principal", tame(decision.subject.as_deref().unwrap_or("")));
+    fact("attributes", tame(&decision.attributes.join(", ")));
     fact("session", tame(&decision.session));
     fact("application", tame(&decision.application_name));
     fact("trace", tame(decision.traceparent.as_deref().unwrap_or("")));
@@ -197,7 +199,8 @@ fn object(statement: &Statement, rows: Option<&[u8]>) -> Value {
     };
     json!({
         "evidence_id": statement.id.to_string(), "lane": statement.lane, "entry": statement.sequence, "time": time(decision.time),
-        "agent": decision.agent, "tenant": decision.tenant, "run": decision.run, "session": decision.session,
+        "agent": decision.agent, "tenant": decision.tenant, "run": decision.run, "principal": decision.subject,
+        "attributes": decision.attributes, "session": decision.session,
         "application_name": decision.application_name, "traceparent": decision.traceparent, "source": decision.source,
         "relations": decision.relations, "statement": String::from_utf8_lossy(&decision.client_text),
         "fingerprint": decision.fingerprint, "parameters": decision.parameters.iter().map(parameter).collect::<Vec<_>>(),

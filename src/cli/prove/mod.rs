@@ -234,7 +234,9 @@ fn relations(agent: &Agent) -> Vec<Arc<ExposedRelation>> {
 fn password(agent: &Agent) -> Option<Secret> {
     match &agent.auth {
         AgentAuth::ScramPassword(password) => Some(password.clone()),
-        AgentAuth::ScramVerifier(_) => Process.variable(&password_variable(agent)).map(Secret::new),
+        AgentAuth::ScramVerifier(_) | AgentAuth::Token(..) | AgentAuth::Certificate(_) => {
+            Process.variable(&password_variable(agent)).map(Secret::new)
+        }
     }
 }
 

@@ -32,6 +32,8 @@ impl Fixture {
             agent: "support_agent".parse().unwrap(),
             tenant: Some("acme".parse().unwrap()),
             run: Some("run-7".parse().unwrap()),
+            subject: Some("ada@example".into()),
+            attributes: vec![("region".into(), "eu".into())],
         };
         Self { principal, relations: vec!["external_support.tickets".into()] }
     }

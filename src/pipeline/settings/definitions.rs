@@ -110,6 +110,7 @@ pub(super) const ALL: &[Definition] = &[
     setting("pgwicket.policy_epoch", "", Kind::Fixed, "the version of the policy in force"),
     setting("pgwicket.reason", "", Kind::Text, "why: shown to the reviewer of what is proposed"),
     setting("pgwicket.run", "", Kind::Run, "the agent's own unit of work, kept in evidence"),
+    setting("pgwicket.session_token", "", Kind::Fixed, "SET binds the connection to the token's tenant; it is never shown"),
     setting("pgwicket.tenant", "", Kind::Fixed, "the tenant this connection is bound to"),
     setting("plan_cache_mode", "auto", Kind::Word(&["auto", "force_generic_plan", "force_custom_plan"]), "no effect here"),
     setting("quote_all_identifiers", "off", Kind::Boolean, "no effect here"),

@@ -82,6 +82,16 @@ impl Settings {
         }
     }
 
+    /// Whom the session acts for, from now on. No rollback undoes it.
+    pub(in crate::pipeline) fn bind(&mut self, tenant: &str, run: &str) {
+        for values in [&mut self.start, &mut self.session] {
+            let values = Rc::make_mut(values);
+            values.insert("pgwicket.tenant", tenant.into());
+            values.insert("pgwicket.run", run.into());
+        }
+        self.generation += 1;
+    }
+
     /// A setting of the startup message: also what RESET goes back to.
     pub(in crate::pipeline) fn set_at_startup(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
         let (definition, value) = self.checked(name, value)?;

@@ -2,17 +2,17 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::{Compiler, names, tenant};
+use super::{Compiler, identity, names, tenant};
 use crate::{
     policy::{
-        Agent, AgentAuth, Bundle, Durability, ExposedFunction, ExposedSchema, TenantRule, Visible,
+        Agent, Bundle, Durability, ExposedFunction, ExposedSchema, Limits, TenantRule, Visible,
         decode::{Given, Spanned},
-        document::{AgentDocument, AuthDocument, EvidenceParameters},
+        document::{AgentDocument, EvidenceParameters},
+        identity_document::TokenDocument,
         problem::{shown, suggest},
-        reference::VerifierReference,
     },
     sql::catalog::Function,
-    types::{AgentName, Secret, TenantId},
+    types::{AgentName, TenantId},
 };
 
 /// Connections of one agent unless the policy says otherwise.
@@ -32,10 +32,29 @@ pub(super) fn compile(
             .error(&name.at, format!("{} cannot be an agent's name", shown(&name.value)))
             .hint("1 to 63 bytes, no control characters");
     }
-    let auth = auth(compiler, &agent.auth);
+    let auth = identity::auth(compiler, &agent.auth);
+    let session_token = agent.session_token.value().map(|token| identity::rules(compiler, token));
     let tenant = tenant(compiler, agent);
     let exposed = exposed(compiler, bundle, schemas, agent);
-    check_tenant(compiler, bundle, agent, &name.value);
+    let claimed = [&agent.auth.token, &agent.session_token].into_iter().filter_map(|token| token.value()).any(says_tenant);
+    if let (Some(login), Some(session)) = (agent.auth.token.value(), agent.session_token.value())
+        && says_tenant(login)
+        && says_tenant(session)
+    {
+        compiler
+            .problems
+            .error(&session.at, "the tenant comes from the login's token and from the session's")
+            .hint("leave `tenant` out of one's `claims`");
+    }
+    if claimed && agent.tenant.value().is_some() {
+        compiler
+            .problems
+            .error(&agent.auth.at, "the tenant comes from a token's claim and from `tenant`, which may differ")
+            .hint("leave one of the two out");
+    }
+    if !claimed {
+        check_tenant(compiler, bundle, agent, &name.value);
+    }
     let functions = agent.functions.iter().flatten().filter_map(|function| self::function(compiler, bundle, agent, function)).collect();
     for connections in agent.max_connections.iter().filter(|connections| connections.value == 0) {
         compiler
@@ -53,14 +72,43 @@ pub(super) fn compile(
         name: parsed?,
         auth: auth?,
         tenant,
+        session_token: match session_token {
+            Some(rules) => Some(rules?),
+            None => None,
+        },
         schemas: exposed,
         functions,
         allow_explain: agent.allow_explain.as_ref().is_some_and(|allow| allow.value),
         statement_timeout,
         max_connections: usize::try_from(agent.max_connections.as_ref().map_or(CONNECTIONS, |given| given.value)).unwrap_or(usize::MAX),
+        limits: limits(compiler, agent),
         durability: agent.durability.unwrap_or(Durability::Group),
         evidence_parameters: agent.evidence_parameters.is_none_or(|given| given == EvidenceParameters::Full),
     })
+}
+
+fn limits(compiler: &mut Compiler<'_>, agent: &AgentDocument) -> Limits {
+    let Some(given) = &agent.limits else { return Limits::default() };
+    let mut limit = |name: &str, given: &Option<Spanned<u64>>| {
+        let given = given.as_ref()?;
+        if given.value == 0 {
+            let message = format!("`{name}: 0` would refuse every statement");
+            compiler.problems.error(&given.at, message).hint("write 1 or more, or remove the agent");
+        }
+        Some(given.value)
+    };
+    let bytes = given.bytes_per_day.as_ref().map(|bytes| Spanned { value: bytes.value.0, at: bytes.at.clone() });
+    Limits {
+        statements_per_minute: limit("statements_per_minute", &given.statements_per_minute),
+        concurrent_statements: limit("concurrent_statements", &given.concurrent_statements),
+        rows_per_day: limit("rows_per_day", &given.rows_per_day),
+        bytes_per_day: limit("bytes_per_day", &bytes),
+        raised_by: given.raised_by.as_ref().map(|who| who.value.as_str().into()),
+    }
+}
+
+fn says_tenant(token: &Spanned<TokenDocument>) -> bool {
+    token.claims.as_ref().is_some_and(|claims| claims.tenant.is_some())
 }
 
 /// The shortest `statement_timeout` of the agent's sources.
@@ -70,54 +118,6 @@ fn source_timeout(bundle: &Bundle, schemas: &[Arc<ExposedSchema>]) -> Duration {
         source.and_then(|source| source.statement_timeout).unwrap_or(Duration::from_secs(30))
     };
     schemas.iter().map(of).filter(|timeout| !timeout.is_zero()).min().unwrap_or(Duration::ZERO)
-}
-
-fn auth(compiler: &mut Compiler<'_>, auth: &Spanned<AuthDocument>) -> Option<AgentAuth> {
-    let (secret, at, verifier) = match (auth.scram.value(), auth.scram_verifier.value()) {
-        (Some(password), None) => (compiler.resolve(&password.0.value, &password.0.at), password.0.at.clone(), false),
-        (None, Some(VerifierReference::Reference(verifier))) => {
-            (compiler.resolve(&verifier.0.value, &verifier.0.at), verifier.0.at.clone(), true)
-        }
-        (None, Some(VerifierReference::Literal(verifier))) => (Some(verifier.value.clone()), verifier.at.clone(), true),
-        (None, None) if matches!(auth.scram, Given::Wrong) || matches!(auth.scram_verifier, Given::Wrong) => return None,
-        (Some(_), Some(_)) | (None, None) => {
-            compiler
-                .problems
-                .error(&auth.at, "an agent proves itself in exactly one way")
-                .hint("write `auth: { scram: \"env:NAME\" }` or `auth: { scram_verifier: … }`");
-            return None;
-        }
-    };
-    let Some(secret) = secret else {
-        // Only a check comes this far without the secret. An empty verifier lets nobody in.
-        return (!compiler.serving()).then(|| AgentAuth::ScramVerifier(Secret::new("")));
-    };
-    if verifier && !is_verifier(secret.expose()) {
-        compiler
-            .problems
-            .error(&at, "not a SCRAM verifier")
-            .hint("expected SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>, as in pg_authid.rolpassword");
-        return None;
-    }
-    if secret.expose().is_empty() {
-        compiler.problems.error(&at, "the password is empty").hint("give the agent a password");
-        return None;
-    }
-    Some(if verifier { AgentAuth::ScramVerifier(secret) } else { AgentAuth::ScramPassword(secret) })
-}
-
-/// `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`, keys of 32 bytes in base64.
-fn is_verifier(text: &str) -> bool {
-    let parts = || {
-        let (iterations, rest) = text.strip_prefix("SCRAM-SHA-256$")?.split_once(':')?;
-        let (salt, keys) = rest.split_once('$')?;
-        let (stored, server) = keys.split_once(':')?;
-        Some((iterations.parse::<u32>().ok()?, salt, stored, server))
-    };
-    let base64 = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
-    parts().is_some_and(|(iterations, salt, stored, server)| {
-        iterations > 0 && base64(salt) && [stored, server].iter().all(|key| key.len() == 44 && base64(key))
-    })
 }
 
 fn tenant(compiler: &mut Compiler<'_>, agent: &AgentDocument) -> Option<TenantId> {

@@ -3,6 +3,7 @@
 mod agent;
 mod approvals;
 mod filter;
+mod identity;
 mod names;
 mod relation;
 mod reviewer;

@@ -1,0 +1,97 @@
+//! `SET pgwicket.session_token`: one connection, one tenant after the other, each proven by a token.
+
+use super::session::{Interrupts, Session};
+use crate::{
+    error::{Error, SessionError, SettingError, TokenRefused},
+    govern::{AppendedValue, GovernedStatement, Refusal, RefusalCode},
+    types::Principal,
+};
+
+/// The setting.
+pub(super) const SESSION_TOKEN: &str = "pgwicket.session_token";
+
+/// What evidence has in the place of a text that may hold a token.
+pub(super) const WITHHELD: &str = "(a statement that names pgwicket.session_token is not recorded)";
+
+/// What a session token said, besides the principal.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bound {
+    /// Unit: seconds since the Unix epoch.
+    pub(super) expires_at: u64,
+}
+
+/// Whether a text may hold a token: then it is kept nowhere.
+pub(super) fn may_hold_token(text: &str) -> bool {
+    const NAME: &[u8] = b"session_token";
+    text.len() >= NAME.len() && text.as_bytes().windows(NAME.len()).any(|window| window.eq_ignore_ascii_case(NAME))
+}
+
+impl<I: Interrupts> Session<I> {
+    /// Binds the session to what a token says, between transactions. What was bound before is gone, whether the token is taken
+    /// or not: a client that does not look must not go on as somebody else.
+    pub(super) async fn bind_token(&mut self, token: Option<&str>, local: bool) -> Result<(), Error> {
+        let Some(rules) = self.agent.session_token.clone() else { return Err(SettingError::Forbidden(SESSION_TOKEN.into()).into()) };
+        if local || self.is_in_transaction() {
+            return Err(SessionError::InBlock("SET pgwicket.session_token").into());
+        }
+        self.unbind();
+        let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(()) };
+        let claimed = self.lane.keyring().check(token, &rules, now()).await;
+        let claimed = claimed.map_err(|error| SessionError::Token(TokenRefused(error.to_string().into())))?;
+        let login = self.who.login.clone();
+        let principal = Principal {
+            tenant: claimed.tenant.or(login.tenant),
+            run: claimed.run.or(login.run),
+            subject: Some(claimed.subject),
+            attributes: claimed.attributes,
+            agent: login.agent,
+        };
+        self.act_as(principal, Some(Bound { expires_at: claimed.expires_at }));
+        Ok(())
+    }
+
+    /// The session is what it was when it was made.
+    pub(super) fn unbind(&mut self) {
+        if self.who.bound.is_some() {
+            self.act_as(self.who.login.clone(), None);
+        }
+    }
+
+    fn act_as(&mut self, principal: Principal, bound: Option<Bound>) {
+        self.end_portals();
+        self.settings
+            .bind(principal.tenant.as_ref().map_or("", |tenant| tenant.as_str()), principal.run.as_ref().map_or("", |run| run.as_str()));
+        self.who.bound_run = principal.run.is_some();
+        self.who.principal = principal;
+        self.who.bound = bound;
+    }
+
+    /// Refuses what reads a tenant's rows while there is no tenant, or its token is over.
+    pub(super) fn check_binding(&self, statement: &GovernedStatement) -> Result<(), Error> {
+        if self.who.bound.is_some_and(|bound| bound.expires_at <= now()) {
+            return Err(SessionError::Token(TokenRefused("it has expired".into())).into());
+        }
+        let asks = || statement.appended().iter().any(|appended| matches!(appended.value, AppendedValue::Tenant));
+        if self.who.principal.tenant.is_some() || !asks() {
+            return Ok(());
+        }
+        let refusal = Refusal::new(RefusalCode::Denied, "this connection is not bound to a tenant");
+        Err(refusal.hint("bind it first: SET pgwicket.session_token = '<token>'").into())
+    }
+}
+
+/// Unit: seconds since the Unix epoch.
+fn now() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_with_the_setting_is_known_in_any_spelling() {
+        assert!(may_hold_token("SET PgWicket.Session_Token = 'x'") && may_hold_token("session_token"));
+        assert!(!may_hold_token("select token from sessions") && !may_hold_token(""));
+    }
+}
