@@ -20,6 +20,7 @@ mod identity;
 mod indexes;
 mod keys;
 mod leakproof;
+mod many;
 mod noninterference;
 mod operations;
 mod oracle;
