@@ -89,6 +89,9 @@ BEGIN
   CALL pg_toast.pgwicket_replace('pg_get_userbyid', 'oid', 'name', pg_catalog.format(
     $q$CASE $1 WHEN %s THEN pg_toast.pgwicket_agent() WHEN %s THEN 'pgwicket'::name WHEN 10 THEN 'pgwicket'::name
        ELSE ('unknown (OID=' || $1::text || ')')::name END$q$, reader, owner));
+  -- Not of what the server's databases share: their names and its roles'.
+  CALL pg_toast.pgwicket_replace('pg_describe_object', 'oid, oid, int4', 'text',
+    $q$CASE WHEN NOT (SELECT c.relisshared FROM pg_catalog.pg_class c WHERE c.oid = $1) THEN pg_toast.pg_describe_object($1, $2, $3) END$q$);
   CALL pg_toast.pgwicket_replace('shobj_description', 'oid, name', 'text', 'NULL::text');
   CALL pg_toast.pgwicket_replace('pg_database_size', 'oid', 'int8', '0::int8');
   CALL pg_toast.pgwicket_replace('pg_database_size', 'name', 'int8', '0::int8');
