@@ -130,8 +130,9 @@ fn values_of(values: &str) -> Vec<String> {
         return deep();
     }
     let Some(classes) = values.strip_prefix("@denied ") else {
-        return values.split(" | ").map(|value| value.replace('¶', "\n")).collect();
+        return values.split(" | ").flat_map(|value| list(value).unwrap_or_else(|| vec![value.replace('¶', "\n")])).collect();
     };
+    let answered = list("@catalog-functions").unwrap();
     let list = fs::read_to_string(repository("src/sql/allow/data/functions.txt")).unwrap();
     let wanted: Vec<&str> = classes.split(' ').collect();
     let mut names = Vec::new();
@@ -140,11 +141,29 @@ fn values_of(values: &str) -> Vec<String> {
         if head.split(' ').nth(1) == Some("deny") && wanted.contains(&head.split(' ').next().unwrap()) {
             let lines = body.lines().filter(|line| line.starts_with("  "));
             // A name with an arity is also on another list, by its other arity.
-            names.extend(lines.flat_map(str::split_whitespace).filter(|name| !name.contains('/')).map(str::to_owned));
+            names.extend(
+                lines
+                    .flat_map(str::split_whitespace)
+                    .filter(|name| !name.contains('/'))
+                    .map(str::to_owned)
+                    .filter(|name| !answered.contains(name)),
+            );
         }
     }
     assert!(!names.is_empty(), "no function in {classes}");
     names
+}
+
+/// The names of a list of what the virtual catalog answers: `@catalog-functions`, `@catalog-relations`, `@catalog-types`.
+fn list(name: &str) -> Option<Vec<String>> {
+    let file = name.strip_prefix("@catalog-")?;
+    let text = fs::read_to_string(repository(&format!("src/sql/allow/data/catalog_{file}.txt"))).unwrap();
+    let lines = text.lines().filter(|line| line.starts_with("  "));
+    let mut names: Vec<String> =
+        lines.flat_map(str::split_whitespace).map(|name| name.split('/').next().unwrap_or(name).to_owned()).collect();
+    names.sort();
+    names.dedup();
+    Some(names)
 }
 
 /// Statements nested, chained or long without end.
