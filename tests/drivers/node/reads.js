@@ -150,6 +150,10 @@ async function canceled(client) {
 }
 
 async function main() {
+  step('client', {
+    client: 'node-postgres', version: require('pg/package.json').version,
+    driven: 'types in and out, prepared statements, cursors (pg-cursor), transactions, cancel, errors',
+  })
   const client = new Client({ ssl: false })
   await client.connect()
   for (const part of [typesOut, typesIn, where, prepared, portals, errors, transactions, canceled]) await part(client)

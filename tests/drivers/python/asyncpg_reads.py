@@ -8,7 +8,7 @@ import os
 import uuid
 
 import asyncpg
-from transcript import ENDLESS, ERRORS, READS, canonical, step
+from transcript import ENDLESS, ERRORS, READS, canonical, client, step
 
 
 # asyncpg asks pg_type about every array type but text[] before it reads one, and pgwicket has no catalog to answer from yet.
@@ -129,12 +129,24 @@ async def concurrently():
     step("twelve connections at once", subjects=await asyncio.gather(*[one(number) for number in range(1, 13)]))
 
 
+async def pooled():
+    async with asyncpg.create_pool(ssl=os.environ["PGSSLMODE"], min_size=1, max_size=2) as pool:
+        for number in range(3):
+            # What comes back to the pool is reset by a string of several statements.
+            async with pool.acquire() as connection:
+                await connection.execute("set timezone to 'Asia/Tokyo'")
+                step(f"pooled {number}", zone=await connection.fetchval("show timezone"))
+            step(f"reset {number}", zone=await pool.fetchval("show timezone"))
+
+
 async def main():
+    client("asyncpg", asyncpg.__version__, "types in and out, prepared statements, cursors, pool with reset, transactions, cancel, errors")
     connection = await asyncpg.connect(ssl=os.environ["PGSSLMODE"])
     for part in (reads, types_in, inferred, statements, portals, errors, transactions, canceled):
         await part(connection)
     await connection.close()
     await concurrently()
+    await pooled()
 
 
 asyncio.run(main())

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import tuple_row
 from psycopg.types.json import Json, Jsonb
-from transcript import ENDLESS, ERRORS, READS, canonical, step
+from transcript import ENDLESS, ERRORS, READS, canonical, client, step
 
 BINARY = sys.argv[1] == "binary"
 
@@ -154,7 +154,28 @@ def refused_logins():
             step(name, refused="password authentication failed" in str(error))
 
 
+def server_cursors(connection):
+    with connection.transaction(), connection.cursor("named", binary=BINARY) as cursor:
+        cursor.itersize = 5
+        cursor.execute("select id, subject from tickets where id < %s order by id", (40,))
+        step("named cursor", rows=canonical(list(cursor)))
+    with connection.transaction(), connection.cursor("scrolls", binary=BINARY, scrollable=True) as cursor:
+        cursor.execute("select id from tickets where id < 40 order by id")
+        first = cursor.fetchmany(3)
+        cursor.scroll(2)
+        step("scrolled", first=canonical(first), then=canonical(cursor.fetchone()))
+
+
+def copied_out(connection):
+    with connection.cursor() as cursor, cursor.copy("copy (select id, subject, amount, tags from tickets where id < 30 order by id) to stdout") as copy:
+        step("copy as text", rows=canonical(list(copy.rows())))
+    with connection.cursor() as cursor, cursor.copy("copy (select id, subject from tickets where id < 30 order by id) to stdout (format binary)") as copy:
+        copy.set_types(["int8", "text"])
+        step("copy in binary", rows=canonical(list(copy.rows())))
+
+
+client(f"psycopg 3, {sys.argv[1]} results", psycopg.__version__, "types in and out, prepared statements, pipelines, server cursors, COPY out, transactions, cancel, errors")
 with connect() as connection:
-    for part in (types_out, types_in, where, prepared, pipelined, errors, transactions, canceled):
+    for part in (types_out, types_in, where, prepared, pipelined, server_cursors, copied_out, errors, transactions, canceled):
         part(connection)
     refused_logins()

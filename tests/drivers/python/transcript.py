@@ -25,6 +25,11 @@ def step(name, **seen):
     print(json.dumps({"step": name, **seen}, ensure_ascii=False), flush=True)
 
 
+def client(name, version, driven):
+    """Which client this is, for docs/CLIENTS.md."""
+    step("client", client=name, version=version, driven=driven)
+
+
 # The statements both Python drivers run, `{}` standing for a parameter of either spelling.
 
 READS = {

@@ -4,6 +4,8 @@
 //! One difference is documented and kept out of the programs: an enum travels as `text` (its OID would be
 //! the source's own), so a driver that looks at type OIDs sees `text` where PostgreSQL says `ticket_status`.
 
+mod sqlx_reads;
+mod table;
 mod tokio_reads;
 
 use std::{fs::File, process::Command};
@@ -12,7 +14,7 @@ use crate::support::{AGENT, Cluster, Login, Pgwicket, repository, run};
 
 #[test]
 fn psql_sees_what_a_tenant_only_copy_shows() {
-    compare(|login| {
+    let steps = compare(|login| {
         let directory = tempfile::tempdir().unwrap();
         let transcript = directory.path().join("transcript");
         // Errors where they happen: standard error goes into the same file.
@@ -24,26 +26,45 @@ fn psql_sees_what_a_tenant_only_copy_shows() {
         assert!(status.success());
         std::fs::read_to_string(transcript).unwrap()
     });
+    let version = run(Command::new("psql").arg("--version")).ok();
+    let version = version.trim().rsplit(' ').find(|word| word.starts_with(|first: char| first.is_ascii_digit())).unwrap().to_owned();
+    let version = version.split_once('(').map_or(version.as_str(), |(version, _)| version);
+    table::row("psql", version, "reads, variables, `\\gdesc`, transactions, errors", steps);
 }
 
 #[test]
 fn psycopg_in_text_sees_what_a_tenant_only_copy_shows() {
-    compare(|login| python(login, &["psycopg_reads.py", "text"]));
+    same(|login| python(login, &["psycopg_reads.py", "text"]));
 }
 
 #[test]
 fn psycopg_in_binary_sees_what_a_tenant_only_copy_shows() {
-    compare(|login| python(login, &["psycopg_reads.py", "binary"]));
+    same(|login| python(login, &["psycopg_reads.py", "binary"]));
+}
+
+#[test]
+fn psycopg2_sees_what_a_tenant_only_copy_shows() {
+    same(|login| python(login, &["psycopg2_reads.py"]));
 }
 
 #[test]
 fn asyncpg_sees_what_a_tenant_only_copy_shows() {
-    compare(|login| python(login, &["asyncpg_reads.py"]));
+    same(|login| python(login, &["asyncpg_reads.py"]));
+}
+
+#[test]
+fn sqlalchemy_sees_what_a_tenant_only_copy_shows() {
+    same(|login| python(login, &["sqlalchemy_orm.py"]));
+}
+
+#[test]
+fn pandas_and_adbc_see_what_a_tenant_only_copy_shows() {
+    same(|login| python(login, &["frames.py"]));
 }
 
 #[test]
 fn node_postgres_sees_what_a_tenant_only_copy_shows() {
-    compare(|login| {
+    same(|login| {
         let mut node = Command::new("node");
         node.args(["--no-deprecation", "reads.js"]).current_dir(repository("tests/drivers/node"));
         login.environment(&mut node);
@@ -52,8 +73,38 @@ fn node_postgres_sees_what_a_tenant_only_copy_shows() {
 }
 
 #[test]
+fn pgjdbc_sees_what_a_tenant_only_copy_shows() {
+    let steps = compare(|login| {
+        let mut java = Command::new("java");
+        // A source file is compiled and run in one go.
+        java.args(["-cp", "/usr/share/java/postgresql.jar", "Reads.java"]).current_dir(repository("tests/drivers/java"));
+        login.environment(&mut java);
+        run(&mut java).ok()
+    });
+    let jar = std::fs::canonicalize("/usr/share/java/postgresql.jar").unwrap();
+    let names = std::fs::read_dir(jar.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let version =
+        names.filter_map(|name| Some(name.strip_prefix("postgresql-")?.strip_suffix(".jar")?.to_owned())).find(|name| name.contains('.'));
+    let driven = "DatabaseMetaData, prepared statements, fetch size, batches, savepoints, arrays, COPY out, errors";
+    table::row("pgjdbc", &version.unwrap(), driven, steps);
+}
+
+#[test]
 fn tokio_postgres_sees_what_a_tenant_only_copy_shows() {
-    compare(tokio_reads::transcript);
+    let steps = compare(tokio_reads::transcript);
+    let driven = "types, text and binary, prepared statements, pipelining, portals, transactions, cancel, errors";
+    table::row("tokio-postgres", &table::crate_version("tokio-postgres"), driven, steps);
+}
+
+#[test]
+fn sqlx_sees_what_a_tenant_only_copy_shows() {
+    let steps = compare(sqlx_reads::transcript);
+    table::row(
+        "sqlx",
+        &table::crate_version("sqlx"),
+        "pool, types, prepared statements, streams, transactions, several statements, errors",
+        steps,
+    );
 }
 
 fn python(login: &Login, arguments: &[&str]) -> String {
@@ -63,8 +114,31 @@ fn python(login: &Login, arguments: &[&str]) -> String {
     run(&mut python).ok()
 }
 
+/// Compares what a program saw, which says first of which clients it is.
 #[track_caller]
-fn compare(program: impl Fn(&Login) -> String) {
+fn same(program: impl Fn(&Login) -> String) {
+    let transcript = std::cell::RefCell::new(String::new());
+    let steps = compare(|login| {
+        let seen = program(login);
+        transcript.borrow_mut().clone_from(&seen);
+        seen
+    });
+    let transcript = transcript.into_inner();
+    let clients: Vec<serde_json::Value> = transcript
+        .lines()
+        .filter(|line| line.starts_with("{\"step\": \"client\"") || line.starts_with("{\"step\":\"client\""))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(!clients.is_empty(), "the program does not say which client it is");
+    for client in clients {
+        let text = |name: &str| client[name].as_str().unwrap().to_owned();
+        table::row(&text("client"), &text("version"), &text("driven"), steps);
+    }
+}
+
+/// Runs a program on a tenant-only copy and through pgwicket; how many lines both gave.
+#[track_caller]
+fn compare(program: impl Fn(&Login) -> String) -> usize {
     let expected = program(&Cluster::tenant_copy().login(AGENT));
     assert!(expected.lines().count() > 50, "the program did next to nothing:\n{expected}");
     let pgwicket = Pgwicket::start(&Cluster::desk());
@@ -79,6 +153,7 @@ fn compare(program: impl Fn(&Login) -> String) {
         unexpected.join("\n")
     );
     assert_eq!(expected, seen, "the same lines in another order");
+    expected.lines().count()
 }
 
 /// The lines of the first text that the second does not have, or not as often.
