@@ -26,8 +26,8 @@ def by_pandas():
     try:
         pandas.DataFrame({"id": [1], "subject": ["x"]}).to_sql("tickets", engine, schema="external_support", if_exists="append", index=False)
         step("to_sql", sqlstate=None)
-    except sa.exc.DBAPIError as error:
-        step("to_sql", sqlstate=error.orig.sqlstate)
+    except pandas.errors.DatabaseError as error:
+        step("to_sql", sqlstate=error.__cause__.orig.sqlstate)
 
 
 def by_adbc():

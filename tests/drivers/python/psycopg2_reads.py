@@ -56,7 +56,7 @@ def main():
             step(statement, text=out.getvalue())
     connection.commit()
     with connection.cursor() as cursor:
-        cursor.execute("select 1 as a; select id from tickets where id = 7")
+        cursor.execute("select 1 as a; select id from tickets where id = 12")
         step("two statements in one string", **rows(cursor))
     connection.commit()
     for name, statement in ERRORS.items():

@@ -60,10 +60,10 @@ async fn typed(pool: &PgPool, out: &mut String) {
 }
 
 async fn prepared(pool: &PgPool, out: &mut String) {
-    for id in 1..6_i64 {
+    for id in [1, 2, 3, 4, 10, 11_i64] {
         let found = sqlx::query("select id, subject, customer_id from tickets where id = $1 or id = any($2) order by id")
             .bind(id)
-            .bind(vec![7_i64, 8])
+            .bind(vec![12_i64, 13])
             .fetch_all(pool)
             .await
             .unwrap();
@@ -75,7 +75,7 @@ async fn prepared(pool: &PgPool, out: &mut String) {
         sqlx::query_as("select current_setting('transaction_read_only')").fetch_one(&mut *transaction).await.unwrap();
     writeln!(out, "in a transaction {isolation}").unwrap();
     transaction.rollback().await.unwrap();
-    let several = pool.fetch_all(sqlx::raw_sql("select 1; select id from tickets where id = 7")).await.unwrap();
+    let several = pool.fetch_all(sqlx::raw_sql("select 1; select id from tickets where id = 12")).await.unwrap();
     writeln!(out, "several {}", several.len()).unwrap();
 }
 

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     net::TcpStream,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -77,6 +78,8 @@ impl Pgwicket {
     fn launch(source: &Database, policy: &str, extras: Extras) -> Self {
         let directory = tempfile::Builder::new().prefix("pgwicket-it-").tempdir().unwrap().keep();
         guardian::remove_at_end(&directory);
+        // Where tests run as root, the catalog's PostgreSQL is another user, who has to get to its directory.
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o711)).unwrap();
         fs::create_dir(directory.join("policies")).unwrap();
         fs::write(directory.join("policies/policy.yaml"), policy).unwrap();
         let (port, control_port) = (free_port(), free_port());
@@ -230,6 +233,8 @@ fn spawn(directory: &Path, port: u16, control_port: u16, source: &Database, extr
         .arg(directory.join("journal"))
         .arg("--store")
         .arg(directory.join("state.db"))
+        .arg("--catalog")
+        .arg(directory.join("catalog"))
         .args(["--listen", &format!("127.0.0.1:{port}")]);
     serve.args(["--control-listen", &format!("127.0.0.1:{control_port}")]).args(&extras.flags);
     let child = serve.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();

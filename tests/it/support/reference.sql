@@ -75,6 +75,14 @@ grant select on all tables in schema external_support to support_agent;
   alter table external_support.customers add primary key (id);
   alter table external_support.orders add primary key (id);
   alter table external_support.documents add primary key (id);
+  -- What a policy shows of keys and NOT NULL, as the real tables have it.
+  select format('alter table external_support.%I alter column %I set not null', shown.table_name, shown.column_name)
+  from information_schema.columns as shown
+  join information_schema.columns as real on (real.table_name, real.column_name) = (shown.table_name, shown.column_name)
+  where shown.table_schema = 'external_support' and real.table_schema = 'public' and real.is_nullable = 'NO' \gexec
+  alter table external_support.tickets add foreign key (customer_id) references external_support.customers not valid;
+  alter table external_support.orders add foreign key (customer_id) references external_support.customers not valid;
+  alter table external_support.orders add foreign key (ticket_id) references external_support.tickets not valid;
   create index on external_support.tickets (amount);
   create index on external_support.tickets (customer_id);
   drop table public.orders, public.tickets, public.customers, public.documents;
