@@ -69,6 +69,11 @@ need_node_drivers() {
   (cd "$root/tests/drivers/node" && npm ci --silent --no-audit --no-fund && touch "$stamp")
 }
 
+# Debian's pgjdbc, and a JDK that runs a source file.
+need_jdbc() {
+  { [ -f /usr/share/java/postgresql.jar ] && command -v javac >/dev/null; } || install_packages default-jdk-headless libpostgresql-jdbc-java
+}
+
 # A TCP port of this host that nobody listens on.
 free_port() {
   local port
