@@ -1,10 +1,17 @@
 //! A decision of a reviewer: who it is, whether it counts, then the store.
 
+use axum::Json;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{failure::Failure, guard::Caller, key::Scope, server::Shared};
+use super::{
+    failure::Failure,
+    guard::Caller,
+    key::Scope,
+    server::Shared,
+    view::{ProposalSummary, summary},
+};
 use crate::{
     proposal::{Approval, Decider, Decision},
     store::Record,
@@ -27,6 +34,15 @@ pub struct DecisionBody {
     pub signature: Option<String>,
 }
 
+/// What became of a proposal.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct DecisionAnswer {
+    /// Always true.
+    pub ok: bool,
+    /// The proposal.
+    pub proposal: ProposalSummary,
+}
+
 /// Decides on a proposal, as the caller. `digest_needed`: the caller must say what it looked at.
 pub(super) async fn decide(
     shared: &Shared,
@@ -35,10 +51,10 @@ pub(super) async fn decide(
     decision: Decision,
     body: DecisionBody,
     digest_needed: bool,
-) -> Result<Record, Failure> {
+) -> Result<Json<DecisionAnswer>, Failure> {
     caller.require(&[Scope::ProposalsApprove])?;
     let api = &shared.api;
-    let record = api.store.proposal(id).await?.ok_or_else(|| Failure::not_found(format!("there is no proposal {id}")))?;
+    let record = shared.record(id).await?;
     let digest = digest(&body, &record, digest_needed)?;
     let reason = reason(body.reason.as_deref())?;
     let decider = decider(caller, body)?;
@@ -49,7 +65,14 @@ pub(super) async fn decide(
     let quorum = policy.approvals_needed(record.content.proposal()).map_err(crate::policy::NotApproved::from)?.quorum;
     let record = api.store.decide(id, approval, quorum, now).await?;
     tracing::info!(proposal = %id, decision = decision.word(), status = %record.status, key = caller.id(), "decision");
-    Ok(record)
+    Ok(DecisionAnswer::of(&record, now))
+}
+
+impl DecisionAnswer {
+    /// What became of it.
+    pub(super) fn of(record: &Record, now: i64) -> Json<Self> {
+        Json(Self { ok: true, proposal: summary(record, now) })
+    }
 }
 
 fn digest(body: &DecisionBody, record: &Record, needed: bool) -> Result<Digest, Failure> {
@@ -78,14 +101,12 @@ fn decider(caller: &Caller, body: DecisionBody) -> Result<Decider, Failure> {
         None => None,
     };
     if let Some(signature) = body.signature {
-        let reviewer = named.or_else(|| caller.reviewer().cloned());
+        let reviewer = named.or_else(|| caller.reviewer().ok().cloned());
         let reviewer = reviewer.ok_or_else(|| Failure::bad_request("`reviewer` is missing: say whose signature it is"))?;
         let signature = STANDARD.decode(signature.trim()).map_err(|_invalid| Failure::bad_request("`signature` is not base64"))?;
         return Ok(Decider::Signature { reviewer, signature: signature.into() });
     }
-    let Some(reviewer) = caller.reviewer().cloned() else {
-        return Err(Failure::forbidden("NO_REVIEWER", "this key is no reviewer's; make one with `pgwicket keys create --reviewer NAME`"));
-    };
+    let reviewer = caller.reviewer()?.clone();
     if named.is_some_and(|named| named != reviewer) {
         return Err(Failure::forbidden("NO_REVIEWER", "this key is another reviewer's; a decision of that one must be signed"));
     }

@@ -93,8 +93,9 @@ impl Caller {
     }
 
     /// The reviewer whose decisions the key carries.
-    pub(super) fn reviewer(&self) -> Option<&ReviewerName> {
-        self.key.reviewer.as_ref()
+    pub(super) fn reviewer(&self) -> Result<&ReviewerName, Failure> {
+        let message = "this key is no reviewer's; make one with `pgwicket keys create --reviewer NAME`";
+        self.key.reviewer.as_ref().ok_or_else(|| Failure::forbidden("NO_REVIEWER", message))
     }
 
     /// The key's id.

@@ -19,10 +19,10 @@ mod tls;
 mod view;
 mod writebacks;
 
-pub use decide::DecisionBody;
+pub use decide::{DecisionAnswer, DecisionBody};
 pub use key::{Scope, key_hash, key_secret};
 pub use metrics::Recorder;
-pub use proposals::{DecisionAnswer, ProposalAnswer, ProposalPage};
+pub use proposals::{ProposalAnswer, ProposalPage};
 pub use server::{Api, Control, serve};
 pub use status::{Readiness, SourceState, Status};
 pub use tls::{ControlTls, ControlTlsError};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    decide::{DecisionBody, decide, reason},
+    decide::{DecisionAnswer, DecisionBody, decide, reason},
     failure::{ErrorBody, Failure},
     guard::Caller,
     input::{Body, Query, proposal_id},
@@ -67,15 +67,6 @@ pub struct ProposalAnswer {
     pub proposal: ProposalDetail,
 }
 
-/// What became of a proposal.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct DecisionAnswer {
-    /// Always true.
-    pub ok: bool,
-    /// The proposal.
-    pub proposal: ProposalSummary,
-}
-
 /// Why a proposal is taken back.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub(super) struct CancelBody {
@@ -123,7 +114,7 @@ pub(super) async fn show(State(shared): State<Shared>, caller: Caller, Path(id):
     caller.require(&[Scope::ProposalsRead])?;
     let id = proposal_id(&id)?;
     let api = &shared.api;
-    let record = api.store.proposal(id).await?.ok_or_else(|| Failure::not_found(format!("there is no proposal {id}")))?;
+    let record = shared.record(id).await?;
     let events = api.store.events(id).await?;
     Ok(Json(ProposalAnswer { ok: true, proposal: detail(&record, &events, &api.policy.load(), shared.now()) }))
 }
@@ -137,8 +128,7 @@ pub(super) async fn approve(
     Path(id): Path<String>,
     Body(body): Body<DecisionBody>,
 ) -> Result<Json<DecisionAnswer>, Failure> {
-    let record = decide(&shared, &caller, proposal_id(&id)?, Decision::Approve, body, true).await?;
-    Ok(Json(DecisionAnswer { ok: true, proposal: summary(&record, shared.now()) }))
+    decide(&shared, &caller, proposal_id(&id)?, Decision::Approve, body, true).await
 }
 
 /// Reject a proposal. One rejection is enough.
@@ -150,8 +140,7 @@ pub(super) async fn reject(
     Path(id): Path<String>,
     Body(body): Body<DecisionBody>,
 ) -> Result<Json<DecisionAnswer>, Failure> {
-    let record = decide(&shared, &caller, proposal_id(&id)?, Decision::Reject, body, true).await?;
-    Ok(Json(DecisionAnswer { ok: true, proposal: summary(&record, shared.now()) }))
+    decide(&shared, &caller, proposal_id(&id)?, Decision::Reject, body, true).await
 }
 
 /// Take a pending or approved proposal back, until a worker has begun. For reviewers who may decide on it, and for the
@@ -168,13 +157,11 @@ pub(super) async fn cancel(
     let id = proposal_id(&id)?;
     let api = &shared.api;
     let reason = reason(body.reason.as_deref())?;
-    let record = api.store.proposal(id).await?.ok_or_else(|| Failure::not_found(format!("there is no proposal {id}")))?;
-    let Some(reviewer) = caller.reviewer() else {
-        return Err(Failure::forbidden("NO_REVIEWER", "this key is no reviewer's; make one with `pgwicket keys create --reviewer NAME`"));
-    };
+    let record = shared.record(id).await?;
+    let reviewer = caller.reviewer()?;
     if !api.policy.load().may_cancel(reviewer, record.content.proposal()) {
         return Err(NotApproved::NotReviewer(reviewer.clone()).into());
     }
     let record = api.store.cancel_by(id, reviewer, reason.as_deref(), shared.now()).await?;
-    Ok(Json(DecisionAnswer { ok: true, proposal: summary(&record, shared.now()) }))
+    Ok(DecisionAnswer::of(&record, shared.now()))
 }

@@ -26,7 +26,11 @@ use super::{
     guard::{Limits, finish, limit},
     proposals, sources, writebacks,
 };
-use crate::{policy::PolicySet, store::Store};
+use crate::{
+    policy::PolicySet,
+    store::{Record, Store},
+    types::ProposalId,
+};
 
 /// Longest body of a request. Unit: bytes.
 const LONGEST_BODY: usize = 256 * 1024;
@@ -83,6 +87,12 @@ impl Shared {
     #[expect(clippy::unused_self, reason = "handlers ask the time here and nowhere else")]
     pub(super) fn now(&self) -> i64 {
         jiff::Timestamp::now().as_millisecond()
+    }
+
+    /// The proposal of this id.
+    pub(super) async fn record(&self, id: ProposalId) -> Result<Record, Failure> {
+        let found = self.api.store.proposal(id).await?;
+        found.ok_or_else(|| Failure::not_found(format!("there is no proposal {id}")))
     }
 }
 

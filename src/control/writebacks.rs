@@ -10,15 +10,15 @@ use serde_json::{Map, Value as JsonValue};
 use utoipa::ToSchema;
 
 use super::{
-    decide::{DecisionBody, decide},
+    decide::{DecisionAnswer, DecisionBody, decide},
     failure::{ErrorBody, Failure},
     guard::Caller,
     input::{Body, Query, proposal_id},
     key::Scope,
-    proposals::{DecisionAnswer, statuses},
+    proposals::statuses,
     server::Shared,
     sources::{source_id, source_of_id},
-    view::{moment, summary},
+    view::moment,
 };
 use crate::{
     proposal::{Cell, Decision, Outcome, RowChange, Status, Value},
@@ -193,8 +193,7 @@ pub(super) async fn approve(
     Path(id): Path<String>,
     Body(body): Body<DecisionBody>,
 ) -> Result<Json<DecisionAnswer>, Failure> {
-    let record = decide(&shared, &caller, proposal_id(&id)?, Decision::Approve, body, false).await?;
-    Ok(Json(DecisionAnswer { ok: true, proposal: summary(&record, shared.now()) }))
+    decide(&shared, &caller, proposal_id(&id)?, Decision::Approve, body, false).await
 }
 
 /// Reject, as `/v1/control/proposals/{id}/reject`; the digest may be left out.
@@ -207,8 +206,7 @@ pub(super) async fn reject(
     Path(id): Path<String>,
     Body(body): Body<DecisionBody>,
 ) -> Result<Json<DecisionAnswer>, Failure> {
-    let record = decide(&shared, &caller, proposal_id(&id)?, Decision::Reject, body, false).await?;
-    Ok(Json(DecisionAnswer { ok: true, proposal: summary(&record, shared.now()) }))
+    decide(&shared, &caller, proposal_id(&id)?, Decision::Reject, body, false).await
 }
 
 /// Report how applying a proposal ended. The same report again changes nothing; another outcome is refused.
@@ -224,7 +222,7 @@ pub(super) async fn apply_result(
     caller.require(&[Scope::Worker])?;
     let id = proposal_id(&id)?;
     let api = &shared.api;
-    let record = api.store.proposal(id).await?.ok_or_else(|| Failure::not_found(format!("there is no proposal {id}")))?;
+    let record = shared.record(id).await?;
     let report = report(&caller, &record, body)?;
     let recorded = record.result.is_none();
     if record.status == Status::Approved {

@@ -6,6 +6,7 @@ pub(crate) mod governed;
 mod guardian;
 mod login;
 mod pgwicket;
+mod process;
 mod program;
 mod wire;
 mod worker;

@@ -2,15 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
+    fs,
     net::TcpStream,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Command, ExitStatus},
     time::{Duration, Instant},
 };
 
-use super::{AGENT, Database, Login, PASSWORD, failure_logs, free_port, guardian, repository, run};
+use super::{AGENT, Database, Login, PASSWORD, failure_logs, free_port, guardian, process::Process, repository};
 
 /// A running `pgwicket serve`; killed when dropped, its log kept when the test fails.
 #[derive(Debug)]
@@ -19,8 +19,7 @@ pub(crate) struct Pgwicket {
     port: u16,
     control_port: u16,
     source: Database,
-    extras: Extras,
-    child: Child,
+    process: Process,
 }
 
 /// What not every test gives.
@@ -83,47 +82,36 @@ impl Pgwicket {
         fs::create_dir(directory.join("policies")).unwrap();
         fs::write(directory.join("policies/policy.yaml"), policy).unwrap();
         let (port, control_port) = (free_port(), free_port());
-        let child = spawn(&directory, port, control_port, source, &extras);
-        let mut served = Self { directory, port, control_port, source: source.clone(), extras, child };
+        let process = Process::start(command(&directory, port, control_port, source, &extras), &directory.join("pgwicket.log"));
+        let mut served = Self { directory, port, control_port, source: source.clone(), process };
         served.wait_until_ready();
         served
     }
 
     /// Kills it as `kill -9` does.
     pub(crate) fn kill(&mut self) {
-        let pid = self.child.id();
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        guardian::forget(pid);
+        self.process.kill();
     }
 
     /// Starts it again over the same journal, on the same port.
     pub(crate) fn restart(&mut self) {
-        self.child = spawn(&self.directory, self.port, self.control_port, &self.source, &self.extras);
+        self.process.start_again();
         self.wait_until_ready();
     }
 
     /// Asks it to end, as an operator does.
     pub(crate) fn terminate(&self) {
-        run(Command::new("kill").args(["-TERM", &self.child.id().to_string()])).ok();
+        self.process.signal("TERM");
     }
 
     /// Waits for its end.
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                guardian::forget(self.child.id());
-                return status;
-            }
-            assert!(Instant::now() < deadline, "pgwicket did not end:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        self.process.ended()
     }
 
     /// Resident memory now, in MiB.
     pub(crate) fn resident_memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
@@ -171,13 +159,13 @@ impl Pgwicket {
 
     /// Its log so far.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.directory.join("pgwicket.log")).unwrap()
+        self.process.log()
     }
 
     fn wait_until_ready(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.process.status() {
                 panic!("pgwicket ended with {status}:\n{}", self.log());
             }
             if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
@@ -191,16 +179,9 @@ impl Pgwicket {
 
 impl Drop for Pgwicket {
     fn drop(&mut self) {
-        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
-            self.kill();
-        }
+        // Its own log is kept by its process.
         if std::thread::panicking() {
-            let kept = failure_logs();
-            let copied = fs::copy(self.directory.join("pgwicket.log"), kept.join("pgwicket.log")).is_ok()
-                && fs::copy(self.source.cluster().log(), kept.join("postgresql.log")).is_ok();
-            if copied {
-                eprintln!("the servers' logs are in {}", kept.display());
-            }
+            drop(fs::copy(self.source.cluster().log(), failure_logs().join("postgresql.log")));
         }
     }
 }
@@ -216,8 +197,7 @@ pub(super) fn environment(source: &Database) -> BTreeMap<String, String> {
     passwords.into_iter().chain([("APP_POSTGRES_URL".to_owned(), source.source_url())]).collect()
 }
 
-fn spawn(directory: &Path, port: u16, control_port: u16, source: &Database, extras: &Extras) -> Child {
-    let log = File::options().create(true).append(true).open(directory.join("pgwicket.log")).unwrap();
+fn command(directory: &Path, port: u16, control_port: u16, source: &Database, extras: &Extras) -> Command {
     let mut serve = match extras.file_limit {
         None => Command::new(env!("CARGO_BIN_EXE_pgwicket")),
         // With SIGXFSZ ignored, a write past the limit is an error that the program sees.
@@ -237,7 +217,5 @@ fn spawn(directory: &Path, port: u16, control_port: u16, source: &Database, extr
         .arg(directory.join("catalog"))
         .args(["--listen", &format!("127.0.0.1:{port}")]);
     serve.args(["--control-listen", &format!("127.0.0.1:{control_port}")]).args(&extras.flags);
-    let child = serve.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-    guardian::kill_at_end(child.id());
-    child
+    serve
 }
