@@ -5,9 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio_postgres::{Client, NoTls};
-
-use crate::support::{Cluster, Login, Pgwicket, Wire, run, support_policy};
+use crate::support::{Cluster, Pgwicket, Wire, block_on, run, support_policy};
 
 /// Idle connections of an ordinary run. PGWICKET_IDLE=10000 is the whole.
 const IDLE: u64 = 1000;
@@ -45,12 +43,11 @@ fn idle_connections_cost_little() {
 fn a_thousand_active_clients_share_a_pool_of_twenty_and_none_starves() {
     let policy = support_policy().replace("    tenant: acme\n", "    tenant: acme\n    max_connections: 2000\n");
     let pgwicket = Pgwicket::start_with(&Cluster::desk(), &policy);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let slowest = runtime.block_on(async {
+    let slowest = block_on(async {
         let login = pgwicket.login();
         let mut clients = Vec::new();
         for _ in 0..1000 {
-            clients.push(connect(&login).await);
+            clients.push(login.connect().await);
         }
         let work = clients.iter().map(async |client| {
             let mut slowest = Duration::ZERO;
@@ -102,11 +99,10 @@ fn limits_name_their_window_and_who_can_raise_it() {
     let limits = "    tenant: acme\n    limits: { statements_per_minute: 1000, rows_per_day: 30, concurrent_statements: 5, raised_by: dba@corp.example }\n";
     let policy = support_policy().replacen("    tenant: acme\n", limits, 1);
     let pgwicket = Pgwicket::start_with(&Cluster::desk(), &policy);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let client = connect(&pgwicket.login()).await;
+    block_on(async {
+        let client = pgwicket.login().connect().await;
         client.simple_query("select id from tickets limit 20").await.unwrap();
-        let other = connect(&pgwicket.login()).await;
+        let other = pgwicket.login().connect().await;
         other.simple_query("select id from tickets limit 20").await.unwrap();
         for text in ["select id from tickets limit 1", "select 1", "update tickets set priority = 'x' where id = 42"] {
             let error = client.simple_query(text).await.unwrap_err();
@@ -117,13 +113,7 @@ fn limits_name_their_window_and_who_can_raise_it() {
             assert!(error.hint().unwrap().contains("dba@corp.example can raise `limits.rows_per_day`"), "{error:?}");
         }
         client.simple_query("show pgwicket.tenant").await.unwrap();
-        let theirs = connect(&pgwicket.login_as("globex_agent")).await;
+        let theirs = pgwicket.login_as("globex_agent").connect().await;
         theirs.simple_query("select id from tickets limit 20").await.unwrap();
     });
-}
-
-async fn connect(login: &Login) -> Client {
-    let (client, connection) = login.config().connect(NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
 }

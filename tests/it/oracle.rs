@@ -1,14 +1,14 @@
 //! The oracle: what `support_agent` reads through pgwicket is what PostgreSQL itself answers a role with
 //! row-level security and column grants. Cases are data: `tests/oracle/*.sql`, one statement after another.
 
-use std::{error::Error, fs};
+use std::fs;
 
 use tokio_postgres::{
     Client, NoTls, SimpleQueryMessage,
-    types::{FromSql, Kind, ToSql, Type},
+    types::{Kind, ToSql, Type},
 };
 
-use crate::support::{AGENT, Cluster, Login, Pgwicket, Statement, repository, statements};
+use crate::support::{AGENT, Cluster, Login, Pgwicket, Raw, Statement, repository, statements};
 
 #[test]
 fn reads_equal_those_of_a_role_with_row_level_security() {
@@ -86,18 +86,6 @@ struct Answer {
     rows: Vec<Vec<Option<String>>>,
     types: Vec<String>,
     binary: Vec<Vec<Option<Vec<u8>>>>,
-}
-
-struct Raw(Vec<u8>);
-
-impl<'a> FromSql<'a> for Raw {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
-        Ok(Self(raw.to_vec()))
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
 }
 
 fn compare(cases: &str, at_least: usize, reference: &Login) {

@@ -2,12 +2,12 @@
 
 use serde_json::Value as Json;
 use tokio_postgres::{
-    Client, NoTls, SimpleQueryMessage,
+    Client, SimpleQueryMessage,
     error::{DbError, SqlState},
     types::ToSql,
 };
 
-use crate::support::{Cluster, Login, Pgwicket, support_policy};
+use crate::support::{Cluster, Login, Pgwicket, block_on, support_policy};
 
 const UPDATE: &str = "update tickets set priority = 'proposed', amount = amount + 1 where id = 42";
 
@@ -15,14 +15,14 @@ const UPDATE: &str = "update tickets set priority = 'proposed', amount = amount 
 fn a_write_is_an_error_that_names_the_proposal_and_its_repeat_is_the_same() {
     let pgwicket = Pgwicket::start(&Cluster::desk());
     block_on(async {
-        let client = connect(&pgwicket.login()).await;
+        let client = pgwicket.login().connect().await;
         let first = proposed(&client, UPDATE).await;
         assert!(
             first["proposal_id"].as_str().unwrap().starts_with("prop_") && first["rows"] == 1 && first["status"] == "pending",
             "{first}"
         );
         assert_eq!(proposed(&client, UPDATE).await["proposal_id"], first["proposal_id"], "the same pending change");
-        let again = connect(&pgwicket.login()).await;
+        let again = pgwicket.login().connect().await;
         assert_eq!(proposed(&again, UPDATE).await["proposal_id"], first["proposal_id"], "from another connection");
         let other = proposed(&client, "update tickets set priority = 'other' where id = 42").await;
         assert_ne!(other["proposal_id"], first["proposal_id"]);
@@ -37,7 +37,7 @@ fn a_write_is_an_error_that_names_the_proposal_and_its_repeat_is_the_same() {
         let changes = rows(&client, changes).await;
         assert_eq!(changes.len(), 2);
         assert_eq!(changes[1][2].as_deref(), Some("proposed"));
-        let theirs = connect(&Login { user: "globex_agent".to_owned(), ..pgwicket.login() }).await;
+        let theirs = Login { user: "globex_agent".to_owned(), ..pgwicket.login() }.connect().await;
         assert_eq!(
             rows(&theirs, "select count(*) from pgwicket.proposals").await[0][0].as_deref(),
             Some("0"),
@@ -50,7 +50,7 @@ fn a_write_is_an_error_that_names_the_proposal_and_its_repeat_is_the_same() {
 fn every_way_to_send_a_write_ends_as_a_proposal() {
     let pgwicket = Pgwicket::start(&Cluster::desk());
     block_on(async {
-        let client = connect(&pgwicket.login()).await;
+        let client = pgwicket.login().connect().await;
         // Binary parameters, their types as the source has them.
         let statement = client.prepare("update tickets set subject = $1, tags = $2, rating_note = $3 where id = $4").await;
         assert_eq!(code(&statement.unwrap_err()), "42703", "an unknown column is known at Parse");
@@ -96,7 +96,7 @@ fn every_way_to_send_a_write_ends_as_a_proposal() {
 fn in_a_block_the_error_aborts_and_the_proposal_stays() {
     let pgwicket = Pgwicket::start(&Cluster::desk());
     block_on(async {
-        let client = connect(&pgwicket.login()).await;
+        let client = pgwicket.login().connect().await;
         client.simple_query("begin; ").await.unwrap();
         rows(&client, "select id from tickets where id = 42").await;
         let stored = proposed(&client, UPDATE).await;
@@ -115,7 +115,7 @@ fn in_a_block_the_error_aborts_and_the_proposal_stays() {
 fn a_key_makes_a_repeat_explicit_and_a_comment_says_why() {
     let pgwicket = Pgwicket::start(&Cluster::desk());
     block_on(async {
-        let client = connect(&pgwicket.login()).await;
+        let client = pgwicket.login().connect().await;
         client.simple_query("set pgwicket.idempotency_key = 'job-7'").await.unwrap();
         let first = proposed(&client, UPDATE).await;
         assert_eq!(proposed(&client, UPDATE).await["proposal_id"], first["proposal_id"]);
@@ -134,7 +134,7 @@ fn a_key_makes_a_repeat_explicit_and_a_comment_says_why() {
 fn an_agent_takes_its_own_back_in_sql() {
     let pgwicket = Pgwicket::start(&Cluster::desk());
     block_on(async {
-        let mut client = connect(&pgwicket.login()).await;
+        let mut client = pgwicket.login().connect().await;
         let mut ids = Vec::new();
         for id in 40..44 {
             let stored = proposed(&client, &format!("update tickets set priority = 'mine' where id = {id}")).await;
@@ -150,7 +150,7 @@ fn an_agent_takes_its_own_back_in_sql() {
         assert_eq!(client.execute(&one, &[&ids[0]]).await.unwrap(), 0, "it was canceled before");
         assert_eq!(client.execute(&one, &[&"prop_nothing"]).await.unwrap(), 0);
         // Another agent's are not there.
-        let theirs = connect(&Login { user: "globex_agent".to_owned(), ..pgwicket.login() }).await;
+        let theirs = Login { user: "globex_agent".to_owned(), ..pgwicket.login() }.connect().await;
         assert_eq!(theirs.execute("delete from pgwicket.proposals", &[]).await.unwrap(), 0);
         assert_eq!(status(&client, &ids[1]).await, "pending");
         // With all that a DELETE has; in a block it holds at once, as a proposal does.
@@ -183,7 +183,7 @@ fn an_agent_takes_its_own_back_in_sql() {
 fn what_cannot_be_proposed_leaves_nothing() {
     let pgwicket = Pgwicket::start(&Cluster::desk());
     block_on(async {
-        let client = connect(&pgwicket.login()).await;
+        let client = pgwicket.login().connect().await;
         for (text, expected) in [
             ("update tickets set priority = 'x'", "53400"),
             ("update tickets set priority = 'x' where id = 7777", "P0002"),
@@ -254,14 +254,4 @@ async fn rows(client: &Client, text: &str) -> Vec<Vec<Option<String>>> {
         None
     };
     messages.iter().filter_map(row).collect()
-}
-
-async fn connect(login: &Login) -> Client {
-    let (client, connection) = login.config().connect(NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
-
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }

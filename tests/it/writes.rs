@@ -4,9 +4,9 @@
 use std::{collections::BTreeMap, fs};
 
 use serde_json::Value as Json;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::support::{AGENT, Cluster, Login, Pgwicket, Statement, repository, statements};
+use crate::support::{AGENT, Cluster, Pgwicket, Statement, block_on, repository, statements};
 
 /// Rows by id, a column each as text.
 type Rows = BTreeMap<String, BTreeMap<String, Option<String>>>;
@@ -26,7 +26,7 @@ fn what_is_proposed_is_what_postgresql_would_do() {
     let pgwicket = Pgwicket::start(&Cluster::desk());
     let (agent, desk) = (pgwicket.login(), Cluster::desk());
     let wrong: Vec<String> = block_on(async {
-        let (reference, through) = (connect(&copy.login(AGENT)).await, connect(&agent).await);
+        let (reference, through) = (copy.login(AGENT).connect().await, agent.connect().await);
         let mut wrong = Vec::new();
         for statement in &statements {
             let expected = effect(&reference, statement).await;
@@ -150,14 +150,4 @@ async fn rows(client: &Client, text: &str) -> Rows {
 
 fn words(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(|| error.to_string(), |error| format!("{} {}", error.code().code(), error.message()))
-}
-
-async fn connect(login: &Login) -> Client {
-    let (client, connection) = login.config().connect(NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
-}
-
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }

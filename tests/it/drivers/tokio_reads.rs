@@ -4,24 +4,10 @@ use std::{error::Error, fmt::Write as _, time::Duration};
 
 use tokio_postgres::{
     Client, IsolationLevel, NoTls, Row, SimpleQueryMessage,
-    types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked},
+    types::{IsNull, ToSql, Type, private::BytesMut, to_sql_checked},
 };
 
-use crate::support::Login;
-
-/// A value as it came, whatever its type.
-#[derive(Debug)]
-struct Raw(Vec<u8>);
-
-impl<'a> FromSql<'a> for Raw {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
-        Ok(Self(raw.to_vec()))
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-}
+use crate::support::{Login, Raw};
 
 /// A parameter sent as these bytes, whatever its type.
 #[derive(Debug)]

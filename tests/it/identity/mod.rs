@@ -5,10 +5,10 @@ mod issuer;
 use std::{path::Path, process::Command};
 
 use serde_json::json;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use self::issuer::{AUDIENCE, ISSUER, Key, Published, claims};
-use crate::support::{Cluster, Login, PASSWORD, Pgwicket, Wire, certificate, run, support_policy};
+use crate::support::{Cluster, Login, PASSWORD, Pgwicket, Wire, block_on, certificate, run, support_policy};
 
 /// The support agent with this proof in the place of its password and tenant.
 fn policy(auth: &str, more: &str) -> String {
@@ -209,9 +209,8 @@ fn a_session_token_rebinds_a_pooled_connection_between_transactions() {
     let pgwicket = Pgwicket::start_with(&Cluster::desk(), &policy);
     let token = |tenant: &str| key.token(&claims(&[("org", json!(tenant)), ("job", json!(format!("job-{tenant}")))]));
     let bind = |tenant: &str| format!("set pgwicket.session_token = '{}'", token(tenant));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let client = connect(&pgwicket.login()).await;
+    block_on(async {
+        let client = pgwicket.login().connect().await;
         let count = "select count(*)::text from tickets";
         assert_eq!(failed(&client, count).await, "42501", "bound to nothing");
         assert_eq!(one(&client, "select 'no relation'").await, "no relation");
@@ -264,7 +263,7 @@ fn a_session_token_rebinds_a_pooled_connection_between_transactions() {
         tokio::time::sleep(std::time::Duration::from_secs(3)).await;
         assert_eq!(failed(&client, count).await, "28000");
         // Who has no such tokens in the policy cannot set one; a token in a text is kept nowhere.
-        let other = connect(&pgwicket.login_as("globex_agent")).await;
+        let other = pgwicket.login_as("globex_agent").connect().await;
         assert_eq!(failed(&other, &bind("acme")).await, "42501");
         assert_eq!(failed(&other, &format!("{} nonsense", bind("acme"))).await, "42601");
     });
@@ -272,12 +271,6 @@ fn a_session_token_rebinds_a_pooled_connection_between_transactions() {
     let kept = |file: &std::path::PathBuf| std::fs::read(file).unwrap().windows(8).any(|window| window.starts_with(b"eyJhbGci"));
     assert!(!files.iter().any(kept), "a token is in the journal");
     assert!(!pgwicket.log().contains("eyJhbGci"), "a token is in the log");
-}
-
-async fn connect(login: &Login) -> Client {
-    let (client, connection) = login.config().connect(NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
 }
 
 async fn one(client: &Client, text: &str) -> String {

@@ -1,8 +1,32 @@
 //! How a client reaches a server: the same shape for PostgreSQL and for pgwicket, so that one program fits both.
 
-use std::process::Command;
+use std::{error::Error, process::Command};
+
+use tokio_postgres::{
+    Client, NoTls,
+    types::{FromSql, Type},
+};
 
 use super::{PASSWORD, Wire};
+
+/// A value as it came, whatever its type.
+#[derive(Debug)]
+pub(crate) struct Raw(pub(crate) Vec<u8>);
+
+impl<'a> FromSql<'a> for Raw {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self(raw.to_vec()))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+/// Runs to the end, on a runtime of its own.
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
 
 /// Host 127.0.0.1, password [`PASSWORD`].
 #[derive(Debug, Clone)]
@@ -38,6 +62,13 @@ impl Login {
         let mut config = tokio_postgres::Config::new();
         config.host("127.0.0.1").port(self.port).user(&self.user).password(PASSWORD).dbname(&self.database);
         config
+    }
+
+    /// A tokio-postgres client, on the runtime that this is called on.
+    pub(crate) async fn connect(&self) -> Client {
+        let (client, connection) = self.config().connect(NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
     }
 
     /// A connection that shows every message.

@@ -14,7 +14,7 @@ mod worker;
 pub(crate) use cases::{Statement, statements};
 pub(crate) use cluster::{Cluster, Database};
 pub(crate) use guardian::remove_at_end;
-pub(crate) use login::Login;
+pub(crate) use login::{Login, Raw, block_on};
 pub(crate) use pgwicket::{Pgwicket, support_policy};
 pub(crate) use program::{repository, run};
 pub(crate) use wire::{Message, Wire};
