@@ -160,6 +160,7 @@ fn session(error: &SessionError) -> Report {
         SessionError::NotPreparable | SessionError::ValueCount { .. } => (Severity::Error, "42601", None),
         SessionError::NoType(_) => (Severity::Error, "42704", Some("declare a built-in type, or none")),
         SessionError::NoPortal(_) | SessionError::NoCursor(_) => (Severity::Error, "34000", None),
+        SessionError::CopyOption { sqlstate, .. } => (Severity::Error, *sqlstate, None),
         SessionError::DuplicatePortal(_) => (Severity::Error, "42P03", None),
         SessionError::PortalDone(_) => (Severity::Error, "55000", None),
         SessionError::TooMany(_) => (Severity::Error, "54000", Some("close those that are no longer needed")),

@@ -183,6 +183,14 @@ pub enum SessionError {
     /// No cursor of that name.
     #[error("cursor \"{0}\" does not exist")]
     NoCursor(Box<str>),
+    /// An option of COPY.
+    #[error("{message}")]
+    CopyOption {
+        /// Five characters.
+        sqlstate: &'static str,
+        /// What is wrong with it.
+        message: Box<str>,
+    },
     /// A portal or cursor of that name exists.
     #[error("cursor \"{0}\" already exists")]
     DuplicatePortal(Box<str>),

@@ -149,8 +149,10 @@ impl<I: Interrupts> Session<I> {
             let cancel = match woken {
                 Woken::Event(Ok(Event::Rows { bytes, rows })) => match queue.pass(lane, bytes, rows) {
                     Passed::Some(passed) => {
-                        queue.tell_columns(client.outgoing());
-                        client.write_through(passed).await.map_err(|_gone| Broken::Gone)?;
+                        if !queue.copy(passed, client.outgoing()) {
+                            queue.tell_columns(client.outgoing());
+                            client.write_through(passed).await.map_err(|_gone| Broken::Gone)?;
+                        }
                         if client.outgoing().len() > WRITE_BEHIND {
                             client.flush().await.map_err(|_gone| Broken::Gone)?;
                         }

@@ -74,6 +74,17 @@ impl Description {
         self.row.as_ref().map_or(0, |row| row.formats.len())
     }
 
+    /// The columns' names.
+    pub(super) fn column_names(&self) -> Vec<Box<str>> {
+        let mut rest = self.row_body().get(2..).unwrap_or_default();
+        let mut names = Vec::with_capacity(self.columns());
+        while let Some(end) = rest.iter().position(|byte| *byte == 0) {
+            names.push(String::from_utf8_lossy(rest.get(..end).unwrap_or_default()).into());
+            rest = rest.get(end + 19..).unwrap_or_default();
+        }
+        names
+    }
+
     /// The body of RowDescription with text formats, for evidence; empty when there are no columns.
     pub(super) fn row_body(&self) -> &[u8] {
         self.row.as_ref().and_then(|row| row.message.get(5..)).unwrap_or_default()

@@ -243,6 +243,9 @@ impl<I: Interrupts> Session<I> {
             if let (false, Action::Local(Statement::Fetch(fetch))) = (done, plan.action()) {
                 return self.fetch(plan.text(), fetch, Some(formats)).await;
             }
+            if let (false, Action::Copy(..)) = (done, plan.action()) {
+                return self.copy(&plan).await;
+            }
             return match bound {
                 Some(bound) if !done && matches!(plan.action(), Action::Declare(..)) => self.declare(&plan, &bound).await,
                 Some(bound) if !done => self.write(&plan, &bound).await,
@@ -355,7 +358,7 @@ pub(super) fn describe_statement(plan: &Plan, out: &mut BytesMut) {
                 description.write_row(&[], out);
             }
         }
-        Action::Write(_) | Action::Declare(..) => {
+        Action::Write(_) | Action::Declare(..) | Action::Copy(..) => {
             if let Some(description) = plan.description() {
                 out.extend_from_slice(description.parameters());
             }
@@ -368,7 +371,7 @@ pub(super) fn describe_statement(plan: &Plan, out: &mut BytesMut) {
 pub(super) fn describe_portal(plan: &Plan, formats: &[i16], out: &mut BytesMut) {
     match plan.action() {
         Action::Local(statement) => local::describe(statement, formats, out),
-        Action::Write(_) | Action::Declare(..) => reply::bare(out, b'n'),
+        Action::Write(_) | Action::Declare(..) | Action::Copy(..) => reply::bare(out, b'n'),
         Action::Forward(_) => {
             if let Some(description) = plan.description() {
                 description.write_row(formats, out);

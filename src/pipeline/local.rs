@@ -111,7 +111,7 @@ impl<I: Interrupts> Session<I> {
             Statement::CloseAll => self.close_all().await?,
             Statement::Unlisten => "UNLISTEN",
             // Planning does not let these come here.
-            Statement::Read | Statement::Write | Statement::Declare(_) | Statement::Fetch(_) => {
+            Statement::Read | Statement::Write | Statement::Copy(_) | Statement::Declare(_) | Statement::Fetch(_) => {
                 return Err(SessionError::NoStatement("".into()).into());
             }
             Statement::Refused(refused) => return Err(Error::Kind(refused.clone()).into()),

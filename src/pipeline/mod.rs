@@ -12,6 +12,7 @@ mod binding;
 mod catalog;
 mod clock;
 mod comment;
+mod copy;
 mod cursor;
 mod describe;
 mod draft;

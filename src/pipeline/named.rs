@@ -46,7 +46,9 @@ impl<I: Interrupts> Session<I> {
                 let bound = Bound { formats: Vec::new(), values: values.into(), count: execute.values.len() };
                 self.write(&plan, &bound).await
             }
-            Action::Local(_) | Action::Declare(..) => Err(SessionError::NoStatement(execute.name.as_str().into()).into()),
+            Action::Local(_) | Action::Declare(..) | Action::Copy(..) => {
+                Err(SessionError::NoStatement(execute.name.as_str().into()).into())
+            }
         }
     }
 
@@ -71,7 +73,7 @@ impl<I: Interrupts> Session<I> {
     pub(super) fn named(plan: &Plan) -> Option<&Execute> {
         match plan.action() {
             Action::Local(Statement::Execute(execute)) => Some(execute),
-            Action::Local(_) | Action::Forward(_) | Action::Write(_) | Action::Declare(..) => None,
+            Action::Local(_) | Action::Forward(_) | Action::Write(_) | Action::Declare(..) | Action::Copy(..) => None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Instant};
 
 use bytes::BytesMut;
 
-use super::{cursor::Spent, plan::Plan, quota::Running};
+use super::{copy::CopyOut, cursor::Spent, plan::Plan, quota::Running};
 use crate::{
     error::{Error, SessionError},
     journal::{JournalError, Lane, Recorder, Ticket},
@@ -22,6 +22,8 @@ pub(super) struct Open {
     pub(super) stopped: Option<Stopped>,
     /// RowDescription, for the client to get before the first row.
     pub(super) columns: BytesMut,
+    /// Its rows are told as COPY tells them.
+    pub(super) copy: Option<Box<CopyOut>>,
     /// The cursor that its rows are of, and what that returned before.
     pub(super) cursor: Option<u32>,
     spent: Spent,
@@ -65,6 +67,7 @@ impl Open {
             formats,
             stopped: None,
             columns,
+            copy: None,
             cursor: None,
             spent,
             limit,
@@ -115,7 +118,7 @@ impl Open {
 
     /// Whether the client is in the middle of a row, so that nothing else can be told.
     pub(super) fn is_within_row(&self) -> bool {
-        self.row_left > 0
+        self.row_left > 0 && self.copy.is_none()
     }
 
     fn rows(&self) -> u64 {

@@ -6,7 +6,7 @@ use std::{cell::OnceCell, rc::Rc, sync::Arc};
 use super::describe::Description;
 use crate::{
     govern::{GovernedStatement, Write},
-    sql::{Declare, Statement, catalog::Oid},
+    sql::{Copy, Declare, Statement, catalog::Oid},
 };
 
 /// A description that plans of one shape share.
@@ -19,6 +19,8 @@ pub(super) enum Action {
     Forward(Arc<GovernedStatement>),
     /// Its read is forwarded, and what it would change is stored as a proposal; or it takes proposals back.
     Write(Arc<Write>),
+    /// It is forwarded as governed, and its rows are told as COPY tells them.
+    Copy(Copy, Arc<GovernedStatement>),
     /// A cursor is opened over what is forwarded.
     Declare(Declare, Arc<GovernedStatement>),
     /// It is answered here: transactions, settings, nothing at all.
@@ -77,7 +79,7 @@ impl Plan {
     /// The governed statement that the source gets.
     pub(super) fn governed(&self) -> Option<&Arc<GovernedStatement>> {
         match &self.action {
-            Action::Forward(governed) | Action::Declare(_, governed) => Some(governed),
+            Action::Forward(governed) | Action::Declare(_, governed) | Action::Copy(_, governed) => Some(governed),
             Action::Write(write) => Some(write.read()),
             Action::Local(_) => None,
         }
@@ -88,6 +90,7 @@ impl Plan {
         let governed = self.governed()?;
         match &self.action {
             Action::Declare(declare, _) => governed.map_position(&declare.text, position).map(|position| position + declare.before),
+            Action::Copy(copy, _) => governed.map_position(&copy.text, position).and_then(|position| Some(position + copy.before?)),
             Action::Forward(_) | Action::Write(_) | Action::Local(_) => governed.map_position(&self.text, position),
         }
     }

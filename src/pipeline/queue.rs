@@ -116,6 +116,16 @@ impl Queue {
         }
     }
 
+    /// Tells rows of a COPY; `false` when the statement in front is none.
+    pub(super) fn copy(&mut self, rows: &[u8], out: &mut BytesMut) -> bool {
+        let Some(Expected::Executed(_, Some(open))) = self.expected.front_mut() else { return false };
+        let Some(copy) = &mut open.copy else { return false };
+        if let Err(error) = copy.rows(rows, out) {
+            open.stopped = Some(Stopped::Limit(error));
+        }
+        true
+    }
+
     /// Whether the source has to be stopped, now that a run of rows was passed on.
     pub(super) fn must_cancel(&self, in_block: bool) -> bool {
         let Some(Expected::Executed(_, Some(open))) = self.expected.front() else { return false };

@@ -40,6 +40,7 @@ impl<I: Interrupts> Session<I> {
         let mut open = open;
         let (rows, columns) = (open.recorder.rows(), open.columns.split());
         let verb = if open.cursor.is_some() { "FETCH" } else { "SELECT" };
+        let copy = open.copy.take();
         if let Some(number) = open.cursor {
             self.cursors.spend(number, Spent { rows, bytes: open.recorder.bytes() });
         }
@@ -55,11 +56,17 @@ impl<I: Interrupts> Session<I> {
         if !columns.is_empty() {
             self.client.outgoing().unsplit(columns);
         }
+        if let Some(mut copy) = copy {
+            if stopped.is_some() {
+                truncated(rows).write(self.client.outgoing());
+            }
+            copy.end(self.client.outgoing());
+            reply::command_complete(self.client.outgoing(), &format!("COPY {rows}"));
+            return Ok(());
+        }
         match (stopped, tag) {
             (Some(_), _) => {
-                let report = Report::warning("01000", format!("result truncated after {rows} rows"))
-                    .hint("the policy limits how much one statement returns: add LIMIT, a narrower WHERE, or aggregate");
-                report.write(self.client.outgoing());
+                truncated(rows).write(self.client.outgoing());
                 reply::command_complete(self.client.outgoing(), &format!("{verb} {rows}"));
             }
             (None, Some(tag)) => reply::with_body(self.client.outgoing(), b'C', tag),
@@ -225,4 +232,9 @@ impl<I: Interrupts> Session<I> {
             self.settings.restore(&mark);
         }
     }
+}
+
+fn truncated(rows: u64) -> Report {
+    Report::warning("01000", format!("result truncated after {rows} rows"))
+        .hint("the policy limits how much one statement returns: add LIMIT, a narrower WHERE, or aggregate")
 }

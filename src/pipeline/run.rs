@@ -19,7 +19,7 @@ use crate::{
     govern::{self, GovernedStatement, Refusal, Request, Template},
     journal::{BoundParameters, Decision},
     source::{BindParameters, SourceError},
-    sql::{self, Declare, Statement, catalog::Oid},
+    sql::{self, Copy, Declare, Statement, catalog::Oid},
 };
 
 impl<I: Interrupts> Session<I> {
@@ -32,6 +32,7 @@ impl<I: Interrupts> Session<I> {
             Action::Write(write) if write.read().client_parameters() > 0 => return Err(SessionError::NoParameter.into()),
             Action::Write(_) => return self.write(&plan, &Bound::default()).await,
             Action::Declare(_, statement) if statement.client_parameters() > 0 => return Err(SessionError::NoParameter.into()),
+            Action::Copy(..) => return self.copy(&plan).await,
             Action::Declare(..) => return self.declare(&plan, &Bound::default()).await,
             Action::Local(Statement::Fetch(fetch)) => return self.fetch(text, fetch, None).await,
             Action::Local(Statement::Execute(execute)) => return self.execute_named(execute).await,
@@ -114,11 +115,14 @@ impl<I: Interrupts> Session<I> {
     fn decide_action(&self, text: &str, declared_types: &[Oid]) -> Result<Action, Error> {
         match sql::classify(text).map_err(Error::Parse)? {
             // In a failed block nothing is governed, so nothing is told that a live one would not tell.
-            Statement::Read | Statement::Write | Statement::Declare(_) | Statement::Refused(_) if self.transaction.check().is_err() => {
+            Statement::Read | Statement::Write | Statement::Declare(_) | Statement::Copy(_) | Statement::Refused(_)
+                if self.transaction.check().is_err() =>
+            {
                 Err(TransactionError::Failed.into())
             }
             Statement::Read => Ok(Action::Forward(govern::govern(&self.request(text, declared_types))?)),
             Statement::Write => Ok(Action::Write(govern::propose(&self.request(text, declared_types))?)),
+            Statement::Copy(copy) => self.decide_copy(copy),
             Statement::Declare(declare) => self.decide_declare(declare, declared_types),
             Statement::Refused(refused) => Err(Error::Kind(refused)),
             local @ (Statement::Empty
@@ -147,6 +151,15 @@ impl<I: Interrupts> Session<I> {
         }
     }
 
+    fn decide_copy(&self, copy: Copy) -> Result<Action, Error> {
+        super::copy::check(&copy)?;
+        let governed = govern::govern(&self.request(&copy.text, &[])).map_err(|refusal| match copy.before {
+            Some(before) => refusal.after(before),
+            None => Refusal { position: None, ..refusal },
+        })?;
+        if governed.client_parameters() > 0 { Err(SessionError::NoParameter.into()) } else { Ok(Action::Copy(copy, governed)) }
+    }
+
     fn decide_declare(&self, declare: Declare, declared_types: &[Oid]) -> Result<Action, Error> {
         if declare.hold {
             return Err(Refusal::unsupported("a cursor WITH HOLD").hint("declare it in a transaction block, without HOLD").into());
@@ -166,7 +179,9 @@ impl<I: Interrupts> Session<I> {
         };
         match plan.action() {
             Action::Local(statement) if ends(statement) => Ok(()),
-            Action::Local(_) | Action::Forward(_) | Action::Write(_) | Action::Declare(..) => Ok(self.transaction.check()?),
+            Action::Local(_) | Action::Forward(_) | Action::Write(_) | Action::Declare(..) | Action::Copy(..) => {
+                Ok(self.transaction.check()?)
+            }
         }
     }
 
@@ -237,6 +252,7 @@ impl<I: Interrupts> Session<I> {
         let queued = queued.and_then(|()| {
             let portal = portal?;
             self.queue_bind(plan, portal, parameters, Tell::Nobody)?;
+            self.queue.push(Expected::Reply(Reply::Portal(Rc::clone(plan), None)));
             Ok(portal)
         });
         match queued {
@@ -285,9 +301,6 @@ impl<I: Interrupts> Session<I> {
             upstream.lease.bind(statement, &portal.upstream_name(), &bind)
         })?;
         queue.push(Expected::Bound(portal, tell));
-        if tell == Tell::Nobody {
-            queue.push(Expected::Reply(Reply::Portal(Rc::clone(plan), None)));
-        }
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use pg_query::protobuf::{DiscardMode, TransactionStmtKind, VariableSetKind};
 
 use super::{
+    copy::{self, Copy, CopyKind},
     cursor::{self, Declare, Fetch},
     parse::{ParseError, parse},
     prepared::{self, Execute, Prepare},
@@ -72,6 +73,8 @@ pub enum Statement {
     Execute(Execute),
     /// `DEALLOCATE ALL` / `DEALLOCATE name`, over protocol-level statements.
     Deallocate(Option<String>),
+    /// `COPY … TO STDOUT`: its query is governed.
+    Copy(Copy),
     /// `DECLARE CURSOR`: its query is governed.
     Declare(Declare),
     /// `FETCH`, `MOVE`
@@ -142,6 +145,11 @@ fn statement_within(text: &str, node: &Node) -> Option<Statement> {
     match node.kind {
         "PrepareStmt" => prepared::prepare(text, node).ok()?.map(Statement::Prepare),
         "DeclareCursorStmt" if changes_within(node).is_none() => cursor::declare(text, node).ok()?.map(Statement::Declare),
+        "CopyStmt" if node.flag("is_from") == Ok(false) && changes_within(node).is_none() => Some(match copy::copy(text, node).ok()? {
+            CopyKind::Out(copy) => Statement::Copy(copy),
+            CopyKind::File => refused("COPY to a file or program", RefusedKind::Administration),
+            CopyKind::Unknown => refused("COPY of this form", RefusedKind::Unsupported),
+        }),
         // Every other kind is classified by its tree alone.
         _ => None,
     }
@@ -176,7 +184,7 @@ fn read(node: &Node) -> Result<Statement, Misread> {
         }
         "TruncateStmt" => refused("TRUNCATE", Write),
         "CopyStmt" if node.flag("is_from")? => refused("COPY FROM", Write),
-        "CopyStmt" => refused("COPY", Unsupported),
+        "CopyStmt" => changes_within(node).map_or_else(|| refused("COPY of this form", Unsupported), |verb| refused(verb, Write)),
         "ExplainStmt" => refused("EXPLAIN", Unsupported),
         "PrepareStmt" => refused("PREPARE of this form", Unsupported),
         "ExecuteStmt" => {
@@ -382,7 +390,7 @@ mod tests {
                 kind(text)
             );
         }
-        for text in ["explain analyze delete from t", "copy (select 1) to stdout"] {
+        for text in ["explain analyze delete from t"] {
             assert!(matches!(kind(text), Statement::Refused(Refused { kind: RefusedKind::Unsupported, .. })), "{text}: {:?}", kind(text));
         }
         assert_eq!(kind("create table t(a int)"), refused("CREATE TABLE", RefusedKind::Administration));

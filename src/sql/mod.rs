@@ -5,6 +5,7 @@
 pub mod allow;
 pub mod catalog;
 mod classify;
+mod copy;
 mod cursor;
 mod parse;
 mod prepared;
@@ -12,6 +13,7 @@ mod shape;
 mod tree;
 
 pub use classify::{Isolation, Refused, RefusedKind, Statement, TransactionModes, classify, classify_tree};
+pub use copy::{Copy, CopyOption};
 pub use cursor::{Declare, Direction, Fetch, FetchStep};
 pub use parse::{ParseError, character, parse, parse_select, statements};
 pub use prepared::{Execute, Prepare, TypeReference};

@@ -31,6 +31,7 @@ pub(super) fn decide(policy: &PolicySet, agent: &Agent, text: &str) -> Decision 
         Err(error) => refused(&Error::Parse(error)),
         Ok(Statement::Refused(kind)) => refused(&Error::Kind(kind)),
         // What is around a query decides nothing about it.
+        Ok(Statement::Copy(copy)) => decide(policy, agent, &copy.text),
         Ok(Statement::Declare(declare)) => decide(policy, agent, &declare.text),
         Ok(kind @ (Statement::Read | Statement::Write)) => {
             let search_path: Vec<Box<str>> = agent.schemas.iter().map(|schema| schema.name.clone()).collect();

@@ -219,7 +219,7 @@ impl Session {
                 return true;
             }
             b'R' => return message.body.starts_with(&[0, 0, 0, 10]) || message.body.starts_with(&[0, 0, 0, 11]),
-            b'D' => answer.rows.push(message.body),
+            b'D' | b'd' => answer.rows.push(message.body),
             _ => {}
         }
         false
