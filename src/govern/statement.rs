@@ -169,6 +169,12 @@ impl GovernedStatement {
         kernel::is_declared(&text, &self.text, &name, scroll).then(|| Arc::new(self.with_text(text.into())))
     }
 
+    /// EXPLAIN of this read. `None`: the verifier does not pass it.
+    pub fn explained(&self) -> Option<Arc<Self>> {
+        let text = format!("{} {}", kernel::EXPLAIN, self.text);
+        kernel::is_explained(&text, &self.text).then(|| Arc::new(self.with_text(text.into())))
+    }
+
     /// Each rule that applied, in words, for `policy explain`.
     pub fn rules(&self) -> &[String] {
         &self.rules

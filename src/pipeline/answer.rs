@@ -149,7 +149,7 @@ impl<I: Interrupts> Session<I> {
             let cancel = match woken {
                 Woken::Event(Ok(Event::Rows { bytes, rows })) => match queue.pass(lane, bytes, rows) {
                     Passed::Some(passed) => {
-                        if !queue.copy(passed, client.outgoing()) {
+                        if !queue.transformed(passed, client.outgoing()) {
                             queue.tell_columns(client.outgoing());
                             client.write_through(passed).await.map_err(|_gone| Broken::Gone)?;
                         }

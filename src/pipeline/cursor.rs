@@ -1,6 +1,6 @@
 //! SQL cursors: DECLARE opens a governed read at the source, FETCH returns some of it, each with evidence of its own.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use hashbrown::HashMap;
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     error::{Error, SessionError, TransactionError},
-    govern::cursor_name,
+    govern::{GovernedStatement, cursor_name},
     source::{BindParameters, SourceError, TransactionCommand},
     sql::{Declare, Fetch},
 };
@@ -105,14 +105,27 @@ impl<I: Interrupts> Session<I> {
         self.cursors.last += 1;
         let number = self.cursors.last;
         let statement = governed.declared(number, declare.scroll).ok_or(SourceError::NotPrepared)?;
-        let portal = self.names.new_portal("")?;
         self.formats.0.clone_from(&bound.formats);
         let formats = Rc::from([]);
         let open = self.decide_as(plan, plan.text(), statement.text(), Some((bound.parameters(), &formats)))?;
+        self.forward_around(&statement, bound, open)?;
+        self.drain().await?;
+        if self.skipping {
+            return Err(Failure::PassedOver);
+        }
+        let level = self.transaction.block().map_or(0, |block| block.savepoints().count());
+        let cursor = Cursor { number, plan: Rc::clone(plan), binary: declare.binary, level, spent: Spent::default() };
+        self.cursors.open.insert(declare.name.as_str().into(), cursor);
+        Ok(())
+    }
+
+    /// Queues a statement around a governed read: bound as the client bound it, and executed to its end.
+    pub(super) fn forward_around(&mut self, statement: &Arc<GovernedStatement>, bound: &Bound, open: Open) -> Result<(), Error> {
+        let portal = self.names.new_portal("")?;
         let Self { upstream: Some(upstream), queue, who, settings, evidence, derived, transaction, own, .. } = self else {
             return Err(SourceError::NotPrepared.into());
         };
-        upstream.lease.prepare_unnamed(&statement);
+        upstream.lease.prepare_unnamed(statement);
         let values = Values { who, settings, derived, evidence, transaction, own };
         let queued = values.with(statement.appended(), |appended| {
             let bind = BindParameters {
@@ -122,23 +135,16 @@ impl<I: Interrupts> Session<I> {
                 appended,
                 result_formats: &[],
             };
-            upstream.lease.bind(&statement, "", &bind)
+            upstream.lease.bind(statement, "", &bind)
         });
         queue.push(Expected::Prepared(portal));
         if let Err(error) = queued {
-            let error = error.into();
+            let error = Error::from(error);
             self.close_failed(open, Some(&error));
-            return Err(error.into());
+            return Err(error);
         }
         queue.push(Expected::Bound(portal, Tell::Nobody));
         self.queue_execute(portal, Some(open), 0);
-        self.drain().await?;
-        if self.skipping {
-            return Err(Failure::PassedOver);
-        }
-        let level = self.transaction.block().map_or(0, |block| block.savepoints().count());
-        let cursor = Cursor { number, plan: Rc::clone(plan), binary: declare.binary, level, spent: Spent::default() };
-        self.cursors.open.insert(declare.name.as_str().into(), cursor);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use super::{
     Target,
     bind::Bind,
     draft::Bound,
-    local,
+    explain, local,
     plan::{Action, Plan},
     prepared::{Portal, Prepared},
     queue::{Asked, Expected, Reply, Tell},
@@ -246,7 +246,12 @@ impl<I: Interrupts> Session<I> {
             if let (false, Action::Copy(..)) = (done, plan.action()) {
                 return self.copy(&plan).await;
             }
+            if let (false, Action::Local(Statement::Explain(explain))) = (done, plan.action()) {
+                self.explain_execute(explain, false);
+                return Ok(());
+            }
             return match bound {
+                Some(bound) if !done && matches!(plan.action(), Action::Explain(..)) => self.explain(&plan, &bound, false).await,
                 Some(bound) if !done && matches!(plan.action(), Action::Declare(..)) => self.declare(&plan, &bound).await,
                 Some(bound) if !done => self.write(&plan, &bound).await,
                 Some(_) | None if done => self.execute_again(&plan, name),
@@ -334,7 +339,9 @@ impl<I: Interrupts> Session<I> {
 
 /// What a write's Execute will need: nothing runs before it.
 fn keep_bound(plan: &Plan, bind: &Bind<'_>) -> Option<Box<Bound>> {
-    let (Action::Write(_) | Action::Declare(..), Some(description)) = (plan.action(), plan.description()) else { return None };
+    let (Action::Write(_) | Action::Declare(..) | Action::Explain(..), Some(description)) = (plan.action(), plan.description()) else {
+        return None;
+    };
     let mut bound = Bound { formats: Vec::new(), values: bind.parameters.bytes().into(), count: bind.parameters.len() };
     description.parameter_formats(bind.formats, &mut bound.formats);
     Some(Box::new(bound))
@@ -358,6 +365,12 @@ pub(super) fn describe_statement(plan: &Plan, out: &mut BytesMut) {
                 description.write_row(&[], out);
             }
         }
+        Action::Explain(explain, _) => {
+            if let Some(description) = plan.description() {
+                out.extend_from_slice(description.parameters());
+            }
+            explain::describe(explain, &[], out);
+        }
         Action::Write(_) | Action::Declare(..) | Action::Copy(..) => {
             if let Some(description) = plan.description() {
                 out.extend_from_slice(description.parameters());
@@ -371,6 +384,7 @@ pub(super) fn describe_statement(plan: &Plan, out: &mut BytesMut) {
 pub(super) fn describe_portal(plan: &Plan, formats: &[i16], out: &mut BytesMut) {
     match plan.action() {
         Action::Local(statement) => local::describe(statement, formats, out),
+        Action::Explain(explain, _) => explain::describe(explain, formats, out),
         Action::Write(_) | Action::Declare(..) | Action::Copy(..) => reply::bare(out, b'n'),
         Action::Forward(_) => {
             if let Some(description) = plan.description() {

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 
 use super::{
     binding::SESSION_TOKEN,
+    explain,
     plan::{Action, Plan},
     reply,
     session::{Derived, Evidence, Interrupts, Session},
@@ -27,6 +28,8 @@ pub(super) fn describe(statement: &Statement, formats: &[i16], out: &mut BytesMu
     if let Statement::Show(name) = statement {
         let name = settings::definition(name).map_or(&**name, |definition| definition.name);
         reply::text_columns(out, &[name], formats);
+    } else if let Statement::Explain(explain) = statement {
+        explain::describe(explain, formats, out);
     } else if *statement == Statement::ShowAll {
         reply::text_columns(out, &ALL_COLUMNS, formats);
     } else {
@@ -111,7 +114,12 @@ impl<I: Interrupts> Session<I> {
             Statement::CloseAll => self.close_all().await?,
             Statement::Unlisten => "UNLISTEN",
             // Planning does not let these come here.
-            Statement::Read | Statement::Write | Statement::Copy(_) | Statement::Declare(_) | Statement::Fetch(_) => {
+            Statement::Read
+            | Statement::Write
+            | Statement::Copy(_)
+            | Statement::Explain(_)
+            | Statement::Declare(_)
+            | Statement::Fetch(_) => {
                 return Err(SessionError::NoStatement("".into()).into());
             }
             Statement::Refused(refused) => return Err(Error::Kind(refused.clone()).into()),

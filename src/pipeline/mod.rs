@@ -16,6 +16,7 @@ mod copy;
 mod cursor;
 mod describe;
 mod draft;
+mod explain;
 mod extended;
 mod lane;
 mod local;

@@ -46,7 +46,7 @@ impl<I: Interrupts> Session<I> {
                 let bound = Bound { formats: Vec::new(), values: values.into(), count: execute.values.len() };
                 self.write(&plan, &bound).await
             }
-            Action::Local(_) | Action::Declare(..) | Action::Copy(..) => {
+            Action::Local(_) | Action::Declare(..) | Action::Copy(..) | Action::Explain(..) => {
                 Err(SessionError::NoStatement(execute.name.as_str().into()).into())
             }
         }
@@ -73,7 +73,7 @@ impl<I: Interrupts> Session<I> {
     pub(super) fn named(plan: &Plan) -> Option<&Execute> {
         match plan.action() {
             Action::Local(Statement::Execute(execute)) => Some(execute),
-            Action::Local(_) | Action::Forward(_) | Action::Write(_) | Action::Declare(..) | Action::Copy(..) => None,
+            Action::Local(_) | Action::Forward(_) | Action::Write(_) | Action::Declare(..) | Action::Copy(..) | Action::Explain(..) => None,
         }
     }
 

@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Instant};
 
 use bytes::BytesMut;
 
-use super::{copy::CopyOut, cursor::Spent, plan::Plan, quota::Running};
+use super::{copy::CopyOut, cursor::Spent, explain::PlanOut, plan::Plan, quota::Running};
 use crate::{
     error::{Error, SessionError},
     journal::{JournalError, Lane, Recorder, Ticket},
@@ -24,6 +24,8 @@ pub(super) struct Open {
     pub(super) columns: BytesMut,
     /// Its rows are told as COPY tells them.
     pub(super) copy: Option<Box<CopyOut>>,
+    /// Its rows are a plan, which is told in other words; with its column or without.
+    pub(super) explain: Option<(Box<PlanOut>, bool)>,
     /// The cursor that its rows are of, and what that returned before.
     pub(super) cursor: Option<u32>,
     spent: Spent,
@@ -68,6 +70,7 @@ impl Open {
             stopped: None,
             columns,
             copy: None,
+            explain: None,
             cursor: None,
             spent,
             limit,
@@ -118,7 +121,7 @@ impl Open {
 
     /// Whether the client is in the middle of a row, so that nothing else can be told.
     pub(super) fn is_within_row(&self) -> bool {
-        self.row_left > 0 && self.copy.is_none()
+        self.row_left > 0 && self.copy.is_none() && self.explain.is_none()
     }
 
     fn rows(&self) -> u64 {

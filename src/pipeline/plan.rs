@@ -6,7 +6,7 @@ use std::{cell::OnceCell, rc::Rc, sync::Arc};
 use super::describe::Description;
 use crate::{
     govern::{GovernedStatement, Write},
-    sql::{Copy, Declare, Statement, catalog::Oid},
+    sql::{Copy, Declare, Explain, Statement, catalog::Oid},
 };
 
 /// A description that plans of one shape share.
@@ -21,6 +21,8 @@ pub(super) enum Action {
     Write(Arc<Write>),
     /// It is forwarded as governed, and its rows are told as COPY tells them.
     Copy(Copy, Arc<GovernedStatement>),
+    /// The plan of what would be forwarded is told.
+    Explain(Explain, Arc<GovernedStatement>),
     /// A cursor is opened over what is forwarded.
     Declare(Declare, Arc<GovernedStatement>),
     /// It is answered here: transactions, settings, nothing at all.
@@ -79,7 +81,9 @@ impl Plan {
     /// The governed statement that the source gets.
     pub(super) fn governed(&self) -> Option<&Arc<GovernedStatement>> {
         match &self.action {
-            Action::Forward(governed) | Action::Declare(_, governed) | Action::Copy(_, governed) => Some(governed),
+            Action::Forward(governed) | Action::Declare(_, governed) | Action::Copy(_, governed) | Action::Explain(_, governed) => {
+                Some(governed)
+            }
             Action::Write(write) => Some(write.read()),
             Action::Local(_) => None,
         }
@@ -90,6 +94,9 @@ impl Plan {
         let governed = self.governed()?;
         match &self.action {
             Action::Declare(declare, _) => governed.map_position(&declare.text, position).map(|position| position + declare.before),
+            Action::Explain(explain, _) => {
+                governed.map_position(explain.text.as_deref()?, position).map(|position| position + explain.before)
+            }
             Action::Copy(copy, _) => governed.map_position(&copy.text, position).and_then(|position| Some(position + copy.before?)),
             Action::Forward(_) | Action::Write(_) | Action::Local(_) => governed.map_position(&self.text, position),
         }

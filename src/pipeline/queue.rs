@@ -116,11 +116,15 @@ impl Queue {
         }
     }
 
-    /// Tells rows of a COPY; `false` when the statement in front is none.
-    pub(super) fn copy(&mut self, rows: &[u8], out: &mut BytesMut) -> bool {
+    /// Takes rows that are told in another form: those of a COPY or of a plan. `false`: they are told as they are.
+    pub(super) fn transformed(&mut self, rows: &[u8], out: &mut BytesMut) -> bool {
         let Some(Expected::Executed(_, Some(open))) = self.expected.front_mut() else { return false };
-        let Some(copy) = &mut open.copy else { return false };
-        if let Err(error) = copy.rows(rows, out) {
+        let taken = match (&mut open.copy, &mut open.explain) {
+            (Some(copy), _) => copy.rows(rows, out),
+            (None, Some((plan, _))) => plan.rows(rows),
+            (None, None) => return false,
+        };
+        if let Err(error) = taken {
             open.stopped = Some(Stopped::Limit(error));
         }
         true

@@ -40,7 +40,7 @@ impl<I: Interrupts> Session<I> {
         let mut open = open;
         let (rows, columns) = (open.recorder.rows(), open.columns.split());
         let verb = if open.cursor.is_some() { "FETCH" } else { "SELECT" };
-        let copy = open.copy.take();
+        let (copy, explain) = (open.copy.take(), open.explain.take());
         if let Some(number) = open.cursor {
             self.cursors.spend(number, Spent { rows, bytes: open.recorder.bytes() });
         }
@@ -62,6 +62,11 @@ impl<I: Interrupts> Session<I> {
             }
             copy.end(self.client.outgoing());
             reply::command_complete(self.client.outgoing(), &format!("COPY {rows}"));
+            return Ok(());
+        }
+        if let Some((plan, columns)) = explain {
+            plan.end(columns, self.client.outgoing());
+            reply::command_complete(self.client.outgoing(), "EXPLAIN");
             return Ok(());
         }
         match (stopped, tag) {

@@ -45,6 +45,12 @@ pub(super) fn text_columns(out: &mut BytesMut, names: &[&str], asked: &[i16]) {
     writer.finish();
 }
 
+/// RowDescription of one column of this type.
+pub(super) fn one_column(out: &mut BytesMut, name: &str, oid: u32, asked: &[i16]) {
+    let writer = MessageWriter::new(out, b'T').int16(1).string(name).int32(0).int16(0).bytes(&oid.to_be_bytes());
+    writer.int16(-1).int32(-1).int16(asked.first().copied().unwrap_or(0)).finish();
+}
+
 /// DataRow of text values.
 pub(super) fn text_row(out: &mut BytesMut, values: &[&str]) {
     let mut writer = MessageWriter::new(out, b'D').int16(i16::try_from(values.len()).unwrap_or(0));

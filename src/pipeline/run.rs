@@ -16,10 +16,10 @@ use super::{
 };
 use crate::{
     error::{Error, SessionError, TransactionError},
-    govern::{self, GovernedStatement, Refusal, Request, Template},
+    govern::{self, GovernedStatement, Refusal, RefusalCode, Request, Template},
     journal::{BoundParameters, Decision},
     source::{BindParameters, SourceError},
-    sql::{self, Copy, Declare, Statement, catalog::Oid},
+    sql::{self, Copy, Declare, Explain, Statement, catalog::Oid},
 };
 
 impl<I: Interrupts> Session<I> {
@@ -33,6 +33,12 @@ impl<I: Interrupts> Session<I> {
             Action::Write(_) => return self.write(&plan, &Bound::default()).await,
             Action::Declare(_, statement) if statement.client_parameters() > 0 => return Err(SessionError::NoParameter.into()),
             Action::Copy(..) => return self.copy(&plan).await,
+            Action::Explain(_, statement) if statement.client_parameters() > 0 => return Err(SessionError::NoParameter.into()),
+            Action::Explain(..) => return self.explain(&plan, &Bound::default(), true).await,
+            Action::Local(Statement::Explain(explain)) => {
+                self.explain_execute(explain, true);
+                return Ok(());
+            }
             Action::Declare(..) => return self.declare(&plan, &Bound::default()).await,
             Action::Local(Statement::Fetch(fetch)) => return self.fetch(text, fetch, None).await,
             Action::Local(Statement::Execute(execute)) => return self.execute_named(execute).await,
@@ -115,7 +121,12 @@ impl<I: Interrupts> Session<I> {
     fn decide_action(&self, text: &str, declared_types: &[Oid]) -> Result<Action, Error> {
         match sql::classify(text).map_err(Error::Parse)? {
             // In a failed block nothing is governed, so nothing is told that a live one would not tell.
-            Statement::Read | Statement::Write | Statement::Declare(_) | Statement::Copy(_) | Statement::Refused(_)
+            Statement::Read
+            | Statement::Write
+            | Statement::Declare(_)
+            | Statement::Copy(_)
+            | Statement::Explain(_)
+            | Statement::Refused(_)
                 if self.transaction.check().is_err() =>
             {
                 Err(TransactionError::Failed.into())
@@ -123,6 +134,7 @@ impl<I: Interrupts> Session<I> {
             Statement::Read => Ok(Action::Forward(govern::govern(&self.request(text, declared_types))?)),
             Statement::Write => Ok(Action::Write(govern::propose(&self.request(text, declared_types))?)),
             Statement::Copy(copy) => self.decide_copy(copy),
+            Statement::Explain(explain) => self.decide_explain(explain, declared_types),
             Statement::Declare(declare) => self.decide_declare(declare, declared_types),
             Statement::Refused(refused) => Err(Error::Kind(refused)),
             local @ (Statement::Empty
@@ -160,6 +172,16 @@ impl<I: Interrupts> Session<I> {
         if governed.client_parameters() > 0 { Err(SessionError::NoParameter.into()) } else { Ok(Action::Copy(copy, governed)) }
     }
 
+    fn decide_explain(&self, explain: Explain, declared_types: &[Oid]) -> Result<Action, Error> {
+        let Some(text) = &explain.text else { return Ok(Action::Local(Statement::Explain(explain))) };
+        if !self.agent.allow_explain {
+            let refusal = Refusal::new(RefusalCode::Denied, "EXPLAIN is not allowed here");
+            return Err(refusal.hint("its estimates speak of all rows; the policy may allow it with allow_explain").into());
+        }
+        let governed = govern::govern(&self.request(text, declared_types)).map_err(|refusal| refusal.after(explain.before))?;
+        Ok(Action::Explain(explain, governed))
+    }
+
     fn decide_declare(&self, declare: Declare, declared_types: &[Oid]) -> Result<Action, Error> {
         if declare.hold {
             return Err(Refusal::unsupported("a cursor WITH HOLD").hint("declare it in a transaction block, without HOLD").into());
@@ -179,7 +201,7 @@ impl<I: Interrupts> Session<I> {
         };
         match plan.action() {
             Action::Local(statement) if ends(statement) => Ok(()),
-            Action::Local(_) | Action::Forward(_) | Action::Write(_) | Action::Declare(..) | Action::Copy(..) => {
+            Action::Local(_) | Action::Forward(_) | Action::Write(_) | Action::Declare(..) | Action::Copy(..) | Action::Explain(..) => {
                 Ok(self.transaction.check()?)
             }
         }

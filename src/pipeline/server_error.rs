@@ -37,7 +37,8 @@ fn explains(sqlstate: &str) -> bool {
     matches!(sqlstate, "55000" | "42883" | "42725" | "42804" | "42846" | "42803" | "42P18" | "42601" | "42P20")
 }
 
-fn exposed<'a>(agent: &'a Agent, name: &str) -> Option<&'a ExposedRelation> {
+/// The relation of that alias name.
+pub(super) fn exposed<'a>(agent: &'a Agent, name: &str) -> Option<&'a ExposedRelation> {
     agent.schemas.iter().find_map(|schema| {
         let relation = name.strip_prefix(&*schema.name)?.strip_prefix('.')?;
         schema.relations.get(relation).map(AsRef::as_ref)

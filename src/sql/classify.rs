@@ -5,6 +5,7 @@ use pg_query::protobuf::{DiscardMode, TransactionStmtKind, VariableSetKind};
 use super::{
     copy::{self, Copy, CopyKind},
     cursor::{self, Declare, Fetch},
+    explain::{self, Explain},
     parse::{ParseError, parse},
     prepared::{self, Execute, Prepare},
     tree::{Misread, Node, Tree},
@@ -75,6 +76,8 @@ pub enum Statement {
     Deallocate(Option<String>),
     /// `COPY … TO STDOUT`: its query is governed.
     Copy(Copy),
+    /// `EXPLAIN` of a read.
+    Explain(Explain),
     /// `DECLARE CURSOR`: its query is governed.
     Declare(Declare),
     /// `FETCH`, `MOVE`
@@ -150,6 +153,7 @@ fn statement_within(text: &str, node: &Node) -> Option<Statement> {
             CopyKind::File => refused("COPY to a file or program", RefusedKind::Administration),
             CopyKind::Unknown => refused("COPY of this form", RefusedKind::Unsupported),
         }),
+        "ExplainStmt" if changes_within(node).is_none() => explain::explain(text, node).ok()?.map(Statement::Explain),
         // Every other kind is classified by its tree alone.
         _ => None,
     }
@@ -185,7 +189,7 @@ fn read(node: &Node) -> Result<Statement, Misread> {
         "TruncateStmt" => refused("TRUNCATE", Write),
         "CopyStmt" if node.flag("is_from")? => refused("COPY FROM", Write),
         "CopyStmt" => changes_within(node).map_or_else(|| refused("COPY of this form", Unsupported), |verb| refused(verb, Write)),
-        "ExplainStmt" => refused("EXPLAIN", Unsupported),
+        "ExplainStmt" => changes_within(node).map_or_else(|| refused("EXPLAIN of this form", Unsupported), |verb| refused(verb, Write)),
         "PrepareStmt" => refused("PREPARE of this form", Unsupported),
         "ExecuteStmt" => {
             prepared::execute(node)?.map_or_else(|| refused("EXECUTE with other values than constants", Unsupported), Statement::Execute)

@@ -31,6 +31,9 @@ pub(super) fn decide(policy: &PolicySet, agent: &Agent, text: &str) -> Decision 
         Err(error) => refused(&Error::Parse(error)),
         Ok(Statement::Refused(kind)) => refused(&Error::Kind(kind)),
         // What is around a query decides nothing about it.
+        Ok(Statement::Explain(explain)) => {
+            explain.text.map_or(Decision::Local("a plan that says nothing"), |text| decide(policy, agent, &text))
+        }
         Ok(Statement::Copy(copy)) => decide(policy, agent, &copy.text),
         Ok(Statement::Declare(declare)) => decide(policy, agent, &declare.text),
         Ok(kind @ (Statement::Read | Statement::Write)) => {

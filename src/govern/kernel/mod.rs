@@ -18,7 +18,7 @@ pub(super) use derived::{Parameters, identifier};
 pub(super) use lifted::is_lifted;
 pub(super) use scope::{Scope, walk};
 pub(super) use session::{answers, is_open_setting, unanswered};
-pub(super) use wrapped::is_declared;
+pub(super) use wrapped::{EXPLAIN, is_declared, is_explained};
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -19,6 +19,20 @@ pub(in crate::govern) fn is_declared(text: &str, verified: &str, name: &str, scr
         && declared.field("query").is_ok_and(same)
 }
 
+/// Whether `text` asks for the plan of the query `verified`, in JSON with names, and does not run it.
+pub(in crate::govern) fn is_explained(text: &str, verified: &str) -> bool {
+    let (Ok(Some(Tree::Node(explained))), Some(query)) = (parse(text), parse_select(verified)) else { return false };
+    // The options are those of the same command over a query that is known.
+    let Ok(Some(Tree::Node(pattern))) = parse(&format!("{EXPLAIN} SELECT 1")) else { return false };
+    explained.kind == "ExplainStmt"
+        && explained.fields.len() == 2
+        && explained.field("options").is_ok_and(|options| pattern.field("options") == Ok(options))
+        && explained.field("query").is_ok_and(|tree| tree.as_node() == Some(&query))
+}
+
+/// The command that asks for a plan.
+pub(in crate::govern) const EXPLAIN: &str = "EXPLAIN (VERBOSE, FORMAT JSON)";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,6 +53,20 @@ mod tests {
             query.to_owned(),
         ] {
             assert!(!passes(&text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_plan_is_asked_for_and_nothing_runs() {
+        let query = "SELECT a FROM t WHERE b = $1 OFFSET 0";
+        assert!(is_explained(&format!("{EXPLAIN} {query}"), query));
+        for text in [
+            format!("EXPLAIN (ANALYZE, VERBOSE, FORMAT JSON) {query}"),
+            format!("EXPLAIN (VERBOSE, FORMAT JSON) {query} LIMIT 1"),
+            format!("EXPLAIN {query}"),
+            query.to_owned(),
+        ] {
+            assert!(!is_explained(&text, query), "{text}");
         }
     }
 }

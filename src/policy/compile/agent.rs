@@ -63,7 +63,7 @@ pub(super) fn compile(
             .hint("write 1 or more, or remove the agent");
     }
     for allow in agent.allow_explain.iter().filter(|allow| allow.value) {
-        compiler.problems.warn(&allow.at, "`allow_explain` has no effect yet: EXPLAIN is refused in this version");
+        compiler.problems.warn(&allow.at, "`allow_explain`: the estimates of EXPLAIN speak of all rows, those of other tenants too");
     }
     let statement_timeout = agent.statement_timeout.unwrap_or_else(|| source_timeout(bundle, &exposed));
     let visible = Arc::new(Visible::of(&exposed, |source| compiler.catalog(source)));

@@ -101,7 +101,7 @@ fn a_tenants_relation_needs_an_agent_with_a_fitting_tenant() {
 #[test]
 fn what_has_no_effect_yet_is_warned_about() {
     let policy = with_relation("from: public.shared\nsingle_tenant: true\ncolumns: [code]").replace("tenant: \"1\"", "allow_explain: true");
-    assert_snapshot!(findings(&policy), @"p.yaml:11:56: warning: `allow_explain` has no effect yet: EXPLAIN is refused in this version");
+    assert_snapshot!(findings(&policy), @"p.yaml:11:56: warning: `allow_explain`: the estimates of EXPLAIN speak of all rows, those of other tenants too");
 }
 
 #[test]
