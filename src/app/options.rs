@@ -35,6 +35,8 @@ pub struct ServeOptions {
     pub max_connections: usize,
     /// How long a client may take to authenticate.
     pub authentication_timeout: Duration,
+    /// How long a client may take nothing of what it is sent.
+    pub write_timeout: Duration,
     /// How long sessions may finish what they do at shutdown.
     pub drain_timeout: Duration,
 }

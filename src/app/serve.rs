@@ -126,6 +126,7 @@ fn shared(options: &ServeOptions, drain: DrainWatch) -> Shared {
         drain,
         allow_plaintext: options.allow_plaintext,
         authentication_timeout: options.authentication_timeout,
+        write_timeout: options.write_timeout,
     };
     Shared { policy: Arc::new(ArcSwap::from_pointee(nothing)), front: Arc::new(front), status: Arc::default() }
 }

@@ -67,6 +67,9 @@ pub(super) struct Serve {
     /// Seconds a client may take to authenticate
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     authentication_timeout: u64,
+    /// Seconds a client may take nothing of the rows it asked for, before its connection ends and the source's is free again
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    write_timeout: u64,
     /// Seconds that sessions may finish their statement or transaction in at shutdown
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     drain_timeout: u64,
@@ -115,6 +118,7 @@ impl Serve {
             allow_plaintext: self.allow_plaintext,
             max_connections: self.max_connections,
             authentication_timeout: Duration::from_secs(self.authentication_timeout),
+            write_timeout: Duration::from_secs(self.write_timeout),
             drain_timeout: Duration::from_secs(self.drain_timeout),
         }
     }

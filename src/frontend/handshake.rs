@@ -39,6 +39,8 @@ pub struct Front {
     pub allow_plaintext: bool,
     /// How long a client may take to authenticate.
     pub authentication_timeout: Duration,
+    /// How long a client may take nothing of what it is sent.
+    pub write_timeout: Duration,
 }
 
 /// Why there is no session.
@@ -273,7 +275,8 @@ impl Arrival<'_> {
         }
     }
 
-    fn accepted(self, admitted: Admitted) -> Accepted {
+    fn accepted(mut self, admitted: Admitted) -> Accepted {
+        self.channel.set_patience(self.front.write_timeout);
         let secret_key = rand::random();
         let (process_id, cancel) = self.front.cancels.register(secret_key);
         let Admitted { startup, principal, permit } = admitted;

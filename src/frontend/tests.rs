@@ -49,6 +49,7 @@ fn front(tls: Option<ServerTls>) -> Front {
         drain: DrainWatch::channel().1,
         allow_plaintext: false,
         authentication_timeout: Duration::from_secs(5),
+        write_timeout: Duration::from_secs(5),
     }
 }
 

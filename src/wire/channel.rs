@@ -1,14 +1,18 @@
 //! A socket with the bytes read but not yet used, and the bytes queued but not yet sent.
 
 use std::{
-    future::{Future as _, poll_fn},
+    future::{Future, poll_fn},
     io,
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use bytes::{Buf as _, BytesMut};
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _},
+    time::timeout,
+};
 
 use super::{FrameError, Header, Socket, frame};
 
@@ -23,12 +27,19 @@ pub struct Channel {
     outgoing: BytesMut,
     /// Bytes were handed to the socket since its last flush: a TLS socket may still hold them.
     unflushed: bool,
+    /// How long the peer may take nothing.
+    patience: Option<Duration>,
 }
 
 impl Channel {
     /// A channel with empty buffers.
     pub fn new(socket: Socket) -> Self {
-        Self { socket, incoming: BytesMut::new(), outgoing: BytesMut::new(), unflushed: false }
+        Self { socket, incoming: BytesMut::new(), outgoing: BytesMut::new(), unflushed: false, patience: None }
+    }
+
+    /// From now on a peer that takes nothing for so long is given up: [`io::ErrorKind::TimedOut`].
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = Some(patience);
     }
 
     /// The socket, and what was read from it but not used (a caller that starts TLS must refuse such bytes).
@@ -78,11 +89,15 @@ impl Channel {
 
     /// Sends all that is queued.
     pub async fn flush(&mut self) -> io::Result<()> {
-        if !self.outgoing.is_empty() {
-            self.socket.write_all_buf(&mut self.outgoing).await?;
-            self.outgoing.clear();
-        }
-        self.socket.flush().await
+        let Self { socket, outgoing, patience, .. } = self;
+        within(*patience, async {
+            if !outgoing.is_empty() {
+                socket.write_all_buf(outgoing).await?;
+                outgoing.clear();
+            }
+            socket.flush().await
+        })
+        .await
     }
 
     /// Sends all that is queued and then `bytes`, without copying a large `bytes` into the queue.
@@ -91,10 +106,14 @@ impl Channel {
             self.outgoing.extend_from_slice(bytes);
             return Ok(());
         }
-        if !self.outgoing.is_empty() {
-            self.socket.write_all_buf(&mut self.outgoing).await?;
-        }
-        self.socket.write_all(bytes).await
+        let Self { socket, outgoing, patience, .. } = self;
+        within(*patience, async {
+            if !outgoing.is_empty() {
+                socket.write_all_buf(outgoing).await?;
+            }
+            socket.write_all(bytes).await
+        })
+        .await
     }
 
     /// As [`Channel::fill`], and meanwhile sends what is queued: two peers with full buffers never wait on each
@@ -168,5 +187,13 @@ impl Channel {
         }
         self.outgoing.clear();
         Poll::Ready(Ok(()))
+    }
+}
+
+/// Bounds a write; what it is of is a fraction of a second's work for a peer that reads at all.
+async fn within(patience: Option<Duration>, write: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    match patience {
+        Some(patience) => timeout(patience, write).await.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into())),
+        None => write.await,
     }
 }
