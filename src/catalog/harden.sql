@@ -32,7 +32,7 @@ END $hide$;
 
 DO $views$
 DECLARE
-  reader text := (SELECT oid::text FROM pg_catalog.pg_authid WHERE rolname = 'pgwicket_reader');
+  reader text := (SELECT oid::text FROM pg_catalog.pg_authid WHERE rolname = 'pgwicket_client');
   owner text := (SELECT oid::text FROM pg_catalog.pg_authid WHERE rolname = 'pgwicket');
   here text := (SELECT oid::text FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database());
   nothing text;
@@ -80,7 +80,7 @@ END $replace$;
 
 DO $functions$
 DECLARE
-  reader text := (SELECT oid::text FROM pg_catalog.pg_authid WHERE rolname = 'pgwicket_reader');
+  reader text := (SELECT oid::text FROM pg_catalog.pg_authid WHERE rolname = 'pgwicket_client');
   owner text := (SELECT oid::text FROM pg_catalog.pg_authid WHERE rolname = 'pgwicket');
   setting text := 'CASE WHEN pg_toast.pgwicket_shown($1) THEN pg_toast.pgwicket_setting($1) END';
   asked record;

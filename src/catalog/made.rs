@@ -18,7 +18,7 @@ const HARDEN: &str = include_str!("harden.sql");
 const TIDY: &str = include_str!("tidy.sql");
 
 /// Who reads catalogs, and who owns what is in them.
-const READER: &str = "pgwicket_reader";
+const READER: &str = "pgwicket_client";
 const OWNER: &str = "pgwicket";
 
 /// Longest that a statement over the catalog may run.

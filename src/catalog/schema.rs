@@ -12,7 +12,7 @@ pub(super) fn types(visible: &Visible) -> String {
     let mut out = String::from("SET pgwicket.agent = ''; SET pgwicket.database = '';\nDROP SCHEMA public;\n");
     for schema in &visible.schemas {
         let name = quoted(&schema.name);
-        line(&mut out, format_args!("CREATE SCHEMA {name} AUTHORIZATION pgwicket;\nGRANT USAGE ON SCHEMA {name} TO pgwicket_reader;"));
+        line(&mut out, format_args!("CREATE SCHEMA {name} AUTHORIZATION pgwicket;\nGRANT USAGE ON SCHEMA {name} TO pgwicket_client;"));
     }
     for made in &visible.types {
         define_type(&mut out, made);
@@ -158,7 +158,7 @@ fn define_relation(out: &mut String, schema: &str, relation: &VisibleRelation) {
         }
         line(out, format_args!("CREATE TABLE {name} ({});", parts.join(", ")));
     }
-    line(out, format_args!("ALTER {what} {name} OWNER TO pgwicket;\nGRANT SELECT ON {name} TO pgwicket_reader;"));
+    line(out, format_args!("ALTER {what} {name} OWNER TO pgwicket;\nGRANT SELECT ON {name} TO pgwicket_client;"));
     if let Some(description) = &relation.description {
         line(out, format_args!("COMMENT ON {what} {name} IS {};", literal(description)));
     }

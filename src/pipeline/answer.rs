@@ -5,7 +5,8 @@ use std::rc::Rc;
 use tokio::task::spawn_local;
 
 use super::{
-    describe::Description,
+    catalog::is_catalog,
+    describe::{Description, Terms},
     open::{Open, Stopped},
     prepared::PortalNumber,
     queue::{Expected, Passed, Reply, Tell},
@@ -14,6 +15,7 @@ use super::{
 };
 use crate::{
     error::{Error, Report, SessionError},
+    govern::GovernedStatement,
     journal::Status,
     source::{Event, ServerError, SourceError, TransactionStatus},
 };
@@ -198,8 +200,10 @@ impl<I: Interrupts> Session<I> {
                 self.queue.expected.push_front(Expected::Row(plan, asked, body));
             }
             (Expected::Row(plan, _, parameters), Answer::Row(row)) => {
-                let client_parameters = plan.governed().map_or(0, |governed| governed.client_parameters());
-                match Description::read(&parameters, row.as_deref(), client_parameters) {
+                let read = plan.governed().map_or(Ok(Description::default()), |governed| {
+                    Description::read(&parameters, row.as_deref(), governed.client_parameters(), self.terms(governed))
+                });
+                match read {
                     Ok(description) => plan.describe(description),
                     Err(_) => return self.lost(SourceError::Protocol("a description that cannot be read")),
                 }
@@ -357,11 +361,22 @@ impl<I: Interrupts> Session<I> {
                 upstream.discard = true;
             }
         }
-        let relations = plan.as_ref().and_then(|plan| plan.governed()).map_or(&[][..], |governed| governed.relations());
-        let report = super::server_error::safe(error, relations, &self.agent);
+        let statement = plan.as_ref().and_then(|plan| plan.governed()).map(AsRef::as_ref);
+        let report = super::server_error::safe(error, statement, &self.agent);
         let position = plan.as_ref().and_then(|plan| plan.map_position(error.position?));
         let message = self.cursors.named_in(&report.message).map_or(report.message, Into::into);
         Error::Server(Box::new(Report { position, message, ..report }))
+    }
+
+    /// In which terms the client is told of a statement's parameters and columns.
+    fn terms<'a>(&'a self, governed: &'a GovernedStatement) -> Terms<'a> {
+        if is_catalog(governed.source()) {
+            Terms::Catalog
+        } else if self.lane.has_catalog() {
+            Terms::Shown { visible: &self.agent.visible, source: governed.source(), relations: governed.relations() }
+        } else {
+            Terms::BuiltIn
+        }
     }
 
     /// Every statement that is open, wherever it is kept.

@@ -1,11 +1,13 @@
-//! What a client is told of a statement's parameters and columns: the source's description, less what names
-//! the source's own objects.
+//! What a client is told of a statement's parameters and columns: the source's description, in terms of what the virtual
+//! catalog shows, less what else names the source's own objects.
 
 use bytes::{BufMut as _, BytesMut};
 
 use super::bind::Formats;
 use crate::{
+    policy::Visible,
     sql::catalog::{FIRST_NORMAL_OID, Oid},
+    types::SourceName,
     wire::MessageWriter,
 };
 
@@ -17,7 +19,8 @@ const TEXT: Oid = 25;
 pub(super) struct Description {
     parameters: Box<[u8]>,
     parameter_types: Box<[Oid]>,
-    foreign_parameters: bool,
+    /// Which parameters are text to the client whatever they are at the source; empty when none is.
+    foreign_parameters: Box<[bool]>,
     row: Option<RowShape>,
 }
 
@@ -31,6 +34,43 @@ struct RowShape {
     foreign: Box<[bool]>,
 }
 
+/// What of a source's description means something to the client.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Terms<'a> {
+    /// Nothing but built-in types: there is no catalog to ask about others.
+    BuiltIn,
+    /// What the virtual catalog shows of this source; relations are those of the statement.
+    Shown {
+        /// What the agent sees.
+        visible: &'a Visible,
+        /// Whose description it is.
+        source: &'a SourceName,
+        /// Alias names.
+        relations: &'a [Box<str>],
+    },
+    /// Everything: it is the catalog's own description.
+    Catalog,
+}
+
+impl Terms<'_> {
+    fn knows_type(self, oid: Oid) -> bool {
+        match self {
+            Self::BuiltIn => oid < FIRST_NORMAL_OID,
+            Self::Shown { visible, source, .. } => oid < FIRST_NORMAL_OID || visible.shows_type(source, oid),
+            Self::Catalog => true,
+        }
+    }
+
+    /// Table OID and attribute number; zero, as for any expression, where there is none to tell.
+    fn column(self, table: Oid, number: i16) -> (Oid, i16) {
+        match self {
+            Self::BuiltIn => (0, 0),
+            Self::Shown { visible, source, relations } => visible.place(source, table, number, relations).unwrap_or_default(),
+            Self::Catalog => (table, number),
+        }
+    }
+}
+
 /// A description of the source that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the source's description of a statement is malformed")]
@@ -39,7 +79,7 @@ pub(super) struct Malformed;
 impl Description {
     /// From the bodies of ParameterDescription and RowDescription (`None`: NoData), keeping the first
     /// `client_parameters` parameters: those that pgwicket appended are not the client's to see.
-    pub(super) fn read(parameters: &[u8], row: Option<&[u8]>, client_parameters: usize) -> Result<Self, Malformed> {
+    pub(super) fn read(parameters: &[u8], row: Option<&[u8]>, client_parameters: usize, terms: Terms<'_>) -> Result<Self, Malformed> {
         let types: Vec<Oid> = oids(parameters).ok_or(Malformed)?.take(client_parameters).collect();
         if types.len() != client_parameters {
             return Err(Malformed);
@@ -48,14 +88,15 @@ impl Description {
         let count = u16::try_from(types.len()).map_err(|_too_many| Malformed)?;
         let mut writer = MessageWriter::new(&mut message, b't').bytes(&count.to_be_bytes());
         for oid in &types {
-            writer = writer.bytes(&visible(*oid).to_be_bytes());
+            let told = if terms.knows_type(*oid) { *oid } else { TEXT };
+            writer = writer.bytes(&told.to_be_bytes());
         }
         writer.finish();
         Ok(Self {
             parameters: message.as_ref().into(),
-            foreign_parameters: types.iter().any(|oid| *oid >= FIRST_NORMAL_OID),
+            foreign_parameters: flags(types.iter().map(|oid| !terms.knows_type(*oid)).collect()),
             parameter_types: types.into(),
-            row: row.map(RowShape::read).transpose()?,
+            row: row.map(|body| RowShape::read(body, terms)).transpose()?,
         })
     }
 
@@ -112,22 +153,14 @@ impl Description {
     pub(super) fn result_formats(&self, asked: Formats<'_>, out: &mut Vec<i16>) {
         out.clear();
         out.extend(asked.iter());
-        let foreign = self.row.as_ref().map_or(&[][..], |row| &row.foreign);
-        if !foreign.is_empty() && out.contains(&1) {
-            let codes = foreign.iter().enumerate().map(|(index, foreign)| if *foreign { 0 } else { code_of(out, index) }).collect();
-            *out = codes;
-        }
+        force_text(self.row.as_ref().map_or(&[][..], |row| &row.foreign), out);
     }
 
     /// The parameter formats to tell the source, by the same rule.
     pub(super) fn parameter_formats(&self, given: Formats<'_>, out: &mut Vec<i16>) {
         out.clear();
         out.extend(given.iter());
-        if self.foreign_parameters && out.contains(&1) {
-            let types = self.parameter_types.iter().enumerate();
-            let codes = types.map(|(index, oid)| if *oid >= FIRST_NORMAL_OID { 0 } else { code_of(out, index) }).collect();
-            *out = codes;
-        }
+        force_text(&self.foreign_parameters, out);
     }
 
     /// Whether a client that knows one description may be answered by the other.
@@ -137,7 +170,7 @@ impl Description {
 }
 
 impl RowShape {
-    fn read(body: &[u8]) -> Result<Self, Malformed> {
+    fn read(body: &[u8], terms: Terms<'_>) -> Result<Self, Malformed> {
         let (count, mut rest) = body.split_first_chunk::<2>().ok_or(Malformed)?;
         let mut message = BytesMut::with_capacity(body.len() + 5);
         let mut writer = MessageWriter::new(&mut message, b'T').bytes(count);
@@ -146,11 +179,11 @@ impl RowShape {
         for _ in 0..u16::from_be_bytes(*count) {
             let end = rest.iter().position(|byte| *byte == 0).ok_or(Malformed)?;
             let (name, after) = rest.split_at_checked(end + 1).ok_or(Malformed)?;
-            // Table OID and attribute number name the source's objects: zero, as for any expression.
             let (fields, after) = after.split_first_chunk::<18>().ok_or(Malformed)?;
-            let [_, _, _, _, _, _, t0, t1, t2, t3, type_fields @ .., _, _] = fields;
-            let is_foreign = Oid::from_be_bytes([*t0, *t1, *t2, *t3]) >= FIRST_NORMAL_OID;
-            writer = writer.bytes(name).bytes(&[0; 6]);
+            let [r0, r1, r2, r3, n0, n1, t0, t1, t2, t3, type_fields @ .., _, _] = fields;
+            let is_foreign = !terms.knows_type(Oid::from_be_bytes([*t0, *t1, *t2, *t3]));
+            let (table, number) = terms.column(Oid::from_be_bytes([*r0, *r1, *r2, *r3]), i16::from_be_bytes([*n0, *n1]));
+            writer = writer.bytes(name).bytes(&table.to_be_bytes()).int16(number);
             writer = if is_foreign {
                 writer.bytes(&TEXT.to_be_bytes()).int16(-1).int32(-1)
             } else {
@@ -166,13 +199,21 @@ impl RowShape {
         if !rest.is_empty() {
             return Err(Malformed);
         }
-        let foreign = if foreign.contains(&true) { foreign.into() } else { Box::default() };
-        Ok(Self { message: message.as_ref().into(), formats: formats.into(), foreign })
+        Ok(Self { message: message.as_ref().into(), formats: formats.into(), foreign: flags(foreign) })
     }
 }
 
-fn visible(oid: Oid) -> Oid {
-    if oid >= FIRST_NORMAL_OID { TEXT } else { oid }
+/// Flags, or none when none is set.
+fn flags(flags: Vec<bool>) -> Box<[bool]> {
+    if flags.contains(&true) { flags.into() } else { Box::default() }
+}
+
+/// Spells the format codes out, text where a flag is set.
+fn force_text(foreign: &[bool], codes: &mut Vec<i16>) {
+    if !foreign.is_empty() && codes.contains(&1) {
+        let spelled = foreign.iter().enumerate().map(|(index, foreign)| if *foreign { 0 } else { code_of(codes, index) }).collect();
+        *codes = spelled;
+    }
 }
 
 fn code_of(codes: &[i16], index: usize) -> i16 {
@@ -206,7 +247,7 @@ mod tests {
     #[test]
     fn what_names_the_sources_objects_is_taken_out() {
         let row = [&b"\0\x02"[..], &column("id", 23), &column("status", 16_500)].concat();
-        let description = Description::read(b"\0\x02\0\0\0\x17\0\0\0\x19", Some(&row), 1).unwrap();
+        let description = Description::read(b"\0\x02\0\0\0\x17\0\0\0\x19", Some(&row), 1, Terms::BuiltIn).unwrap();
         assert_eq!(description.parameters(), b"t\0\0\0\x0a\0\x01\0\0\0\x17", "the appended parameter is not told");
         let mut out = BytesMut::new();
         description.write_row(&[1], &mut out);
@@ -219,10 +260,22 @@ mod tests {
     }
 
     #[test]
+    fn the_catalogs_own_description_stays_as_it_is() {
+        let row = [&b"\0\x01"[..], &column("oid", 16_500)].concat();
+        let description = Description::read(b"\0\0", Some(&row), 0, Terms::Catalog).unwrap();
+        assert_eq!(description.row_body(), row, "table, number and type");
+        let none = Visible::default();
+        let source = "db".parse().unwrap();
+        let shown = Terms::Shown { visible: &none, source: &source, relations: &[] };
+        let description = Description::read(b"\0\0", Some(&row), 0, shown).unwrap();
+        assert_eq!(&description.row_body()[6..16], b"\0\0\0\0\0\0\0\0\0\x19", "what the catalog does not show is text from nowhere");
+    }
+
+    #[test]
     fn a_malformed_description_is_refused() {
-        assert!(Description::read(b"\0\x01", None, 0).is_err());
-        assert!(Description::read(b"\0\0", None, 1).is_err());
-        assert!(Description::read(b"\0\0", Some(b"\0\x01id"), 0).is_err());
-        assert_eq!(Description::read(b"\0\0", None, 0).unwrap().columns(), 0);
+        assert!(Description::read(b"\0\x01", None, 0, Terms::BuiltIn).is_err());
+        assert!(Description::read(b"\0\0", None, 1, Terms::BuiltIn).is_err());
+        assert!(Description::read(b"\0\0", Some(b"\0\x01id"), 0, Terms::BuiltIn).is_err());
+        assert_eq!(Description::read(b"\0\0", None, 0, Terms::BuiltIn).unwrap().columns(), 0);
     }
 }

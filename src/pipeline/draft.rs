@@ -191,8 +191,7 @@ impl<I: Interrupts> Session<I> {
                 upstream.discard = true;
             }
         }
-        let relations = open.plan.governed().map_or(&[][..], |governed| governed.relations());
-        Error::Server(Box::new(super::server_error::safe(error, relations, &self.agent)))
+        Error::Server(Box::new(super::server_error::safe(error, open.plan.governed().map(AsRef::as_ref), &self.agent)))
     }
 }
 

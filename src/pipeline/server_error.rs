@@ -2,26 +2,31 @@
 
 use crate::{
     error::Report,
+    govern::GovernedStatement,
     policy::{Agent, ExposedRelation},
     source::ServerError,
 };
 
-/// What the client reads of an error of the source. `relations` are the alias names of the statement's relations.
+/// What the client reads of an error of the source.
 ///
 /// The position points into the governed text, so it is left out: the caller maps it. A fenced or leakproof statement fails only on
 /// the agent's own rows (SECURITY.md, "Upstream errors"), so its message and the detail of a data error are its own to read.
-pub(super) fn safe(error: &ServerError, relations: &[Box<str>], agent: &Agent) -> Report {
+pub(super) fn safe(error: &ServerError, statement: Option<&GovernedStatement>, agent: &Agent) -> Report {
+    let relations = statement.map_or(&[][..], GovernedStatement::relations);
+    let types = statement.map_or(&[][..], |statement| agent.visible.type_names(statement.source()));
     let exposed: Vec<&ExposedRelation> = relations.iter().filter_map(|name| exposed(agent, name)).collect();
     let data = error.sqlstate.starts_with("22");
-    let message = if data { error.message.to_string() } else { aliased(&error.message, &exposed) };
+    let typed = |text: &str| types.iter().fold(text.to_owned(), |text, (real, told)| replaced(&text, real, told));
+    let message = typed(&error.message);
+    let message = if data { message } else { aliased(&message, &exposed) };
     let clean = |text: &str| exposed.iter().all(|relation| !names(text, relation));
     let detail = error.detail.as_deref().filter(|detail| data && clean(detail));
     let hint = error.hint.as_deref().filter(|hint| (data || explains(&error.sqlstate)) && clean(hint));
     Report {
-        detail: detail.map(|detail| detail.to_owned().into()),
+        detail: detail.map(|detail| typed(detail).into()),
         hint: match &*error.sqlstate {
             "42703" => columns(&exposed).map(Into::into),
-            _ => hint.map(|hint| hint.to_owned().into()),
+            _ => hint.map(|hint| typed(hint).into()),
         },
         ..Report::error(error.sqlstate.to_string(), message)
     }

@@ -46,6 +46,8 @@ pub struct Visible {
     shown: BTreeMap<SourceName, BTreeSet<Oid>>,
     /// Where a relation of a source stands here.
     places: BTreeMap<(SourceName, Oid), Vec<Place>>,
+    /// What a source calls its types in a message, and what the agent may read instead.
+    spoken: BTreeMap<SourceName, Vec<(String, String)>>,
 }
 
 /// An alias schema.
@@ -179,6 +181,7 @@ impl Visible {
             }
             visible.push((schema, catalog));
         }
+        let spoken = visible.iter().map(|(schema, catalog)| (schema.source.clone(), builder.spoken(&schema.source, catalog))).collect();
         let schemas: Vec<VisibleSchema> = visible.iter().map(|(schema, catalog)| builder.schema(schema, catalog, schemas)).collect();
         let mut made = Self {
             name: SourceName::from_parts(CATALOG_PREFIX, ""),
@@ -187,6 +190,7 @@ impl Visible {
             types: builder.types,
             shown: builder.shown,
             places: builder.places,
+            spoken,
         };
         let digest = Sha256::digest(format!("{FORMAT} {:?} {:?} {:?}", made.server_version / 10_000, made.schemas, made.types));
         let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
@@ -203,6 +207,11 @@ impl Visible {
     pub fn is_enum(&self, source: &SourceName, oid: Oid) -> bool {
         let is = |known: &VisibleType| known.oid == oid || known.array.as_ref().is_some_and(|(array, _)| *array == oid);
         self.shows_type(source, oid) && self.types.iter().any(|known| is(known) && matches!(known.kind, VisibleTypeKind::Enum(_)))
+    }
+
+    /// What a source calls its types in a message, and what the agent may read instead.
+    pub fn type_names(&self, source: &SourceName) -> &[(String, String)] {
+        self.spoken.get(source).map_or(&[], Vec::as_slice)
     }
 
     /// Where the catalog shows a column of a source, by the source's OID and number: only for one of `relations` (alias names),
@@ -299,6 +308,22 @@ impl Builder {
             }
             _ => return None,
         })
+    }
+
+    /// As `format_type` prints the types of a source, whose sessions look names up in `pg_catalog` only.
+    fn spoken(&self, source: &SourceName, catalog: &CatalogSnapshot) -> Vec<(String, String)> {
+        let spellings = |name: &str| [name.to_owned(), quoted(name)];
+        let mut spoken = Vec::new();
+        for (oid, shape) in &catalog.shapes.types {
+            let made = self.types.iter().find(|made| made.oid == *oid && self.written.contains_key(&(source.clone(), *oid)));
+            let told = made.map_or_else(|| "another type".to_owned(), |made| made.name.clone());
+            for schema in spellings(&shape.schema) {
+                for name in spellings(&shape.name) {
+                    spoken.push((format!("{schema}.{name}"), told.clone()));
+                }
+            }
+        }
+        spoken
     }
 
     fn type_name(&self, source: &SourceName, oid: Oid, name: &str) -> String {

@@ -30,6 +30,7 @@ pub(super) async fn read(connection: &mut Connection) -> Result<Shapes, SourceEr
 
 fn shape(cells: &mut Cells) -> Option<TypeShape> {
     Some(TypeShape {
+        schema: cells.text()?,
         name: cells.text()?,
         kind: cells.parsed()?,
         base: cells.parsed()?,
@@ -88,12 +89,12 @@ WITH RECURSIVE used(oid) AS (
     ) below(oid)
     WHERE below.oid >= 16384
 )
-SELECT t.oid, t.typname, t.typtype, t.typbasetype, t.typarray, CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0 END, t.typcategory, t.typdelim,
+SELECT t.oid, n.nspname, t.typname, t.typtype, t.typbasetype, t.typarray, CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0 END, t.typcategory, t.typdelim,
        t.typrelid = 0 OR c.relkind = 'c',
        (SELECT coalesce(json_agg(e.enumlabel ORDER BY e.enumsortorder), '[]') FROM pg_enum e WHERE e.enumtypid = t.oid),
        (SELECT coalesce(json_agg(json_build_array(a.attname, a.atttypid::int8, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum), '[]')
         FROM pg_attribute a WHERE a.attrelid = c.oid AND c.relkind = 'c' AND a.attnum > 0 AND NOT a.attisdropped),
        coalesce(format_type(nullif(t.typbasetype, 0), t.typtypmod), ''), t.typtypmod, t.typnotnull
-FROM used JOIN pg_type t ON t.oid = used.oid
+FROM used JOIN pg_type t ON t.oid = used.oid JOIN pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_class c ON c.oid = t.typrelid
 ORDER BY 1";

@@ -76,6 +76,8 @@ pub struct ForeignKey {
 /// What a type is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TypeShape {
+    /// Schema of the type.
+    pub schema: String,
     /// `typname`
     pub name: String,
     /// `typtype`, as [`Type::kind`].

@@ -9,6 +9,7 @@
 
 mod apply;
 mod attack;
+mod catalog;
 mod crash;
 mod dataset;
 mod drivers;
