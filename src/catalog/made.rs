@@ -64,6 +64,7 @@ async fn fill(server: &Secret, visible: &Visible, database: &str) -> Result<(), 
     let mut session = inspector(&url, "").await.map_err(CatalogError::Make)?;
     let texts = [
         HARDEN.to_owned(),
+        renumber::aside(),
         schema::types(visible),
         renumber::types(visible),
         schema::relations(visible),

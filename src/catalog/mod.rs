@@ -51,6 +51,7 @@ pub struct Catalog(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     place: CatalogPlace,
+    on: bool,
     state: tokio::sync::Mutex<State>,
 }
 
@@ -61,18 +62,19 @@ struct State {
 }
 
 impl Catalog {
-    /// Catalogs at a place. Nothing is started yet.
+    /// Catalogs at a place. Nothing is started yet; for a private server its programs are looked for.
     pub fn new(place: CatalogPlace) -> Self {
-        Self(Arc::new(Shared { place, state: tokio::sync::Mutex::default() }))
+        let on = match &place {
+            CatalogPlace::Off => false,
+            CatalogPlace::Private(private) => program::find(private, 0).is_ok(),
+            CatalogPlace::Server(_) => true,
+        };
+        Self(Arc::new(Shared { place, on, state: tokio::sync::Mutex::default() }))
     }
 
     /// Whether there is a server for catalogs: what a client is told of types may count on it.
     pub fn is_on(&self) -> bool {
-        match &self.0.place {
-            CatalogPlace::Off => false,
-            CatalogPlace::Private(private) => program::find(private, 0).is_ok(),
-            CatalogPlace::Server(_) => true,
-        }
+        self.0.on
     }
 
     /// The catalog of what an agent sees, as a database to connect to; made now if it is not there.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::policy::{Visible, VisibleForeignKey, VisibleRelation, VisibleType, VisibleTypeKind};
 
 /// Changes with the statements made here.
-pub(super) const FORMAT: &str = "1";
+pub(super) const FORMAT: &str = "2";
 
 /// Statements that make schemas and types, one text.
 pub(super) fn types(visible: &Visible) -> String {

@@ -125,9 +125,18 @@ impl Lane {
         pools.by_source.get(source).cloned().ok_or_else(|| SourceError::Configuration("the source left the policy".into()))
     }
 
+    /// Whether there is a virtual catalog that clients may ask about types.
+    pub(super) fn has_catalog(&self) -> bool {
+        self.common.catalog.is_on()
+    }
+
     /// The database that holds the catalog of what an agent sees.
     pub(super) async fn catalog_source(&self, visible: &Visible) -> Result<Arc<Source>, CatalogError> {
-        self.common.catalog.source(visible).await
+        let found = self.common.catalog.source(visible).await;
+        if let Err(error) = &found {
+            tracing::warn!(%error, "a statement over the catalog cannot be answered");
+        }
+        found
     }
 
     /// The pool of a catalog. A catalog that no agent has any more is reached no more.

@@ -54,6 +54,7 @@ fn no_relation_of_the_catalog_names_anything_hidden() {
              where c.relkind in ('r', 'v') and n.nspname in ('pg_catalog', 'information_schema')",
         )
         .unwrap();
+    assert_eq!(error(&all), None);
     let (mut read, mut refused) = (0, Vec::new());
     for relation in rows(&all) {
         let [Some(schema), Some(name)] = relation.as_slice() else { panic!("{relation:?}") };
@@ -97,9 +98,8 @@ fn what_speaks_of_the_server_or_does_something_is_refused() {
         ("select 1 from pg_class, tickets", "0A000"),
         ("select 'tickets'::regclass from tickets", "0A000"),
         ("with t as (select * from pg_class) select * from t join public.customers c on true", "0A000"),
-        ("select * from other.public.pg_class", "42P01"),
         ("select * from nowhere.pg_catalog.pg_class", "0A000"),
-        ("select 'canary_schema.canary_tickets'::regclass", "42P01"),
+        ("select 'canary_schema.canary_tickets'::regclass", "3F000"),
         ("select * from pg_ls_dir('.') where 'pg_class'::regclass is not null", "42501"),
     ] {
         let reply = wire.simple(text).unwrap();

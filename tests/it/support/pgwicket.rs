@@ -88,13 +88,8 @@ impl Pgwicket {
     fn launch(source: &Database, policy: &str, extras: Extras) -> Self {
         let directory = tempfile::Builder::new().prefix("pgwicket-it-").tempdir().unwrap().keep();
         guardian::remove_at_end(&directory);
-<<<<<<< HEAD
         // Where tests run as root, the catalog's PostgreSQL is another user, who has to get to its directory.
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o711)).unwrap();
-=======
-        // The catalog's server may be another user's.
-        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
->>>>>>> fe114e7 (Types keep their OIDs in the virtual catalog; errors speak of alias types; tests)
         fs::create_dir(directory.join("policies")).unwrap();
         fs::write(directory.join("policies/policy.yaml"), policy).unwrap();
         let (port, control_port) = (free_port(), free_port());
