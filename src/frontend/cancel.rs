@@ -23,7 +23,7 @@ pub struct CancelRegistry {
 
 #[derive(Debug)]
 struct Entry {
-    secret: i32,
+    secret: Box<[u8]>,
     signal: Arc<Signal>,
 }
 
@@ -46,8 +46,8 @@ pub struct CancelSlot {
 pub struct CancelTicket(u64);
 
 impl CancelRegistry {
-    /// Registers a session under a fresh process id; `secret` is 32 bits from the operating system's generator.
-    pub fn register(self: &Arc<Self>, secret: i32) -> (i32, CancelSlot) {
+    /// Registers a session under a fresh process id; `secret` is from the operating system's generator.
+    pub fn register(self: &Arc<Self>, secret: &[u8]) -> (i32, CancelSlot) {
         let signal = Arc::new(Signal::default());
         let mut sessions = self.sessions.lock();
         let process_id = loop {
@@ -56,15 +56,15 @@ impl CancelRegistry {
                 break candidate;
             }
         };
-        sessions.insert(process_id, Entry { secret, signal: Arc::clone(&signal) });
+        sessions.insert(process_id, Entry { secret: secret.into(), signal: Arc::clone(&signal) });
         (process_id, CancelSlot { registry: Arc::clone(self), process_id, signal })
     }
 
     /// Delivers a CancelRequest; whether the key was right is never told to the peer.
-    pub fn cancel(&self, process_id: i32, secret: i32) -> bool {
+    pub fn cancel(&self, process_id: i32, secret: &[u8]) -> bool {
         let sessions = self.sessions.lock();
         let Some(entry) = sessions.get(&process_id) else { return false };
-        if !bool::from(entry.secret.to_be_bytes().ct_eq(&secret.to_be_bytes())) {
+        if !bool::from(entry.secret.ct_eq(secret)) {
             return false;
         }
         entry.signal.requests.fetch_add(1, Ordering::Release);
@@ -115,30 +115,31 @@ mod tests {
     #[tokio::test]
     async fn a_request_reaches_only_the_session_of_its_key_and_only_what_runs() {
         let registry = Arc::new(CancelRegistry::default());
-        let (one, slot_one) = registry.register(11);
-        let (_, slot_two) = registry.register(22);
+        let (one, slot_one) = registry.register(&[11; 32]);
+        let (_, slot_two) = registry.register(&[22; 32]);
         let before = slot_one.ticket();
         let other = slot_two.ticket();
-        assert!(!registry.cancel(one, 22), "another session's secret");
-        assert!(!registry.cancel(99, 11), "no such session");
+        assert!(!registry.cancel(one, &[22; 32]), "another session's secret");
+        assert!(!registry.cancel(99, &[11; 32]), "no such session");
         assert!(!slot_one.is_requested(before));
-        assert!(registry.cancel(one, 11));
+        assert!(!registry.cancel(one, &[11; 4]), "a part of the secret");
+        assert!(registry.cancel(one, &[11; 32]));
         slot_one.requested(before).await;
         assert!(!slot_one.is_requested(slot_one.ticket()), "the next statement is not cancelled by an old request");
         assert!(!slot_two.is_requested(other));
         drop(slot_one);
-        assert!(!registry.cancel(one, 11), "the key died with its session");
+        assert!(!registry.cancel(one, &[11; 32]), "the key died with its session");
         assert_eq!(registry.sessions(), 1);
     }
 
     #[tokio::test]
     async fn a_waiting_session_is_woken() {
         let registry = Arc::new(CancelRegistry::default());
-        let (process_id, slot) = registry.register(7);
+        let (process_id, slot) = registry.register(&[7; 4]);
         let ticket = slot.ticket();
         let waiting = tokio::spawn(async move { slot.requested(ticket).await });
         tokio::task::yield_now().await;
-        assert!(registry.cancel(process_id, 7));
+        assert!(registry.cancel(process_id, &[7; 4]));
         assert!(waiting.await.is_ok());
     }
 }

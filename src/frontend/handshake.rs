@@ -10,12 +10,20 @@ use super::{
     Accepted, Admission, CancelRegistry, Drain, DrainWatch, HandshakePermit, ServerTls, SessionPermit,
     refused::Refused,
     startup::{self, Packet, StartupMessage},
+    tls::ALPN,
 };
 use crate::{
     auth::{Keyring, Logins},
     types::Principal,
     wire::{Channel, Header, MessageWriter, Socket},
 };
+
+/// Bytes of a cancel key before protocol 3.2, and since.
+const SHORT_KEY: usize = 4;
+const LONG_KEY: usize = 32;
+
+/// The first byte of a TLS handshake: no packet of ours begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// How long a client that was refused may take to read why.
 const PARTING: Duration = Duration::from_secs(2);
@@ -80,7 +88,7 @@ impl Front {
         let outcome = loop {
             match arrival.first_packets(&mut asked).await {
                 Ok(First::Startup(message)) => break arrival.admit(message).await,
-                Ok(First::Tls(tls)) => match arrival.start_tls(&tls).await {
+                Ok(First::Tls(tls)) => match arrival.start_tls(&tls, asked.direct).await {
                     Ok(under_tls) => arrival = under_tls,
                     Err(reason) => {
                         tracing::debug!(peer = %Peer(peer), reason, "connection ended before a session");
@@ -117,6 +125,8 @@ pub(super) struct Arrival<'a> {
 struct Asked {
     tls: bool,
     gss: bool,
+    /// TLS without asking first.
+    direct: bool,
 }
 
 /// What comes out of the packets before a StartupMessage.
@@ -130,14 +140,17 @@ struct Admitted {
     startup: startup::Startup,
     principal: Principal,
     permit: SessionPermit,
+    /// Length of the cancel key. Unit: bytes.
+    cancel_key: usize,
 }
 
 impl Arrival<'_> {
     /// Startup parameters, then the proof, then a place.
     async fn admit(&mut self, message: StartupMessage) -> Result<Admitted, End> {
         if message.negotiate {
-            self.negotiate(&message.protocol_options);
+            self.negotiate(message.minor, &message.protocol_options);
         }
+        let cancel_key = if message.minor >= 2 { LONG_KEY } else { SHORT_KEY };
         let startup = startup::settle(message.parameters)?;
         if self.front.drain.now() != Drain::Serving {
             return Err(Refused::Draining.into());
@@ -154,16 +167,19 @@ impl Arrival<'_> {
             authentication(&mut self.channel, 12, |message| message.bytes(server_final.as_bytes()));
         }
         authentication(&mut self.channel, 0, |message| message);
-        Ok(Admitted { startup, principal, permit })
+        Ok(Admitted { startup, principal, permit, cancel_key })
     }
 
     /// Answers requests for encryption until the StartupMessage comes.
     async fn first_packets(&mut self, asked: &mut Asked) -> Result<First, End> {
+        if let Some(tls) = self.direct_tls(asked).await? {
+            return Ok(First::Tls(tls));
+        }
         loop {
             match self.packet().await? {
                 Packet::Startup(message) => return Ok(First::Startup(message)),
                 Packet::Cancel { process_id, secret } => {
-                    let found = self.front.cancels.cancel(process_id, secret);
+                    let found = self.front.cancels.cancel(process_id, &secret);
                     metrics::counter!("pgwicket_cancel_requests_total", "matched" => if found { "yes" } else { "no" }).increment(1);
                     return Err(End::Quiet("cancel request"));
                 }
@@ -186,6 +202,18 @@ impl Arrival<'_> {
         }
     }
 
+    /// Whether the client starts a TLS handshake at once, as libpq 17 may; the bytes stay with the socket.
+    async fn direct_tls(&mut self, asked: &mut Asked) -> Result<Option<Arc<ServerTls>>, End> {
+        let Socket::Tcp(stream) = self.channel.socket() else { return Ok(None) };
+        let mut first = [0];
+        if asked.tls || asked.gss || within(self.deadline, stream.peek(&mut first)).await?? == 0 || first != [TLS_HANDSHAKE] {
+            return Ok(None);
+        }
+        (asked.tls, asked.direct) = (true, true);
+        let tls = self.front.tls.load_full();
+        tls.map(Some).ok_or(End::Quiet("a TLS handshake where there is no certificate"))
+    }
+
     /// One packet without a tag: length, then body.
     async fn packet(&mut self) -> Result<Packet, End> {
         loop {
@@ -204,7 +232,7 @@ impl Arrival<'_> {
     }
 
     /// The TLS handshake. A failure leaves nothing to talk over.
-    async fn start_tls(self, tls: &ServerTls) -> Result<Self, &'static str> {
+    async fn start_tls(self, tls: &ServerTls, direct: bool) -> Result<Self, &'static str> {
         let (socket, early) = self.channel.into_parts();
         if !early.is_empty() {
             // Whoever sent these could read the line; they must not count as sent under TLS (CVE-2021-23214).
@@ -217,6 +245,9 @@ impl Arrival<'_> {
             tracing::info!(peer = %Peer(self.peer), %error, "TLS handshake failed");
             "TLS handshake failed"
         })?;
+        if direct && stream.get_ref().1.alpn_protocol() != Some(ALPN) {
+            return Err("direct TLS without ALPN");
+        }
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(|leaf| leaf.to_vec());
         Ok(Self { channel: Channel::new(Socket::TlsServer(Box::new(stream))), end_point: tls.end_point(), certificate, ..self })
     }
@@ -231,10 +262,11 @@ impl Arrival<'_> {
         if self.is_private() || self.front.allow_plaintext { Ok(()) } else { Err(Refused::Plaintext) }
     }
 
-    /// `NegotiateProtocolVersion`: we speak 3.0 and none of the options.
-    fn negotiate(&mut self, options: &[String]) {
+    /// `NegotiateProtocolVersion`: the version we speak, and the options that we do not know.
+    fn negotiate(&mut self, minor: u32, options: &[String]) {
         let count = i32::try_from(options.len()).unwrap_or(i32::MAX);
-        let message = MessageWriter::new(self.channel.outgoing(), b'v').int32(3 << 16).int32(count);
+        let message =
+            MessageWriter::new(self.channel.outgoing(), b'v').int32((3 << 16) | i32::try_from(minor).unwrap_or_default()).int32(count);
         options.iter().fold(message, |message, option| message.string(option)).finish();
     }
 
@@ -277,9 +309,9 @@ impl Arrival<'_> {
 
     fn accepted(mut self, admitted: Admitted) -> Accepted {
         self.channel.set_patience(self.front.write_timeout);
-        let secret_key = rand::random();
-        let (process_id, cancel) = self.front.cancels.register(secret_key);
-        let Admitted { startup, principal, permit } = admitted;
+        let Admitted { startup, principal, permit, cancel_key } = admitted;
+        let secret_key: Box<[u8]> = rand::random::<[u8; LONG_KEY]>().into_iter().take(cancel_key).collect();
+        let (process_id, cancel) = self.front.cancels.register(&secret_key);
         Accepted {
             channel: self.channel,
             principal,

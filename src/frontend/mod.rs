@@ -48,7 +48,7 @@ pub struct Accepted {
     /// For BackendKeyData.
     pub process_id: i32,
     /// For BackendKeyData.
-    pub secret_key: i32,
+    pub secret_key: Box<[u8]>,
     /// Where every CancelRequest for this session arrive; dropping it forgets the key.
     pub cancel: CancelSlot,
     /// Says when the server drains.

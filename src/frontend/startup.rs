@@ -9,6 +9,12 @@ const SSL_REQUEST: u32 = 80_877_103;
 const GSSENC_REQUEST: u32 = 80_877_104;
 const CANCEL_REQUEST: u32 = 80_877_102;
 
+/// The newest minor version of protocol 3: 3.2 has longer cancel keys.
+const NEWEST_MINOR: u32 = 2;
+
+/// Bytes of a cancel key, as protocol 3.2 bounds them. Unit: bytes.
+const CANCEL_KEY: std::ops::RangeInclusive<usize> = 4..=256;
+
 /// The first packet of a connection, without its length field.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Packet {
@@ -21,7 +27,7 @@ pub(super) enum Packet {
         /// The session's process id.
         process_id: i32,
         /// The session's key.
-        secret: i32,
+        secret: Box<[u8]>,
     },
     /// The client names itself.
     Startup(StartupMessage),
@@ -30,7 +36,9 @@ pub(super) enum Packet {
 /// A StartupMessage of protocol 3.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct StartupMessage {
-    /// The client speaks 3.x with x over 0, or used protocol options: it must hear that we speak 3.0.
+    /// The minor version of protocol 3 that is spoken: what the client asked for, or the newest before it.
+    pub(super) minor: u32,
+    /// The client must hear of it: it asked for another one, or for protocol options.
     pub(super) negotiate: bool,
     /// `_pq_.` options, which we do not know.
     pub(super) protocol_options: Vec<String>,
@@ -67,8 +75,10 @@ fn cancel(body: &[u8]) -> Result<Packet, Refused> {
     let Some((process_id, secret)) = body.split_first_chunk::<4>() else {
         return Err(Refused::malformed("invalid length of cancel request packet"));
     };
-    let secret = <[u8; 4]>::try_from(secret).map_err(|_length| Refused::malformed("invalid length of cancel request packet"))?;
-    Ok(Packet::Cancel { process_id: i32::from_be_bytes(*process_id), secret: i32::from_be_bytes(secret) })
+    if !CANCEL_KEY.contains(&secret.len()) {
+        return Err(Refused::malformed("invalid length of cancel request packet"));
+    }
+    Ok(Packet::Cancel { process_id: i32::from_be_bytes(*process_id), secret: secret.into() })
 }
 
 /// Pairs of zero-terminated strings, ended by one more zero.
@@ -81,7 +91,10 @@ fn startup_message(minor: u32, body: &[u8]) -> Result<StartupMessage, Refused> {
         rest = after;
         Ok(value)
     };
-    let mut message = StartupMessage { negotiate: minor > 0, protocol_options: Vec::new(), parameters: Vec::new() };
+    // There is no 3.1.
+    let spoken = if minor >= NEWEST_MINOR { NEWEST_MINOR } else { 0 };
+    let negotiate = minor != spoken;
+    let mut message = StartupMessage { minor: spoken, negotiate, protocol_options: Vec::new(), parameters: Vec::new() };
     loop {
         let name = next()?;
         if name.is_empty() {
@@ -220,9 +233,12 @@ mod tests {
     fn each_kind_of_first_packet_is_known_by_its_code() {
         assert_eq!(packet(SSL_REQUEST, b""), Ok(Packet::Tls));
         assert_eq!(packet(GSSENC_REQUEST, b""), Ok(Packet::Gss));
-        assert_eq!(packet(CANCEL_REQUEST, &[0, 0, 0, 9, 0, 0, 0, 7]), Ok(Packet::Cancel { process_id: 9, secret: 7 }));
+        assert_eq!(packet(CANCEL_REQUEST, &[0, 0, 0, 9, 0, 0, 0, 7]), Ok(Packet::Cancel { process_id: 9, secret: [0, 0, 0, 7].into() }));
         let Ok(Packet::Startup(plain)) = packet(3 << 16, b"user\0ada\0\0") else { panic!() };
-        assert_eq!(plain, StartupMessage { negotiate: false, protocol_options: Vec::new(), parameters: pairs(&[("user", "ada")]) });
+        assert_eq!(
+            plain,
+            StartupMessage { minor: 0, negotiate: false, protocol_options: Vec::new(), parameters: pairs(&[("user", "ada")]) }
+        );
         let Ok(Packet::Startup(newer)) = packet((3 << 16) + 2, b"user\0ada\0_pq_.x\0on\0\0") else { panic!() };
         assert!(newer.negotiate && newer.protocol_options == ["_pq_.x"]);
     }

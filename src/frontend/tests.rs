@@ -155,7 +155,7 @@ async fn a_right_password_becomes_the_policys_principal() {
     let accepted = accepted.unwrap();
     assert_eq!(accepted.principal.tenant, Some("acme".parse().unwrap()));
     assert_eq!((accepted.database.as_str(), &accepted.parameters), ("shop", &vec![("application_name".into(), "psql".into())]));
-    assert!(front.cancels.cancel(accepted.process_id, accepted.secret_key));
+    assert!(front.cancels.cancel(accepted.process_id, &accepted.secret_key));
 
     let (second, _) = plain(&front, "user|ada||", "pencil").await;
     assert_eq!(second, Err("53300 too many connections for agent \"ada\"".into()));
@@ -203,7 +203,7 @@ async fn newer_protocols_are_told_what_is_spoken() {
 #[tokio::test]
 async fn cancel_requests_are_never_answered() {
     let front = Arc::new(front(None));
-    let (process_id, slot) = front.cancels.register(7);
+    let (process_id, slot) = front.cancels.register(&[0, 0, 0, 7]);
     let ticket = slot.ticket();
     let request = |secret: i32| first_packet(80_877_102, &[process_id.to_be_bytes(), secret.to_be_bytes()].concat());
     assert!(answer(&front, &request(8)).await.is_empty() && !slot.is_requested(ticket));

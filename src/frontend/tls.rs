@@ -11,6 +11,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 use crate::auth;
 
+/// The protocol id that libpq 17 and later offer; who starts TLS without asking first must.
+pub(super) const ALPN: &[u8] = b"postgresql";
+
 /// A certificate with its key, ready for handshakes. Replaced as a whole on reload.
 #[derive(Debug)]
 pub struct ServerTls {
@@ -51,8 +54,7 @@ impl ServerTls {
             Some(authorities) => builder.with_client_cert_verifier(client_verifier(authorities, provider)?),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(TlsError::Rejected)?;
-        // The protocol id that libpq 17 and later offer.
-        config.alpn_protocols = vec![b"postgresql".to_vec()];
+        config.alpn_protocols = vec![ALPN.to_vec()];
         Ok(Self { config: Arc::new(config), end_point })
     }
 

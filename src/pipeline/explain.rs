@@ -173,7 +173,8 @@ impl<I: Interrupts> Session<I> {
     }
 
     /// EXPLAIN of EXECUTE, by which a driver learns what may be NULL: a plan that says nothing.
-    pub(super) fn explain_execute(&mut self, explain: &Explain, columns: bool) {
+    pub(super) fn explain_execute(&mut self, explain: &Explain, columns: bool) -> Result<(), Failure> {
+        self.names.statement(&explain.statement)?;
         let plan = Map::from_iter([("Node Type".to_owned(), Value::from("Result"))]);
         let out = self.client.outgoing();
         if columns {
@@ -181,5 +182,6 @@ impl<I: Interrupts> Session<I> {
         }
         write(explain, &plan, out);
         reply::command_complete(out, "EXPLAIN");
+        Ok(())
     }
 }

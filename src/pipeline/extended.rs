@@ -247,8 +247,7 @@ impl<I: Interrupts> Session<I> {
                 return self.copy(&plan).await;
             }
             if let (false, Action::Local(Statement::Explain(explain))) = (done, plan.action()) {
-                self.explain_execute(explain, false);
-                return Ok(());
+                return self.explain_execute(explain, false);
             }
             return match bound {
                 Some(bound) if !done && matches!(plan.action(), Action::Explain(..)) => self.explain(&plan, &bound, false).await,

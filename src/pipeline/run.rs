@@ -36,8 +36,7 @@ impl<I: Interrupts> Session<I> {
             Action::Explain(_, statement) if statement.client_parameters() > 0 => return Err(SessionError::NoParameter.into()),
             Action::Explain(..) => return self.explain(&plan, &Bound::default(), true).await,
             Action::Local(Statement::Explain(explain)) => {
-                self.explain_execute(explain, true);
-                return Ok(());
+                return self.explain_execute(explain, true);
             }
             Action::Declare(..) => return self.declare(&plan, &Bound::default()).await,
             Action::Local(Statement::Fetch(fetch)) => return self.fetch(text, fetch, None).await,

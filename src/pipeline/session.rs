@@ -41,7 +41,7 @@ pub struct Start {
     /// For BackendKeyData.
     pub process_id: i32,
     /// For BackendKeyData.
-    pub secret_key: i32,
+    pub secret_key: Box<[u8]>,
     /// Names the session in evidence.
     pub session: String,
 }
@@ -217,7 +217,7 @@ impl<I: Interrupts> Session<I> {
         }
         session.report_settings();
         let out = session.client.outgoing();
-        MessageWriter::new(out, b'K').int32(start.process_id).int32(start.secret_key).finish();
+        MessageWriter::new(out, b'K').int32(start.process_id).bytes(&start.secret_key).finish();
         reply::ready(out, b'I');
         Ok(session)
     }

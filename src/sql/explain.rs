@@ -15,6 +15,8 @@ const OPTIONS: usize = 64;
 pub struct Explain {
     /// The query within, as it was written; `None` for EXECUTE, whose plan is not told.
     pub text: Option<String>,
+    /// The prepared statement that EXECUTE names.
+    pub statement: String,
     /// Characters of the statement before the query.
     pub before: usize,
     /// `FORMAT JSON`; otherwise text.
@@ -25,7 +27,7 @@ pub struct Explain {
 
 /// Reads an EXPLAIN whose query changes nothing. `None`: with an option that is not supported, or of something else.
 pub(super) fn explain(text: &str, node: &Node) -> Result<Option<Explain>, Misread> {
-    let mut explain = Explain { text: None, before: 0, json: false, costs: true };
+    let mut explain = Explain { text: None, statement: String::new(), before: 0, json: false, costs: true };
     for item in node.list("options")? {
         let Some(option) = item.of_kind("DefElem") else { return Ok(None) };
         let value = option.field("arg")?.as_node().map(word).transpose()?.flatten();
@@ -40,8 +42,8 @@ pub(super) fn explain(text: &str, node: &Node) -> Result<Option<Explain>, Misrea
         }
     }
     let query = node.field("query")?;
-    if query.of_kind("ExecuteStmt").is_some() {
-        return Ok(Some(explain));
+    if let Some(execute) = query.of_kind("ExecuteStmt") {
+        return Ok(Some(Explain { statement: execute.text("name")?.to_owned(), ..explain }));
     }
     if query.of_kind("SelectStmt").is_none() {
         return Ok(None);
