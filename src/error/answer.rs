@@ -178,7 +178,11 @@ fn session(error: &SessionError) -> Report {
             (Severity::Error, "28000", Some("this connection is bound to nothing now: SET pgwicket.session_token to a new token"))
         }
     };
-    Report { hint: hint.map(Into::into), ..Report::new(severity, sqlstate, error.to_string()) }
+    let mut detail = None;
+    if let SessionError::ValueCount { needed, given, .. } = error {
+        detail = Some(format!("Expected {needed} parameters but got {given}.").into());
+    }
+    Report { detail, hint: hint.map(Into::into), ..Report::new(severity, sqlstate, error.to_string()) }
 }
 
 fn protocol(error: &ProtocolError) -> Report {

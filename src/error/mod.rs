@@ -198,7 +198,7 @@ pub enum SessionError {
     #[error("only SELECT, VALUES, INSERT, UPDATE, DELETE and MERGE can be prepared by PREPARE")]
     NotPreparable,
     /// EXECUTE with another number of values than the statement has parameters.
-    #[error("wrong number of parameters for prepared statement \"{statement}\": expected {needed}, got {given}")]
+    #[error("wrong number of parameters for prepared statement \"{statement}\"")]
     ValueCount {
         /// Which.
         statement: Box<str>,

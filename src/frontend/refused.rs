@@ -16,7 +16,7 @@ pub(super) enum Refused {
     Malformed(&'static str),
     #[error("startup packet is not UTF-8")]
     NotUtf8,
-    #[error("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.0")]
+    #[error("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2")]
     ProtocolVersion { major: u32, minor: u32 },
     #[error("no PostgreSQL user name specified in startup packet")]
     NoUser,

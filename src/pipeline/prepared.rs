@@ -91,9 +91,8 @@ impl Names {
         if name.is_empty() { self.unnamed_statement.take() } else { self.statements.remove(name) }
     }
 
-    /// DEALLOCATE ALL.
+    /// DEALLOCATE ALL: the unnamed one stays.
     pub(super) fn remove_statements(&mut self) {
-        self.unnamed_statement = None;
         self.statements.clear();
     }
 

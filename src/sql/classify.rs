@@ -189,7 +189,9 @@ fn read(node: &Node) -> Result<Statement, Misread> {
         "TruncateStmt" => refused("TRUNCATE", Write),
         "CopyStmt" if node.flag("is_from")? => refused("COPY FROM", Write),
         "CopyStmt" => changes_within(node).map_or_else(|| refused("COPY of this form", Unsupported), |verb| refused(verb, Write)),
-        "ExplainStmt" => changes_within(node).map_or_else(|| refused("EXPLAIN of this form", Unsupported), |verb| refused(verb, Write)),
+        "ExplainStmt" => {
+            changes_within(node).map_or_else(|| refused("EXPLAIN of this form", Unsupported), |_| refused("EXPLAIN of a write", Write))
+        }
         "PrepareStmt" => refused("PREPARE of this form", Unsupported),
         "ExecuteStmt" => {
             prepared::execute(node)?.map_or_else(|| refused("EXECUTE with other values than constants", Unsupported), Statement::Execute)

@@ -43,7 +43,7 @@ fn a_refusal_and_a_failure_are_evidence_too() {
     for (text, sqlstate) in [
         ("update orders set paid = true", "25006"),
         ("drop table tickets", "42501"),
-        ("copy tickets to stdout", "0A000"),
+        ("copy tickets from stdin", "25006"),
         ("select * from nowhere", "42P01"),
         ("select pg_read_file('/etc/passwd')", "42501"),
     ] {
