@@ -9,7 +9,7 @@ use crate::{
     policy::{Source, SourceTls, Visible},
     source::{Inspector, SourceAddress, SourceError},
     sql::catalog::CatalogSnapshot,
-    types::Secret,
+    types::{Secret, SourceName},
 };
 
 /// What every catalog gets first.
@@ -29,7 +29,7 @@ const CONNECTIONS: usize = 16;
 
 /// Makes the catalog if it is not there, and says how to read it. `server` is the URL of a superuser.
 pub(super) async fn make(server: &Secret, visible: &Visible) -> Result<Source, CatalogError> {
-    let database = database_name(visible);
+    let database = database_name(&visible.name);
     let mut admin = inspector(server, "").await.map_err(CatalogError::Make)?;
     let password = password(server);
     run(&mut admin, &roles(&password)).await?;
@@ -38,7 +38,26 @@ pub(super) async fn make(server: &Secret, visible: &Visible) -> Result<Source, C
         build(server, &mut admin, visible, &database).await?;
     }
     let reader = on_database(server, &database, Some((READER, &password)))?;
-    Ok(source(visible, reader))
+    Ok(source(visible, &reader))
+}
+
+/// Drops the catalogs that are of no more use, and what an earlier process left half made. One that somebody still reads stays.
+pub(super) async fn sweep(server: &Secret, unused: impl Fn(&SourceName) -> bool) {
+    let swept = async {
+        let mut admin = inspector(server, "").await?;
+        let names = "SELECT datname FROM pg_catalog.pg_database WHERE datname ~ '^pgwicket_catalog_[0-9a-f]+_[0-9a-f]+$'";
+        for database in admin.rows(names).await?.into_iter().flatten().flatten() {
+            let name = database.rsplit_once('_').and_then(|(name, _)| name.parse::<SourceName>().ok());
+            if name.is_some_and(|name| unused(&name)) {
+                // Its readers keep it; another time.
+                drop(admin.rows(&format!("DROP DATABASE {database}")).await);
+            }
+        }
+        Ok::<(), SourceError>(())
+    };
+    if let Err(error) = swept.await {
+        tracing::warn!(%error, "catalogs that are of no more use were not dropped");
+    }
 }
 
 /// A database is made under another name, and gets its own when it is complete.
@@ -83,18 +102,20 @@ async fn run(session: &mut Inspector, sql: &str) -> Result<Vec<Vec<Option<String
 }
 
 /// Made by another version of these texts, it is another catalog.
-fn database_name(visible: &Visible) -> String {
+fn database_name(name: &SourceName) -> String {
     let texts = Sha256::digest(format!("{HARDEN}{TIDY}{}{}", schema::FORMAT, renumber::SQL));
     let texts: String = texts.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}_{texts}", visible.name)
+    format!("{name}_{texts}")
 }
 
 /// A superuser's own session on the server.
 pub(super) async fn inspector(url: &Secret, database: &str) -> Result<Inspector, SourceError> {
     let url = if database.is_empty() { url.clone() } else { with_database(url, database, None)? };
+    let tls = tls(&url);
+    let url = without_tls(&url);
     let address = SourceAddress {
         url: &url,
-        tls: SourceTls::Disable,
+        tls,
         root_certificates: None,
         statement_timeout: Duration::from_mins(2),
         lock_timeout: Duration::from_secs(10),
@@ -136,11 +157,28 @@ fn with_database(url: &Secret, database: &str, who: Option<(&str, &str)>) -> Res
     Ok(Secret::new(format!("{scheme}://{user}@{host}/{database}{query}")))
 }
 
-fn source(visible: &Visible, url: Secret) -> Source {
+/// What the URL's `sslmode` says; `prefer` and the like, which do not say that it is TLS, are none.
+fn tls(url: &Secret) -> SourceTls {
+    let mode = url.expose().split_once('?').and_then(|(_, query)| query.split('&').find_map(|pair| pair.strip_prefix("sslmode=")));
+    match mode {
+        Some("require") => SourceTls::Require,
+        Some("verify-ca") => SourceTls::VerifyCa,
+        Some("verify-full") => SourceTls::VerifyFull,
+        Some(_) | None => SourceTls::Disable,
+    }
+}
+
+fn without_tls(url: &Secret) -> Secret {
+    let Some((place, query)) = url.expose().split_once('?') else { return url.clone() };
+    let rest: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("sslmode=")).collect();
+    Secret::new(format!("{place}?{}", rest.join("&")))
+}
+
+fn source(visible: &Visible, url: &Secret) -> Source {
     Source {
         name: visible.name.clone(),
-        url,
-        tls: SourceTls::Disable,
+        url: without_tls(url),
+        tls: tls(url),
         root_certificates: None,
         pool_max: CONNECTIONS,
         pool_wait: Duration::from_secs(5),
@@ -149,5 +187,24 @@ fn source(visible: &Visible, url: Secret) -> Source {
         idle_in_transaction_timeout: Duration::from_mins(10),
         allow_writable_credential: false,
         catalog: Arc::new(CatalogSnapshot::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_keeps_its_place_and_says_its_tls_once() {
+        let url = Secret::new("postgresql://admin:pw@db:5433/postgres?sslmode=verify-full&connect_timeout=3");
+        let reader = with_database(&url, "c", Some(("reader", "secret"))).unwrap();
+        assert_eq!(reader.expose(), "postgresql://reader:secret@db:5433/c?sslmode=verify-full&connect_timeout=3");
+        assert_eq!(
+            (tls(&reader), without_tls(&reader).expose()),
+            (SourceTls::VerifyFull, "postgresql://reader:secret@db:5433/c?connect_timeout=3")
+        );
+        assert_eq!(tls(&Secret::new("postgresql://a@/b?host=%2Ftmp")), SourceTls::Disable);
+        assert!(with_database(&Secret::new("nonsense"), "c", None).is_err());
+        assert_ne!(password(&url), password(&Secret::new("another")));
     }
 }

@@ -10,12 +10,14 @@ mod program;
 mod renumber;
 mod schema;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 pub use error::CatalogError;
 
 use crate::{
-    policy::{Source, Visible},
+    policy::{PolicySet, Source, Visible},
     types::{Secret, SourceName},
 };
 use private::Private;
@@ -59,7 +61,12 @@ struct Shared {
 struct State {
     private: Option<Private>,
     made: HashMap<SourceName, Arc<Source>>,
+    /// Why the private server did not start, and when that was.
+    failed: Option<(Instant, CatalogError)>,
 }
+
+/// How long a server that did not start is not tried again.
+const PAUSE: Duration = Duration::from_secs(5);
 
 impl Catalog {
     /// Catalogs at a place. Nothing is started yet; for a private server its programs are looked for.
@@ -77,11 +84,12 @@ impl Catalog {
         self.0.on
     }
 
-    /// The catalog of what an agent sees, as a database to connect to; made now if it is not there.
+    /// The catalog of what an agent sees, as a database to connect to; made now if it is not there. Those that `policy` has no
+    /// agent for any more are dropped then.
     ///
     /// # Errors
     /// [`CatalogError`]: there is no server, or it did not do as it was asked.
-    pub async fn source(&self, visible: &Visible) -> Result<Arc<Source>, CatalogError> {
+    pub async fn source(&self, visible: &Visible, policy: &PolicySet) -> Result<Arc<Source>, CatalogError> {
         let mut state = self.0.state.lock().await;
         let state = &mut *state;
         let server = match &self.0.place {
@@ -89,9 +97,7 @@ impl Catalog {
             CatalogPlace::Server(url) => url.clone(),
             CatalogPlace::Private(wanted) => {
                 if !state.private.as_mut().is_some_and(Private::is_running) {
-                    state.made.clear();
-                    state.private = None;
-                    state.private = Some(Private::start(wanted, visible.server_version).await?);
+                    state.start(wanted, visible.server_version).await?;
                 }
                 state.private.as_ref().map(Private::url).ok_or(CatalogError::Off)?
             }
@@ -100,6 +106,10 @@ impl Catalog {
             return Ok(Arc::clone(made));
         }
         let source = Arc::new(made::make(&server, visible).await?);
+        let used = |name: &SourceName| policy.agents.values().any(|agent| agent.visible.name == *name);
+        let own = matches!(self.0.place, CatalogPlace::Private(_));
+        made::sweep(&server, |name| if own { !used(name) } else { state.made.contains_key(name) && !used(name) }).await;
+        state.made.retain(|name, _| used(name));
         state.made.insert(visible.name.clone(), Arc::clone(&source));
         Ok(source)
     }
@@ -114,6 +124,27 @@ impl Catalog {
         let private = self.0.state.lock().await.private.take();
         if let Some(private) = private {
             private.stop().await;
+        }
+    }
+}
+
+impl State {
+    async fn start(&mut self, wanted: &PrivateServer, server_version: u32) -> Result<(), CatalogError> {
+        if let Some((_, error)) = self.failed.as_ref().filter(|(when, _)| when.elapsed() < PAUSE) {
+            return Err(error.clone());
+        }
+        self.made.clear();
+        self.private = None;
+        match Private::start(wanted, server_version).await {
+            Ok(private) => {
+                self.failed = None;
+                self.private = Some(private);
+                Ok(())
+            }
+            Err(error) => {
+                self.failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
         }
     }
 }

@@ -10,7 +10,10 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
 
 use super::{
     CatalogError, PrivateServer,
@@ -95,7 +98,10 @@ impl Private {
 
     async fn launch(programs: &Programs, runner: &Runner, data: &Path, sockets: &Path) -> Result<Child, CatalogError> {
         if !data.join("PG_VERSION").exists() {
-            initialize(programs, runner, data)?;
+            let (programs, runner, data) = (programs.clone(), runner.clone(), data.to_path_buf());
+            // It takes a second or two, which this thread has better uses for.
+            let made = spawn_blocking(move || initialize(&programs, &runner, &data)).await;
+            made.unwrap_or_else(|ended| Err(CatalogError::Start(ended.to_string())))?;
         }
         let log = File::create(data.with_extension("log")).map_err(|error| failed("its log cannot be written", &error))?;
         let mut command = runner.command(&programs.directory.join("postgres"));

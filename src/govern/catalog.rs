@@ -12,8 +12,8 @@ use crate::{
 
 /// Whether a statement needs the catalog. One that reads relations of the policy beside it is refused: the one lives here, the
 /// other at a source.
-pub(super) fn is_asked(request: &Request<'_>, tree: &Tree) -> Result<bool, Refusal> {
-    let read = relations(request, tree)?;
+pub(super) fn is_asked(tree: &Tree) -> Result<bool, Refusal> {
+    let read = relations(tree)?;
     let by_name = read.catalog.first().cloned().or_else(|| named(tree));
     match (by_name, read.others.first()) {
         (Some(catalog), Some(other)) => Err(Refusal::unsupported(format!("one statement over {other} and the catalog ({catalog})"))
@@ -42,7 +42,7 @@ pub(super) fn decide(request: &Request<'_>, tree: &Tree, client: usize, lists: b
         client_parameters: client,
         parameter_types,
         appended,
-        relations: relations(request, tree)?.catalog,
+        relations: relations(tree)?.catalog,
         limit: RowLimit { rows: None, bytes: None, on_limit: OnLimit::Error },
         // What the policy says can be told again; a digest shows that nothing else was.
         evidence: EvidenceRows::Digest,
@@ -64,7 +64,7 @@ struct Read {
     others: Vec<Box<str>>,
 }
 
-fn relations(request: &Request<'_>, tree: &Tree) -> Result<Read, Refusal> {
+fn relations(tree: &Tree) -> Result<Read, Refusal> {
     let mut read = Read::default();
     let mut visit = |node: &Node, scope: &Scope| -> Result<Option<Tree>, Refusal> {
         if node.kind == "RangeVar" {
@@ -79,7 +79,7 @@ fn relations(request: &Request<'_>, tree: &Tree) -> Result<Read, Refusal> {
                 _ => false,
             };
             if known {
-                this_database(request, node)?;
+                this_database(node)?;
             }
             let list = if known { &mut read.catalog } else { &mut read.others };
             let written = if schema.is_empty() { name.into() } else { format!("{schema}.{name}").into() };
@@ -94,7 +94,7 @@ fn relations(request: &Request<'_>, tree: &Tree) -> Result<Read, Refusal> {
 }
 
 /// `database.schema.relation`: the database would have to be the session's.
-fn this_database(_: &Request<'_>, node: &Node) -> Result<(), Refusal> {
+fn this_database(node: &Node) -> Result<(), Refusal> {
     if node.text("catalogname")?.is_empty() {
         return Ok(());
     }
@@ -126,4 +126,52 @@ fn named(tree: &Tree) -> Option<Box<str>> {
         }
     });
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::govern::{govern, tests::policy};
+
+    fn decided(text: &str) -> String {
+        let policy = policy();
+        let agent = policy.agents.values().next().unwrap();
+        let search_path: Vec<Box<str>> = agent.schemas.iter().map(|schema| schema.name.clone()).collect();
+        let request = Request { text, declared_types: &[], agent, policy: &policy, search_path: &search_path };
+        match govern(&request) {
+            Ok(statement) if *statement.source() == agent.visible.name => format!("catalog: {}", statement.text()),
+            Ok(_) => "source".to_owned(),
+            Err(refusal) => refusal.code.sqlstate().to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_asks_the_catalog_goes_there_whole_and_nothing_else_does() {
+        for (text, decision) in [
+            ("select oid from pg_class /* all */", "catalog: select oid from pg_class"),
+            ("select 't'::regclass", "catalog: select 't'::regclass"),
+            ("select pg_get_userbyid(10)", "catalog: select pg_get_userbyid(10)"),
+            ("select * from information_schema.tables", "catalog: select * from information_schema.tables"),
+            ("select current_user from pg_class", "catalog: select (SELECT $1::pg_catalog.name AS \"current_user\") from pg_class"),
+            ("select current_setting('a' || relname) from pg_class", "catalog: select current_setting('a' || relname) from pg_class"),
+            ("select set_config('jit', 'off', false)", "source"),
+            ("select set_config('work_mem', '1', false)", "42501"),
+            ("with pg_class as (select 1) select * from pg_class", "source"),
+            ("with x as (select * from pg_class) select * from x", "catalog: with x as (select * from pg_class) select * from x"),
+            ("select id from t", "source"),
+            ("select 1", "source"),
+            ("select * from t, pg_class", "0A000"),
+            ("select 't'::regclass from t", "0A000"),
+            ("select (select count(*) from pg_class) from t", "0A000"),
+            ("select * from pg_authid", "42P01"),
+            ("select * from pg_catalog.pg_authid", "42P01"),
+            ("select pg_sleep(1) from pg_class", "42501"),
+            ("select ('x').pg_read_file from pg_class", "42501"),
+            ("select 'a'::regrole from pg_class", "42704"),
+            ("select pg_toast.f() from pg_class", "42883"),
+            ("select 1 operator(public.+) 1 from pg_class", "42883"),
+        ] {
+            assert_eq!(decided(text), decision, "{text}");
+        }
+    }
 }

@@ -72,7 +72,7 @@ fn decide(request: &Request<'_>, lists: bool) -> Result<GovernedStatement, Refus
         older_server(request.text, catalog.server_version)?;
         declared_types(request, catalog)?;
     }
-    if catalog::is_asked(request, &tree)? {
+    if catalog::is_asked(&tree)? {
         return catalog::decide(request, &tree, client, lists);
     }
     let expected = kernel::expect(request, &tree, client)?;

@@ -132,7 +132,7 @@ impl Lane {
 
     /// The database that holds the catalog of what an agent sees.
     pub(super) async fn catalog_source(&self, visible: &Visible) -> Result<Arc<Source>, CatalogError> {
-        let found = self.common.catalog.source(visible).await;
+        let found = self.common.catalog.source(visible, &self.policy()).await;
         if let Err(error) = &found {
             tracing::warn!(%error, "a statement over the catalog cannot be answered");
         }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::Compiler;
 use crate::{
     policy::{
-        Source, SourceTls,
+        CATALOG_PREFIX, Source, SourceTls,
         decode::Spanned,
         document::{Mode, SourceDocument, SourceKind},
         problem::{Place, shown},
@@ -24,12 +24,12 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, name: &Spanned<String>, sourc
     let before = compiler.problems.errors();
     // There is one kind and one mode; a second one must choose here.
     let (SourceKind::Postgres, None | Some(Mode::ReadOnly)) = (source.kind, source.mode);
-    let parsed: Option<SourceName> = name.value.parse().ok();
+    let parsed: Option<SourceName> = name.value.parse().ok().filter(|_| !name.value.starts_with(CATALOG_PREFIX));
     if parsed.is_none() {
         compiler
             .problems
             .error(&name.at, format!("{} cannot be a source's name", shown(&name.value)))
-            .hint("1 to 63 bytes, no control characters");
+            .hint("1 to 63 bytes, no control characters, not pgwicket's own pgwicket_catalog_…");
     }
     let url = compiler.resolve(&source.url.0.value, &source.url.0.at);
     if let Some(url) = &url {
