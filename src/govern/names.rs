@@ -53,7 +53,9 @@ fn undefined(schema: &str, name: &str, agent: &Agent) -> Refusal {
     let written = if schema.is_empty() { name.to_owned() } else { format!("{schema}.{name}") };
     let refusal = Refusal::new(RefusalCode::UndefinedTable, format!("relation \"{written}\" does not exist"));
     if matches!(schema, "pg_catalog" | "information_schema") || (schema.is_empty() && name.starts_with("pg_")) {
-        return refusal.hint("this part of the system catalogs is not shown; SELECT * FROM pgwicket.relations and pgwicket.columns say what you may read");
+        return refusal.hint(
+            "this part of the system catalogs is not shown; SELECT * FROM pgwicket.relations and pgwicket.columns say what you may read",
+        );
     }
     let elsewhere = agent.schemas.iter().find(|known| known.relations.contains_key(name));
     match elsewhere {
