@@ -305,6 +305,8 @@ impl Arrival<'_> {
                 drop(tokio::time::timeout(PARTING, self.channel.flush()).await);
             }
         }
+        // A client that asked to cancel waits for the end, and libpq takes a cut line for a failure.
+        drop(tokio::time::timeout(PARTING, self.channel.shutdown()).await);
     }
 
     fn accepted(mut self, admitted: Admitted) -> Accepted {

@@ -365,7 +365,7 @@ impl<I: Interrupts> Session<I> {
         let report = super::server_error::safe(error, statement, &self.agent);
         let position = plan.as_ref().and_then(|plan| plan.map_position(error.position?));
         let message = self.cursors.named_in(&report.message).map_or(report.message, Into::into);
-        Error::Server(Box::new(Report { position, message, ..report }))
+        Error::Server(Box::new(Report { message, position, ..report }))
     }
 
     /// In which terms the client is told of a statement's parameters and columns.

@@ -33,7 +33,7 @@ pub(super) struct Cursor {
     binary: bool,
     /// How many savepoints there were when it was declared.
     level: usize,
-    /// What its FETCHes returned so far.
+    /// What each FETCH returned, together, so far.
     spent: Spent,
 }
 

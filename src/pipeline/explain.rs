@@ -135,13 +135,14 @@ fn lines(plan: &Map<String, Value>, depth: usize, out: &mut BytesMut) {
         node => node,
     });
     if !text("Relation Name").is_empty() {
-        line.push_str(&format!(" on {}.{}", text("Schema"), text("Relation Name")));
+        line.extend([" on ", text("Schema"), ".", text("Relation Name")]);
     }
     if let [Some(start), Some(total), Some(rows), Some(width)] =
         ["Startup Cost", "Total Cost", "Plan Rows", "Plan Width"].map(|key| plan.get(key))
     {
         let cost = |value: &Value| format!("{:.2}", value.as_f64().unwrap_or_default());
-        line.push_str(&format!("  (cost={}..{} rows={rows} width={width})", cost(start), cost(total)));
+        let costs = format!("  (cost={}..{} rows={rows} width={width})", cost(start), cost(total));
+        line.push_str(&costs);
     }
     reply::text_row(out, &[&line]);
     for inner in plan.get("Plans").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object) {

@@ -78,7 +78,6 @@ fn word(node: &Node) -> Result<Option<String>, Misread> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::sql::{Statement, classify};
 
     #[test]

@@ -34,7 +34,7 @@ pub fn statements(text: &str) -> Result<Vec<Range<usize>>, ParseError> {
     let statements = &parsed.protobuf.stmts;
     let mut ranges: Vec<Range<usize>> = Vec::with_capacity(statements.len());
     for statement in statements {
-        let start = usize::try_from(statement.stmt_location).map_err(|_| ParseError::TooComplex)?;
+        let start = usize::try_from(statement.stmt_location).map_err(|_negative| ParseError::TooComplex)?;
         let end = match usize::try_from(statement.stmt_len) {
             Ok(length) if length > 0 => start + length,
             // The last one runs on to the end.

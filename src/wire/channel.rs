@@ -100,6 +100,11 @@ impl Channel {
         .await
     }
 
+    /// Says that nothing more comes; under TLS the peer can tell it from a line that was cut.
+    pub async fn shutdown(&mut self) -> io::Result<()> {
+        self.socket.shutdown().await
+    }
+
     /// Sends all that is queued and then `bytes`, without copying a large `bytes` into the queue.
     pub async fn write_through(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.len() < 8192 {

@@ -1,4 +1,4 @@
-//! Rows as COPY writes them: DataRow messages become CopyData, as `CopyOneRowTo` of commands/copyto.c makes them.
+//! Rows as COPY writes them: `DataRow` messages become `CopyData`, as `CopyOneRowTo` of commands/copyto.c makes them.
 
 use bytes::{BufMut as _, BytesMut};
 
@@ -43,7 +43,7 @@ impl CopyOut {
         i16::from(self.options.format == Format::Binary)
     }
 
-    /// CopyOutResponse and what comes before the first row, once.
+    /// `CopyOutResponse` and what comes before the first row, once.
     pub(in crate::pipeline) fn begin(&mut self, out: &mut BytesMut) {
         if std::mem::replace(&mut self.begun, true) {
             return;
@@ -151,7 +151,8 @@ impl CopyOut {
     fn csv(&self, value: &[u8], forced: bool, alone: bool, line: &mut BytesMut) {
         let Options { delimiter, quote, escape, null, .. } = &self.options;
         let special = |byte: &u8| byte == delimiter || byte == quote || matches!(byte, b'\n' | b'\r');
-        if !forced && value != null.as_bytes() && !(alone && value == b"\\.") && !value.iter().any(special) {
+        let quoted = forced || value == null.as_bytes() || (alone && value == b"\\.") || value.iter().any(special);
+        if !quoted {
             line.extend_from_slice(value);
             return;
         }

@@ -32,6 +32,10 @@ pub(super) enum ForceQuote {
     Columns(Vec<Box<str>>),
 }
 
+/// An option that may be given, with the one value that changes nothing.
+#[derive(Debug)]
+struct Utf8OrOff;
+
 /// What was given, before it is known what belongs together.
 #[derive(Debug, Default)]
 struct Given {
@@ -42,8 +46,8 @@ struct Given {
     quote: Option<String>,
     escape: Option<String>,
     force_quote: Option<ForceQuote>,
-    encoding: Option<()>,
-    freeze: Option<()>,
+    encoding: Option<Utf8OrOff>,
+    freeze: Option<Utf8OrOff>,
 }
 
 impl Options {
@@ -68,7 +72,8 @@ impl Given {
             "escape" => once(&mut self.escape, text(name, value)?),
             "force_quote" => once(&mut self.force_quote, force_quote(value)?),
             "encoding" => once(&mut self.encoding, encoding(&text(name, value)?)?),
-            "freeze" => once(&mut self.freeze, if boolean(name, value)? { return Err(only_from("FREEZE")) } else { () }),
+            "freeze" if boolean(name, value)? => Err(only_from("FREEZE")),
+            "freeze" => once(&mut self.freeze, Utf8OrOff),
             "force_not_null" | "force_null" | "default" | "on_error" | "log_verbosity" | "reject_limit" => Err(only_from(name)),
             _ => Err(problem("42601", format!("option \"{name}\" not recognized"))),
         }
@@ -177,10 +182,10 @@ fn force_quote(value: &CopyOption) -> Result<ForceQuote, SessionError> {
     }
 }
 
-fn encoding(name: &str) -> Result<(), SessionError> {
+fn encoding(name: &str) -> Result<Utf8OrOff, SessionError> {
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     if plain.eq_ignore_ascii_case("utf8") || plain.eq_ignore_ascii_case("unicode") {
-        return Ok(());
+        return Ok(Utf8OrOff);
     }
     Err(problem("0A000", format!("COPY in encoding \"{name}\" is not supported: everything here is UTF8")))
 }

@@ -44,7 +44,7 @@ fn each_statement_of_a_message_and_each_fetch_is_evidence() {
         ("declare c cursor for select id from tickets order by id", 0),
         ("fetch 2 c", 2),
         ("fetch 3 c", 3),
-        ("copy (select id from tickets where id < 12) to stdout", 7),
+        ("copy (select id from tickets where id < 12) to stdout", 6),
     ] {
         assert_eq!(counted.get(text), Some(&rows), "{text}: {counted:?}");
     }

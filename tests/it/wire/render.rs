@@ -59,7 +59,7 @@ fn fields(message: &Message) -> String {
     let mut text = format!("{} {} {}", field('V'), field('C'), field('M'));
     for (code, name) in [('D', "detail"), ('P', "position")] {
         if let Some(value) = message.field(code) {
-            text.push_str(&format!(", {name} {value}"));
+            text.extend([", ", name, " ", &value]);
         }
     }
     text

@@ -200,7 +200,7 @@ fn encoded(text: &str, login: &Login) -> Vec<u8> {
         "Parse" => {
             let mut body = [string(&words[0]), string(&words[1])].concat();
             body.extend(count(words.len() - 2));
-            words[2..].iter().for_each(|oid| body.extend(oid.parse::<u32>().unwrap().to_be_bytes()));
+            body.extend(words[2..].iter().flat_map(|oid| oid.parse::<u32>().unwrap().to_be_bytes()));
             (b'P', body)
         }
         "Bind" => (b'B', bind(&words)),
@@ -230,7 +230,7 @@ fn bind(words: &[String]) -> Vec<u8> {
     let [formats, values, results] = lists[..] else { panic!("three lists, with / between") };
     let codes = |list: &[String]| {
         let mut bytes = count(list.len()).to_vec();
-        list.iter().for_each(|code| bytes.extend(code.parse::<i16>().unwrap().to_be_bytes()));
+        bytes.extend(list.iter().flat_map(|code| code.parse::<i16>().unwrap().to_be_bytes()));
         bytes
     };
     body.extend(codes(formats));
