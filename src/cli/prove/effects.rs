@@ -89,7 +89,8 @@ const REFUSED: &[&str] = &[
     "SELECT 1 /* */; -- \n DROP SCHEMA public CASCADE",
 ];
 
-/// Each must be refused or empty.
+/// Each must be refused, or show what the agent sees anyway and nothing that is hidden: catalogs are answered by a database that
+/// pgwicket makes from the policy (docs/CATALOG.md).
 const CATALOG: &[&str] = &[
     "SELECT * FROM pg_stats LIMIT 5",
     "SELECT * FROM pg_catalog.pg_statistic LIMIT 5",
@@ -112,10 +113,6 @@ const CATALOG: &[&str] = &[
     "SELECT has_table_privilege({l}, 'select')",
     "SELECT pg_stat_get_live_tuples(1)",
     "SELECT * FROM {t} LIMIT 1",
-];
-
-/// Each may show what the agent sees anyway, and nothing that is hidden.
-const DESCRIBING: &[&str] = &[
     "SELECT relname FROM pg_class",
     "SELECT attname FROM pg_attribute",
     "SELECT column_name FROM information_schema.columns",
@@ -124,6 +121,10 @@ const DESCRIBING: &[&str] = &[
     "SELECT rolname FROM pg_roles",
     "SELECT datname FROM pg_database",
 ];
+
+/// Names that every PostgreSQL has.
+const OWN_WORDS: &str = "SELECT attname FROM pg_attribute WHERE attrelid < 16384 UNION SELECT relname FROM pg_class WHERE oid < 16384 \
+     UNION SELECT nspname FROM pg_namespace WHERE oid < 16384 UNION SELECT typname FROM pg_type WHERE oid < 16384";
 
 /// What of the source must be the same afterwards: what the probes would leave, then what others may change too.
 const LEFT: &str = "
@@ -186,28 +187,28 @@ async fn refused(run: &mut Run<'_>, probe: &mut Probe<'_>, relation: Option<&Exp
 
 async fn catalogs(run: &mut Run<'_>, probe: &mut Probe<'_>, relation: &ExposedRelation) -> anyhow::Result<()> {
     let alias_is_real = alias_name(relation) == real_name(relation);
+    let mut hidden = hidden_columns(run, relation);
+    let shown = |name: &String| {
+        let columns = probe.relations.iter().flat_map(|relation| &relation.columns).map(|column| &column.name);
+        columns.chain(probe.relations.iter().flat_map(|relation| [&relation.name, &relation.schema])).any(|shown| **shown == **name)
+    };
+    hidden.extend([relation.real_schema.to_string(), relation.real_name.to_string()]);
+    let own: Vec<String> = run.reference(&relation.source, OWN_WORDS).await?.unwrap_or_default().into_iter().flatten().flatten().collect();
+    // A word of the catalogs' own tells nothing.
+    hidden.retain(|name| !shown(name) && !own.contains(name));
     for form in CATALOG {
         if alias_is_real && form.contains("{t}") {
             continue;
         }
         let sql = form.replace("{t}", &real_name(relation)).replace("{l}", &literal(&real_name(relation)));
         let answer = run.ask(probe, &sql).await?;
-        let empty = answer.rows.iter().flatten().all(Option::is_none);
-        if answer.error.is_some() || empty {
+        let names =
+            |cell: &String| cell.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| hidden.iter().any(|name| name == word));
+        let rows_of_it = form.contains("FROM {t}") && !answer.rows.is_empty();
+        if !rows_of_it && !answer.rows.iter().flatten().flatten().any(names) {
             run.findings.pass(&CATALOGS, &probe.scope);
         } else {
             fail(run, probe, &CATALOGS, probe.subject(relation), &answer, &sql);
-        }
-    }
-    let hidden = hidden_columns(run, relation);
-    for sql in DESCRIBING {
-        let answer = run.ask(probe, sql).await?;
-        let names: Vec<&String> = answer.rows.iter().flatten().flatten().collect();
-        let shown = probe.relations.iter().flat_map(|relation| &relation.columns).map(|column| column.name.to_string()).collect::<Vec<_>>();
-        if names.iter().any(|name| hidden.contains(name) && !shown.contains(name)) {
-            fail(run, probe, &CATALOGS, probe.subject(relation), &answer, sql);
-        } else {
-            run.findings.pass(&CATALOGS, &probe.scope);
         }
     }
     Ok(())

@@ -140,7 +140,12 @@ fn regions(text: &str, client: usize, appended: usize) -> Vec<Range<usize>> {
     let matches = |at: usize, pattern: &str| -> Option<usize> {
         let mut end = at;
         for wanted in pattern.split(' ').filter(|wanted| !wanted.is_empty()) {
-            let word = words.get(end)?;
+            let mut word = words.get(end)?;
+            // `ONLY` of the client's stays with the relation.
+            if wanted == r#""public""# && word.eq_ignore_ascii_case("only") {
+                end += 1;
+                word = words.get(end)?;
+            }
             (if wanted == "$T" { ours(word) } else { wanted == *word }).then_some(())?;
             end += 1;
         }
