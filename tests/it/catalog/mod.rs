@@ -1,5 +1,6 @@
 //! The virtual catalog: what clients ask of it, and that it names nothing but what the policy exposes.
 
+mod compare;
 mod names;
 mod server;
 mod types;

@@ -1,0 +1,45 @@
+//! The same statements on a PostgreSQL that holds a tenant-only copy and through pgwicket: the catalogs say the same.
+
+use std::{fs::File, process::Command};
+
+use crate::support::{AGENT, Cluster, Login, Pgwicket, repository};
+
+#[test]
+fn psql_sees_the_catalog_that_a_tenant_only_copy_has() {
+    let expected = transcript(&Cluster::tenant_copy().login(AGENT));
+    let pgwicket = Pgwicket::start(&Cluster::desk());
+    let seen = transcript(&pgwicket.login());
+    let differ = |one: &[String], other: &[String]| one.iter().filter(|line| !other.contains(line)).cloned().collect::<Vec<_>>();
+    let (missing, unexpected) = (differ(&expected, &seen), differ(&seen, &expected));
+    assert!(expected.len() > 150, "{} lines", expected.len());
+    assert!(missing.is_empty() && unexpected.is_empty(), "only directly: {missing:#?}\nonly through pgwicket: {unexpected:#?}");
+}
+
+/// What psql prints, less what docs/CATALOG.md says is otherwise.
+fn transcript(login: &Login) -> Vec<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("transcript");
+    let file = File::create(&path).unwrap();
+    let mut psql = Command::new("psql");
+    login.environment(&mut psql);
+    psql.args(["-X", "-a", "-f"]).arg(repository("tests/catalog/compare.sql"));
+    assert!(psql.stdout(file.try_clone().unwrap()).stderr(file).status().unwrap().success());
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| line.replace(&login.database, "DATABASE")).filter(|line| !differs(line)).map(|line| owner(&line)).collect()
+}
+
+/// Indexes other than keys, checks, and the path of the script.
+fn differs(line: &str) -> bool {
+    line.starts_with("psql:") && line.contains("NOTICE")
+}
+
+/// Who owns something is otherwise.
+fn owner(line: &str) -> String {
+    let mut fields: Vec<&str> = line.split('|').collect();
+    if fields.len() == 4 && matches!(fields[2], "table" | "view" | "index") || fields.len() == 5 && fields[2] == "index" {
+        fields[3] = "OWNER";
+    } else if fields.len() == 2 && fields[0] == "external_support" {
+        fields[1] = "OWNER";
+    }
+    fields.join("|")
+}
