@@ -41,6 +41,6 @@ insert into canary_schema.canary_tickets (canary_tenant, subject, state, states,
          ('acme', 'second', 'closed', null, null, null, null),
          ('globex', 'canary subject', 'open', null, null, 2, null);
 analyze;
-do $$ begin create role canary_reader login password 'correct horse battery'; exception when duplicate_object then end $$;
+do $$ begin create role canary_reader login password 'correct horse battery'; exception when duplicate_object or unique_violation then null; end $$;
 grant usage on schema canary_schema to canary_reader;
 grant select on canary_schema.canary_customers, canary_schema.canary_tickets, canary_schema.canary_view to canary_reader;

@@ -21,6 +21,11 @@ public class Reads {
         return text.toString();
     }
 
+    /** A type is in the alias schema behind pgwicket, and where it was made in the copy. */
+    static String unqualified(String type) {
+        return type.replace("\"", "").replaceFirst("^[a-z_]+[.]", "");
+    }
+
     /** The metadata a tool draws a tree from; OIDs and server-side oddities left out. */
     static void metadata(Connection connection) throws SQLException {
         DatabaseMetaData data = connection.getMetaData();
@@ -33,7 +38,7 @@ public class Reads {
         Collections.sort(tables);
         for (String table : tables) step("table", table);
         try (ResultSet found = data.getColumns(null, schema, "%", "%")) {
-            while (found.next()) step("column", found.getString("TABLE_NAME"), found.getString("COLUMN_NAME"), found.getString("TYPE_NAME"), found.getInt("DATA_TYPE"),
+            while (found.next()) step("column", found.getString("TABLE_NAME"), found.getString("COLUMN_NAME"), unqualified(found.getString("TYPE_NAME")), found.getInt("DATA_TYPE"),
                     found.getInt("COLUMN_SIZE"), found.getString("IS_NULLABLE"), found.getInt("ORDINAL_POSITION"));
         }
         for (String table : tables) {
