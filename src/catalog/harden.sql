@@ -138,5 +138,10 @@ CREATE OR REPLACE FUNCTION pg_toast.current_database() RETURNS name LANGUAGE sql
   RETURN pg_toast.pgwicket_setting('pgwicket.database')::pg_catalog.name;
 CREATE OR REPLACE VIEW information_schema.enabled_roles AS
   SELECT pg_toast.pgwicket_agent()::information_schema.sql_identifier AS role_name;
+-- The original reads the encoding in pg_database; here it is UTF-8.
+CREATE OR REPLACE FUNCTION information_schema._pg_char_octet_length(typid oid, typmod int4) RETURNS int4
+  LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURNS NULL ON NULL INPUT
+  RETURN CASE WHEN $1 IN (25, 1042, 1043) THEN CASE WHEN $2 = -1 THEN CAST(2^30 AS int4)
+    ELSE information_schema._pg_char_max_length($1, $2) * 4 END END;
 DROP PROCEDURE pg_toast.pgwicket_hide(text, text);
 DROP PROCEDURE pg_toast.pgwicket_replace(text, text, text, text);

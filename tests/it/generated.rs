@@ -221,12 +221,12 @@ impl<'a> Worker<'a> {
         let class = |answer: &Answer| answer.code().and_then(|code| code.get(..2)).map(str::to_owned);
         let kind = match (rls.code(), one.code()) {
             (Some("57014"), _) | (_, Some("57014")) => "timed out".to_owned(),
+            (Some(_), Some(_)) if class(rls) == class(one) => format!("fails as well, {}", rls.reason()),
             (_, Some("0A000" | "42501")) => "pgwicket refuses".to_owned(),
             (None, None) if rls.rows() == one.rows() && rls.columns() == one.columns() => {
                 self.totals.rls_equal += 1;
                 return;
             }
-            (Some(_), Some(_)) if class(rls) == class(one) => format!("fails as well, {}", rls.reason()),
             (Some(code), None) if copy.code().is_none() && code.starts_with('2') => format!("the role alone fails, {}", rls.reason()),
             (Some(_), None) if class(copy) == class(rls) => "own rows fail, by plan".to_owned(),
             (None, Some(_)) if class(copy) == class(one) => "own rows fail, by plan".to_owned(),

@@ -44,7 +44,7 @@ impl Generator {
         }
     }
 
-    pub(super) fn parameter(&mut self, value: String, oid: u32, ty: Ty) -> String {
+    fn parameter(&mut self, value: String, oid: u32, ty: Ty) -> String {
         let declared = if self.structure.chance(50) { oid } else { 0 };
         let cast = self.structure.chance(30) && ty != Ty::Enum;
         let parameters = self.parameters.as_mut().unwrap();

@@ -142,9 +142,11 @@ impl Generator {
 
     /// The value as a constant, in the extended protocol now and then as a parameter.
     fn anchored(&mut self, ty: Ty, value: &str) -> String {
-        if self.parameters.is_some() && self.structure.chance(70) {
-            let oid = if ty == Ty::Int { 20 } else { 0 };
-            return self.parameter(value.to_owned(), oid, ty);
+        let parameter = self.structure.chance(70);
+        if let Some(parameters) = self.parameters.as_mut().filter(|_| parameter) {
+            // No cast: it would make the comparison dearer than what fails.
+            parameters.push((if ty == Ty::Int { 20 } else { 0 }, value.to_owned()));
+            return format!("${}", parameters.len());
         }
         if ty == Ty::Int { value.to_owned() } else { format!("'{value}'") }
     }
