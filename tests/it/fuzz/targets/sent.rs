@@ -116,6 +116,21 @@ pub(crate) fn unsound(text: &str, client: usize, appended: usize) -> Option<Stri
     denied.map(|name| format!("calls {name}"))
 }
 
+/// Why `text` may not be asked of the virtual catalog: it reads what is in no catalog.
+pub(crate) fn unsound_in_the_catalog(text: &str) -> Option<String> {
+    let tree = match parse(text, ParserOptions::DEFAULT) {
+        Err(error) => return Some(format!("does not parse: {error}")),
+        Ok(tree) => format!("{:?}", tree.protobuf),
+    };
+    if tree.matches("RawStmt {").count() != 1 || !tree.contains("stmt: Some(Node { node: Some(SelectStmt(SelectStmt {") {
+        return Some("is not one SELECT".to_owned());
+    }
+    let schema = |relation: &str| relation.strip_prefix("catalogname: \"\", schemaname: ").map(|rest| printed(rest).to_owned());
+    let known = ["\"\"", "\"pg_catalog\"", "\"information_schema\""];
+    let others = tree.split("RangeVar { ").skip(1).find(|relation| schema(relation).is_none_or(|schema| !known.contains(&schema.as_str())));
+    others.map(|relation| format!("reads {}", relation.chars().take(120).collect::<String>()))
+}
+
 /// A quoted string as `Debug` prints it, quotes included.
 fn printed(text: &str) -> &str {
     let mut escaped = false;
