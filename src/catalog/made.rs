@@ -104,8 +104,8 @@ async fn run(session: &mut Inspector, sql: &str) -> Result<Vec<Vec<Option<String
 /// Made by another version of these texts, it is another catalog.
 fn database_name(name: &SourceName) -> String {
     let texts = Sha256::digest(format!("{HARDEN}{TIDY}{}{}", schema::FORMAT, renumber::SQL));
-    let texts: String = texts.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("{name}_{texts}")
+    let number = texts.first_chunk().map_or(0, |first| u32::from_be_bytes(*first));
+    format!("{name}_{number:08x}")
 }
 
 /// A superuser's own session on the server.
@@ -138,7 +138,10 @@ fn roles(password: &str) -> String {
 /// The reader's password: who may not read the superuser's URL cannot know it, and every process with that URL does.
 fn password(server: &Secret) -> String {
     let digest = Sha256::digest(format!("pgwicket reader {}", server.expose()));
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    let halves =
+        digest.first_chunk().zip(digest.last_chunk()).map(|(first, last)| (u128::from_be_bytes(*first), u128::from_be_bytes(*last)));
+    let (first, last) = halves.unwrap_or_default();
+    format!("{first:032x}{last:032x}")
 }
 
 fn on_database(server: &Secret, database: &str, who: Option<(&str, &str)>) -> Result<Secret, CatalogError> {

@@ -23,7 +23,7 @@ use super::{
 use crate::types::Secret;
 
 /// How long a start may take; the first one makes the data directory.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// How long a stop may take before it is made harder.
 const STOP: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);

@@ -16,17 +16,17 @@ pub(super) fn safe(error: &ServerError, statement: Option<&GovernedStatement>, a
     let types = statement.map_or(&[][..], |statement| agent.visible.type_names(statement.source()));
     let exposed: Vec<&ExposedRelation> = relations.iter().filter_map(|name| exposed(agent, name)).collect();
     let data = error.sqlstate.starts_with("22");
-    let typed = |text: &str| types.iter().fold(text.to_owned(), |text, (real, told)| replaced(&text, real, told));
-    let message = typed(&error.message);
+    let with_types = |text: &str| types.iter().fold(text.to_owned(), |text, (real, told)| replaced(&text, real, told));
+    let message = with_types(&error.message);
     let message = if data { message } else { aliased(&message, &exposed) };
     let clean = |text: &str| exposed.iter().all(|relation| !names(text, relation));
     let detail = error.detail.as_deref().filter(|detail| data && clean(detail));
     let hint = error.hint.as_deref().filter(|hint| (data || explains(&error.sqlstate)) && clean(hint));
     Report {
-        detail: detail.map(|detail| typed(detail).into()),
+        detail: detail.map(|detail| with_types(detail).into()),
         hint: match &*error.sqlstate {
             "42703" => columns(&exposed).map(Into::into),
-            _ => hint.map(|hint| typed(hint).into()),
+            _ => hint.map(|hint| with_types(hint).into()),
         },
         ..Report::error(error.sqlstate.to_string(), message)
     }

@@ -193,8 +193,8 @@ impl Visible {
             spoken,
         };
         let digest = Sha256::digest(format!("{FORMAT} {:?} {:?} {:?}", made.server_version / 10_000, made.schemas, made.types));
-        let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        made.name = SourceName::from_parts(CATALOG_PREFIX, &hex);
+        let number = digest.first_chunk().map_or(0, |first| u128::from_be_bytes(*first));
+        made.name = SourceName::from_parts(CATALOG_PREFIX, &format!("{number:032x}"));
         made
     }
 
@@ -275,9 +275,9 @@ impl Builder {
                     *known.schema == *schema && (known.name == name || known.array.as_ref().is_some_and(|(_, array)| array == name))
                 })
         };
-        let name = (0..).map(|n| if n == 0 { shape.name.clone() } else { format!("{}_{n}", shape.name) });
+        let name = (0..=u16::MAX).map(|n| if n == 0 { shape.name.clone() } else { format!("{}_{n}", shape.name) });
         let name = name.into_iter().find(|name| free(name, &self.types)).unwrap_or_default();
-        let array_name = (1..).map(|n| format!("{}{name}", "_".repeat(n))).find(|name| free(name, &self.types)).unwrap_or_default();
+        let array_name = (1..64).map(|n| format!("{}{name}", "_".repeat(n))).find(|name| free(name, &self.types)).unwrap_or_default();
         let written = format!("{}.{}", quoted(schema), quoted(&name));
         let shown = self.shown.entry(source.clone()).or_default();
         shown.insert(oid);
@@ -397,7 +397,7 @@ impl Builder {
             let Some(columns) = exposed(relation, &key.columns) else { continue };
             let Some(foreign_columns) = exposed(target, &key.foreign_columns) else { continue };
             let stem = format!("{}_{}", relation.name, columns.join("_"));
-            let name = (0..).map(|n| if n == 0 { format!("{stem}_fkey") } else { format!("{stem}_fkey{n}") });
+            let name = (0..=u16::MAX).map(|n| if n == 0 { format!("{stem}_fkey") } else { format!("{stem}_fkey{n}") });
             let name = name.into_iter().find(|name| keys.iter().all(|known| known.name != *name)).unwrap_or_default();
             keys.push(VisibleForeignKey {
                 oid: self.own_oid("pg_constraint", &["foreign", &relation.schema, &relation.name, &name]),

@@ -7,6 +7,7 @@ mod catalog_rules;
 mod files;
 mod filter;
 mod permit;
+mod visible;
 
 use insta::assert_snapshot;
 use proptest::prelude::*;
