@@ -87,7 +87,7 @@ fn each_error_has_its_sqlstate() {
     Error 26000 prepared statement "a" does not exist
     Error 42P05 prepared statement "a" already exists
     Error 34000 portal "a" does not exist
-    Error 42P03 portal "a" already exists
+    Error 42P03 cursor "a" already exists
     Error 0A000 cached plan must not change result type
     Error 42P02 there is no parameter $1
     Error 53400 statement returned more than the 10 rows that the policy allows

@@ -248,7 +248,8 @@ mod tests {
         for (code, body) in [
             (SSL_REQUEST, &b"x"[..]),
             (CANCEL_REQUEST, b"1234"),
-            (CANCEL_REQUEST, b"123456789"),
+            (CANCEL_REQUEST, b"1234567"),
+            (CANCEL_REQUEST, &[7; 4 + 257]),
             (2 << 16, b"user\0ada\0\0"),
             (4 << 16, b""),
             (3 << 16, b""),

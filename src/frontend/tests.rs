@@ -197,7 +197,7 @@ async fn newer_protocols_are_told_what_is_spoken() {
     let (mut client, _server) = connect(&Arc::new(front(None))).await;
     client.write_all(&first_packet((3 << 16) + 2, b"user\0ada\0_pq_.x\0on\0\0")).await.unwrap();
     let (tag, body) = read(&mut Channel::new(Socket::Tcp(client))).await;
-    assert_eq!((tag, body.as_slice()), (b'v', &b"\0\x03\0\0\0\0\0\x01_pq_.x\0"[..]));
+    assert_eq!((tag, body.as_slice()), (b'v', &b"\0\x03\0\x02\0\0\0\x01_pq_.x\0"[..]));
 }
 
 #[tokio::test]

@@ -118,7 +118,7 @@ mod tests {
         let Ok(Statement::Declare(declare)) = classify("declare \"for\" /* for */ binary no scroll cursor for -- é\n select 1;") else {
             panic!()
         };
-        assert_eq!((declare.name.as_str(), declare.text.as_str(), declare.before), ("for", "-- é\n select 1", 49));
+        assert_eq!((declare.name.as_str(), declare.text.as_str(), declare.before), ("for", "-- é\n select 1", 52));
         assert_eq!((declare.scroll, declare.binary, declare.hold), (Some(false), true, false));
         let Ok(Statement::Declare(declare)) = classify("declare c scroll cursor with hold for table x") else { panic!() };
         assert_eq!((declare.scroll, declare.hold, declare.text.as_str()), (Some(true), true, "table x"));
