@@ -297,6 +297,19 @@ fn send(wire: &mut Wire, text: &str, parameters: Option<&[(u32, String)]>) {
     }
 }
 
+/// Takes the OIDs of a source's own types out of a RowDescription: each database has given them another.
+fn without_own_types(body: &mut [u8]) {
+    let mut at = 2;
+    while let Some(end) = body.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == 0)) {
+        let oid = at + end + 7;
+        let Some(bytes) = body.get_mut(oid..oid + 4) else { break };
+        if u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) >= 16_384 {
+            bytes.fill(0);
+        }
+        at += end + 19;
+    }
+}
+
 /// What a client received, less what is unique to a statement's run; rows sorted where no order was asked for.
 struct Answer {
     messages: Vec<Message>,
@@ -305,6 +318,9 @@ struct Answer {
 impl Answer {
     fn of(mut messages: Vec<Message>, ordered: bool) -> Self {
         messages.retain(|message| !(message.tag == b'S' && message.strings()[0] == "pgwicket.evidence_id"));
+        for message in messages.iter_mut().filter(|message| message.tag == b'T') {
+            without_own_types(&mut message.body);
+        }
         let failed = messages.iter().any(|message| message.tag == b'E');
         if failed {
             // How many rows went before an error depends on the plan.

@@ -94,7 +94,7 @@ fn nothing_unsound_is_accepted() {
 fn the_judge_sees_what_hostile_rewriters_do() {
     let arena = Arena::start();
     let mut judge = Judge::sit(arena.sources);
-    let honest: Vec<Sent> = (1..2_500_u64).filter_map(|seed| arena.accepted(&statement(seed, 0).text, seed).ok()).collect();
+    let honest: Vec<Sent> = (1..2_500_u64).filter_map(|seed| arena.accepted(&statement(seed, 0).text, seed).ok().flatten()).collect();
     for (name, rewriter, per_mille) in hostile::REWRITERS {
         let changed: Vec<Sent> = honest.iter().filter_map(rewriter).take(if name.contains("fences") { 700 } else { 100 }).collect();
         let seen = changed.chunks(16).flat_map(|chunk| judge.judge(chunk)).filter(|verdict| matches!(verdict, Verdict::Unsound(_))).count();
@@ -145,9 +145,11 @@ impl Arena {
     }
 
     /// What is sent for `text`, with values for its parameters, when it is accepted.
-    fn accepted(&self, text: &str, seed: u64) -> Result<Sent, Refusal> {
+    /// `None`: it goes to the virtual catalog, and to no source.
+    fn accepted(&self, text: &str, seed: u64) -> Result<Option<Sent>, Refusal> {
         let decided = governed::governed(&self.policy, AGENT, text)?;
-        Ok(sent(&decided, &mut Random::new(seed)))
+        let source = !decided.source().as_str().starts_with("pgwicket_catalog_");
+        Ok(source.then(|| sent(&decided, &mut Random::new(seed))))
     }
 
     fn round(&self, seeds: std::ops::Range<u64>, judge: &mut Judge, totals: &mut Totals) {
@@ -166,7 +168,8 @@ impl Arena {
                     }
                     totals.more(&format!("refused {}", refusal.code.sqlstate()));
                 }
-                Ok(Ok(sent)) => {
+                Ok(Ok(None)) => totals.more("for the virtual catalog"),
+                Ok(Ok(Some(sent))) => {
                     totals.more("accepted");
                     totals.more(&format!("accepted from {origin}"));
                     accepted.push((seed, text, sent));
