@@ -82,7 +82,7 @@ approvals: {}
     p.yaml:19:55: error: a single value where a list is expected
       hint: write `[a, b]`, or one `- item` a line
     p.yaml:20:16: error: an agent proves itself in exactly one way
-      hint: write `auth: { scram: "env:NAME" }` or `auth: { scram_verifier: … }`
+      hint: write `auth: { scram: "env:NAME" }`, or one of `scram_verifier`, `token`, `certificate`
     p.yaml:20:30: error: there is no schema `dask`
       hint: did you mean `desk`?
     p.yaml:20:36: error: agent `bat` has no tenant, but sees tenants' rows: desk.both
@@ -93,9 +93,9 @@ approvals: {}
     p.yaml:20:66: error: `max_connections: 0` would refuse every connection
       hint: write 1 or more, or remove the agent
     p.yaml:21:16: error: an agent proves itself in exactly one way
-      hint: write `auth: { scram: "env:NAME" }` or `auth: { scram_verifier: … }`
+      hint: write `auth: { scram: "env:NAME" }`, or one of `scram_verifier`, `token`, `certificate`
     p.yaml:21:18: error: unknown field `password` in auth
-      hint: use one of: scram, scram_verifier
+      hint: use one of: scram, scram_verifier, token, certificate
     "#);
 }
 
@@ -117,7 +117,7 @@ fn files_are_compiled_as_one_and_name_both_places_of_a_clash() {
     b.yaml:1:10: error: agent `a` is defined twice, first at a.yaml:3:10
       hint: every file of the directory is compiled as one: rename one of the two, or keep one
     b.yaml:1:13: error: a single value where an agent is expected
-      hint: write a mapping with some of: auth, tenant, schemas, functions, allow_explain, statement_timeout, max_connections, durability, evidence_parameters
+      hint: write a mapping with some of: auth, tenant, session_token, schemas, functions, allow_explain, statement_timeout, max_connections, limits, durability, evidence_parameters
     b.yaml:1:16: error: duplicate key `a`, first given at b.yaml:1:10
       hint: keep one of the two
     b.yaml:2:1: error: duplicate key `agents`, first given at b.yaml:1:1
