@@ -113,7 +113,7 @@ impl Logins {
     }
 
     /// How this user has to prove itself. Which agents have tokens or certificates can be told from this, as from
-    /// PostgreSQL's pg_hba.conf; whether an agent with a password exists cannot.
+    /// PostgreSQL's `pg_hba.conf`; whether an agent with a password exists cannot.
     pub fn method_of(&self, user: &str) -> Method {
         match self.login(user).map(|login| &login.auth) {
             Some(AgentAuth::Token(rules, method)) => Method::Token(Arc::clone(rules), *method),

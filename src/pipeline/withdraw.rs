@@ -31,7 +31,7 @@ impl<I: Interrupts> Session<I> {
             Ok(ids) => {
                 let store = self.lane.store().clone();
                 let now = jiff::Timestamp::now().as_millisecond();
-                store.cancel(&ids, &self.who.principal.agent, now).await.map_err(|error| refused(error).into())
+                store.cancel(&ids, &self.who.principal.agent, now).await.map_err(|error| refused(&error).into())
             }
             Err(error) => Err(error),
         };
@@ -57,16 +57,10 @@ fn named(rows: &[DraftRow]) -> Result<Vec<ProposalId>, Error> {
 }
 
 /// What is not the store's trouble is the proposal's, and said as it is.
-fn refused(error: StoreError) -> WriteError {
-    if error.is_retryable() {
-        tracing::error!(%error, "proposals were not taken back");
-        return WriteError::Unstored;
+fn refused(error: &StoreError) -> WriteError {
+    if matches!(error, StoreError::Move { .. } | StoreError::Begun(_)) {
+        return WriteError::NotCanceled(error.to_string().into());
     }
-    match error {
-        StoreError::Move { .. } | StoreError::Begun(_) => WriteError::NotCanceled(error.to_string().into()),
-        error => {
-            tracing::error!(%error, "proposals were not taken back");
-            WriteError::Unstored
-        }
-    }
+    tracing::error!(%error, "proposals were not taken back");
+    WriteError::Unstored
 }

@@ -15,7 +15,7 @@ document! {
         issuer: Spanned<String>,
         /// `aud` of the tokens: this one, or one of theirs.
         audience: Spanned<String>,
-        /// Public keys of the issuer, a JWK set: `https://…` (read again as keys rotate) or `file:PATH`. RS256, ES256, ES384, EdDSA.
+        /// Public keys of the issuer, a JWK set: `https://…` (read again as keys rotate) or `file:PATH`. RS256, ES256, ES384, `EdDSA`.
         #[schemars(with = "Option<KeysText>")]
         keys: Given<Spanned<KeysText>>,
         /// The secret of HS256 tokens, at least 32 bytes.

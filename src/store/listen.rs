@@ -28,7 +28,7 @@ impl Approvals {
         };
         if !told {
             self.0 = None; // whoever told is gone
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -38,10 +38,10 @@ pub(super) fn listen(database: &Arc<Database>) -> Approvals {
     let Some(url) = database.postgres_url() else { return Approvals(None) };
     let (teller, hears) = watch::channel(0);
     tokio::spawn(async move {
-        let heard = teller.clone();
+        let ears = teller.clone();
         tokio::select! {
             () = tell(url.expose(), &teller) => {}
-            () = heard.closed() => {}
+            () = ears.closed() => {}
         }
     });
     Approvals(Some(hears))

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Cluster, Pgwicket, Wire, block_on, support_policy};
 
-/// Idle connections of an ordinary run. PGWICKET_IDLE=10000 is the whole.
+/// Idle connections of an ordinary run. `PGWICKET_IDLE=10000` is the whole.
 const IDLE: u64 = 1000;
 /// What an idle connection may cost: 400 MB for 10 000. Unit: KiB.
 const EACH: u64 = 40;
@@ -26,7 +26,7 @@ fn idle_connections_cost_little() {
     // Each has been used once, as a pool's connections have.
     idle.iter_mut().for_each(read);
     let grown = (pgwicket.resident_memory() - before) * 1024;
-    println!(
+    eprintln!(
         "{count} idle connections: {} MiB, {} KiB each; opened and used in {:?}",
         grown / 1024,
         grown / count as u64,
@@ -58,7 +58,7 @@ fn a_thousand_active_clients_share_a_pool_of_twenty_and_none_starves() {
         });
         futures_util::future::join_all(work).await.into_iter().max().unwrap()
     });
-    println!("slowest of 3000 statements: {slowest:?}");
+    eprintln!("slowest of 3000 statements: {slowest:?}");
     assert!(slowest < Duration::from_secs(20), "{slowest:?}");
 }
 

@@ -33,7 +33,8 @@ fn row(row: &PgRow) -> String {
 }
 
 async fn typed(pool: &PgPool, out: &mut String) {
-    let found: Vec<(i64, String, Option<i16>, Vec<Option<String>>)> =
+    type Ticket = (i64, String, Option<i16>, Vec<Option<String>>);
+    let found: Vec<Ticket> =
         sqlx::query_as("select id, subject, rating::int2, tags from tickets where id < 40 and tags is not null order by id")
             .fetch_all(pool)
             .await
@@ -89,7 +90,7 @@ async fn refused(pool: &PgPool, out: &mut String) {
         "delete from tickets where id = 42",
     ] {
         let error = sqlx::query(text).execute(pool).await.unwrap_err();
-        writeln!(out, "refused {text} {:?}", error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned())))
+        writeln!(out, "refused {text} {:?}", error.as_database_error().and_then(|error| error.code().map(std::borrow::Cow::into_owned)))
             .unwrap();
     }
     let (count,): (i64,) = sqlx::query_as("select count(*) from tickets where id < 50").fetch_one(pool).await.unwrap();

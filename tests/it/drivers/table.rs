@@ -1,4 +1,4 @@
-//! `docs/CLIENTS.md`: its rows are made by the tests that ran. PGWICKET_CLIENTS=write makes them anew; otherwise a row that is
+//! `docs/CLIENTS.md`: its rows are made by the tests that ran. `PGWICKET_CLIENTS=write` makes them anew; otherwise a row that is
 //! missing, or not what ran, fails its test.
 
 use std::{fs, sync::Mutex};

@@ -33,7 +33,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// A key for RS256, ES256 or EdDSA.
+    /// A key for RS256, ES256 or `EdDSA`.
     pub(super) fn make(directory: &Path, id: &str, algorithm: &'static str) -> Self {
         let private = directory.join(format!("{id}.pem"));
         let options: &[&str] = match algorithm {

@@ -277,7 +277,7 @@ async fn one(client: &Client, text: &str) -> String {
     let messages = client.simple_query(text).await.unwrap();
     let row = messages.iter().find_map(|message| match message {
         tokio_postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
-        _ => None,
+        tokio_postgres::SimpleQueryMessage::CommandComplete(_) | tokio_postgres::SimpleQueryMessage::RowDescription(_) | _ => None,
     });
     row.unwrap()
 }

@@ -45,7 +45,7 @@ impl Answers {
     /// Writes what was seen when that is asked for; otherwise says which cases have no record, and which records no case.
     pub(super) fn end(&self) -> Vec<String> {
         if recording() {
-            let lines: String = self.seen.iter().map(|(case, answer)| format!("{case} => {answer}\n")).collect();
+            let lines: String = self.seen.iter().flat_map(|(case, answer)| [case.as_str(), " => ", answer.as_str(), "\n"]).collect();
             fs::write(repository(FILE), lines).unwrap();
             return Vec::new();
         }

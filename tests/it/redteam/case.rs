@@ -157,7 +157,7 @@ fn values_of(values: &str) -> Vec<String> {
 /// The names of a list of what the virtual catalog answers: `@catalog-functions`, `@catalog-relations`, `@catalog-types`.
 fn list(name: &str) -> Option<Vec<String>> {
     let file = name.strip_prefix("@catalog-")?;
-    let text = fs::read_to_string(repository(&format!("src/sql/allow/data/catalog_{file}.txt"))).unwrap();
+    let text = fs::read_to_string(repository(format!("src/sql/allow/data/catalog_{file}.txt"))).unwrap();
     let lines = text.lines().filter(|line| line.starts_with("  "));
     let mut names: Vec<String> =
         lines.flat_map(str::split_whitespace).map(|name| name.split('/').next().unwrap_or(name).to_owned()).collect();

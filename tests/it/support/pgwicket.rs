@@ -41,12 +41,12 @@ impl Pgwicket {
 
     /// Serves a policy of the test's own over this source.
     pub(crate) fn start_with(source: &Database, policy: &str) -> Self {
-        Self::launch(source, policy, Extras::default())
+        Self::launch(source, policy, &Extras::default())
     }
 
     /// Serves `policies/support.yaml`; no file it writes may grow past so many KiB.
     pub(crate) fn start_with_files_limited_to(source: &Database, kibibytes: u32) -> Self {
-        Self::launch(source, &support_policy(), Extras { file_limit: Some(kibibytes), ..Extras::default() })
+        Self::launch(source, &support_policy(), &Extras { file_limit: Some(kibibytes), ..Extras::default() })
     }
 
     /// Serves `policies/support.yaml` with further flags.
@@ -54,20 +54,20 @@ impl Pgwicket {
         Self::launch(
             source,
             &support_policy(),
-            Extras { flags: flags.iter().map(|flag| (*flag).to_owned()).collect(), ..Extras::default() },
+            &Extras { flags: flags.iter().map(|flag| (*flag).to_owned()).collect(), ..Extras::default() },
         )
     }
 
     /// Serves `policies/support.yaml`, with its proposals in this PostgreSQL.
     pub(crate) fn start_with_store(source: &Database, url: &str) -> Self {
         let variables = vec![("PGWICKET_DATABASE_URL".to_owned(), url.to_owned())];
-        Self::launch(source, &support_policy(), Extras { variables, ..Extras::default() })
+        Self::launch(source, &support_policy(), &Extras { variables, ..Extras::default() })
     }
 
     /// Serves `policies/support.yaml` with further environment variables.
     pub(crate) fn start_with_variables(source: &Database, variables: &[(&str, &str)]) -> Self {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Self::launch(source, &support_policy(), Extras { variables, ..Extras::default() })
+        Self::launch(source, &support_policy(), &Extras { variables, ..Extras::default() })
     }
 
     /// The directory of its catalog's server.
@@ -82,10 +82,10 @@ impl Pgwicket {
 
     /// Serves a policy of the test's own, with further flags.
     pub(crate) fn start_with_policy_and_flags(source: &Database, policy: &str, flags: &[&str]) -> Self {
-        Self::launch(source, policy, Extras { flags: flags.iter().map(|flag| (*flag).to_owned()).collect(), ..Extras::default() })
+        Self::launch(source, policy, &Extras { flags: flags.iter().map(|flag| (*flag).to_owned()).collect(), ..Extras::default() })
     }
 
-    fn launch(source: &Database, policy: &str, extras: Extras) -> Self {
+    fn launch(source: &Database, policy: &str, extras: &Extras) -> Self {
         let directory = tempfile::Builder::new().prefix("pgwicket-it-").tempdir().unwrap().keep();
         guardian::remove_at_end(&directory);
         // Where tests run as root, the catalog's PostgreSQL is another user, who has to get to its directory.
@@ -93,7 +93,7 @@ impl Pgwicket {
         fs::create_dir(directory.join("policies")).unwrap();
         fs::write(directory.join("policies/policy.yaml"), policy).unwrap();
         let (port, control_port) = (free_port(), free_port());
-        let process = Process::start(command(&directory, port, control_port, source, &extras), &directory.join("pgwicket.log"));
+        let process = Process::start(command(&directory, port, control_port, source, extras), &directory.join("pgwicket.log"));
         let mut served = Self { directory, port, control_port, source: source.clone(), process };
         served.wait_until_ready();
         served

@@ -1,4 +1,4 @@
-//! Tokens: JWT (RFC 7519) signed with HS256, RS256, ES256, ES384 or EdDSA, held to the rules of the policy (RFC 8725).
+//! Tokens: JWT (RFC 7519) signed with HS256, RS256, ES256, ES384 or `EdDSA`, held to the rules of the policy (RFC 8725).
 
 use std::{fmt, time::Duration};
 
@@ -76,13 +76,13 @@ pub struct Keys(Vec<Key>);
 struct Key {
     id: Option<Box<str>>,
     algorithm: Algorithm,
-    key: DecodingKey,
+    verifies: DecodingKey,
 }
 
 impl Keys {
     /// The secret of HS256.
     pub fn secret(secret: &[u8]) -> Self {
-        Self(vec![Key { id: None, algorithm: Algorithm::HS256, key: DecodingKey::from_secret(secret) }])
+        Self(vec![Key { id: None, algorithm: Algorithm::HS256, verifies: DecodingKey::from_secret(secret) }])
     }
 
     /// A JWK set (RFC 7517); what is not a key to check signatures with is left out. `None`: no JWK set.
@@ -136,7 +136,7 @@ fn key(jwk: &Jwk) -> Option<Key> {
         return None;
     }
     let id = jwk.common.key_id.as_deref().map(Into::into);
-    Some(Key { id, algorithm, key: DecodingKey::from_jwk(jwk).ok()? })
+    Some(Key { id, algorithm, verifies: DecodingKey::from_jwk(jwk).ok()? })
 }
 
 /// Checks a token. `now` in seconds since the Unix epoch.
@@ -156,14 +156,14 @@ pub(super) fn check(token: &str, rules: &TokenRules, keys: &Keys, now: u64) -> R
     validation.set_required_spec_claims(&["exp", "iss", "aud"]);
     // The clock is the caller's.
     validation.validate_exp = false;
-    let decoded = jsonwebtoken::decode::<Map<String, Value>>(token, &key.key, &validation).map_err(|error| refusal(error.kind()))?;
+    let decoded = jsonwebtoken::decode::<Map<String, Value>>(token, &key.verifies, &validation).map_err(|error| refusal(error.kind()))?;
     let claims = decoded.claims;
     let expires_at = in_time(&claims, rules.clock_skew, now)?;
     required(&claims, &rules.required)?;
     let named = |name: &str| said(&claims, name).ok_or_else(|| TokenError::Claim(name.into()));
     let parsed = |name: &str| TokenError::Claim(name.into());
-    let tenant = rules.tenant.as_deref().map(|name| named(name)?.parse::<TenantId>().map_err(|_| parsed(name))).transpose()?;
-    let run = rules.run.as_deref().map(|name| named(name)?.parse::<RunId>().map_err(|_| parsed(name))).transpose()?;
+    let tenant = rules.tenant.as_deref().map(|name| named(name)?.parse::<TenantId>().map_err(|_invalid| parsed(name))).transpose()?;
+    let run = rules.run.as_deref().map(|name| named(name)?.parse::<RunId>().map_err(|_invalid| parsed(name))).transpose()?;
     let attribute = |(name, claim): &(Box<str>, Box<str>)| Ok((name.clone(), named(claim)?));
     Ok(Claimed {
         tenant,
@@ -180,8 +180,7 @@ fn refusal(kind: &ErrorKind) -> TokenError {
         ErrorKind::InvalidSignature => TokenError::Signature,
         ErrorKind::InvalidIssuer => TokenError::Issuer,
         ErrorKind::InvalidAudience => TokenError::Audience,
-        ErrorKind::MissingRequiredClaim(name) => TokenError::Claim(name.as_str().into()),
-        ErrorKind::InvalidClaimFormat(name) => TokenError::Claim(name.as_str().into()),
+        ErrorKind::MissingRequiredClaim(name) | ErrorKind::InvalidClaimFormat(name) => TokenError::Claim(name.as_str().into()),
         _ => TokenError::Malformed,
     }
 }
@@ -210,10 +209,7 @@ fn in_time(claims: &Map<String, Value>, skew: Duration, now: u64) -> Result<u64,
 fn required(claims: &Map<String, Value>, required: &[(Box<str>, Box<str>)]) -> Result<(), TokenError> {
     for (name, wanted) in required {
         let fits = |value: &Value| scalar(value).is_some_and(|text| text == *wanted);
-        let found = claims.get(&**name).is_some_and(|claim| match claim {
-            Value::Array(values) => values.iter().any(fits),
-            claim => fits(claim),
-        });
+        let found = claims.get(&**name).is_some_and(|claim| claim.as_array().map_or_else(|| fits(claim), |values| values.iter().any(fits)));
         if !found {
             return Err(TokenError::Required(name.clone()));
         }
