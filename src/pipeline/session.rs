@@ -248,10 +248,16 @@ impl<I: Interrupts> Session<I> {
             self.policy = self.lane.policy();
             let agent = self.policy.agents.get(&self.who.principal.agent);
             // A session keeps the tenant it proved; where the policy now binds another one, it has to prove itself again.
-            let Some(agent) = agent.filter(|agent| agent.tenant == self.agent.tenant) else {
+            let Some(agent) = agent.filter(|agent| agent.tenant == self.agent.tenant && agent.auth.same_token_rules(&self.agent.auth))
+            else {
                 return Err(SessionError::PolicyChanged(self.who.principal.agent.as_str().into()).into());
             };
+            let rebinds = agent.session_token == self.agent.session_token;
             self.agent = Arc::clone(agent);
+            if !rebinds {
+                // What a token said under other rules is said no more.
+                self.unbind();
+            }
         } else if self.derived.generation == self.settings.generation() {
             return Ok(());
         }

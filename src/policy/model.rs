@@ -178,6 +178,17 @@ pub enum AgentAuth {
     Certificate(CertificateName),
 }
 
+impl AgentAuth {
+    /// Whether a token says the same under both; true of two logins without one.
+    pub fn same_token_rules(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Token(one, _), Self::Token(two, _)) => one == two,
+            (Self::Token(..), _) | (_, Self::Token(..)) => false,
+            (Self::ScramPassword(_) | Self::ScramVerifier(_) | Self::Certificate(_), _) => true,
+        }
+    }
+}
+
 /// Journal durability (DESIGN.md, "Evidence").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {

@@ -262,6 +262,17 @@ fn a_session_token_rebinds_a_pooled_connection_between_transactions() {
         assert_ne!(one(&client, count).await, "0");
         tokio::time::sleep(std::time::Duration::from_secs(3)).await;
         assert_eq!(failed(&client, count).await, "28000");
+        // Where the policy's rules change, what a token said under the old ones is said no more.
+        client.batch_execute(&bind("acme")).await.unwrap();
+        assert_ne!(one(&client, count).await, "0");
+        let epoch = one(&client, "show pgwicket.policy_epoch").await;
+        std::fs::write(pgwicket.policies().join("policy.yaml"), policy.replace(", run: job }", " }")).unwrap();
+        while one(&client, "show pgwicket.policy_epoch").await == epoch {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert_eq!(failed(&client, count).await, "42501", "other rules");
+        client.batch_execute(&bind("acme")).await.unwrap();
+        assert_ne!(one(&client, count).await, "0");
         // Who has no such tokens in the policy cannot set one; a token in a text is kept nowhere.
         let other = pgwicket.login_as("globex_agent").connect().await;
         assert_eq!(failed(&other, &bind("acme")).await, "42501");
