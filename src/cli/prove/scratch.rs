@@ -49,12 +49,13 @@ impl Scratch {
         Ok(())
     }
 
-    /// Makes a database; a session in it that may write.
-    pub(super) async fn database(&mut self) -> anyhow::Result<(String, Inspector)> {
+    /// Makes a database, empty or a copy of one that nobody is connected to; a session in it that may write.
+    pub(super) async fn database(&mut self, of: Option<&str>) -> anyhow::Result<(String, Inspector)> {
         let mut administrator = self.session(&self.url).await?;
         let database = format!("{}_{}", self.name, self.undo.len());
         self.undo.push(format!("DROP DATABASE IF EXISTS {}", identifier(&database)));
-        let sql = format!("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'", identifier(&database));
+        let template = identifier(of.unwrap_or("template0"));
+        let sql = format!("CREATE DATABASE {} TEMPLATE {template} ENCODING 'UTF8'", identifier(&database));
         administrator.rows(&sql).await.context("cannot make a database there")?;
         let url = with_database(&self.url, &database)?;
         Ok((database, self.session(&url).await?))

@@ -94,7 +94,9 @@ fn nothing_unsound_is_accepted() {
 fn the_judge_sees_what_hostile_rewriters_do() {
     let arena = Arena::start();
     let mut judge = Judge::sit(arena.sources);
-    let honest: Vec<Sent> = (1..2_500_u64).filter_map(|seed| arena.accepted(&statement(seed, 0).text, seed).ok().flatten()).collect();
+    // Statements that single out one row show next to nothing of what was changed around it.
+    let whole = (1..2_500_u64).map(|seed| (seed, statement(seed, 0))).filter(|(_, statement)| statement.staged.is_none());
+    let honest: Vec<Sent> = whole.filter_map(|(seed, statement)| arena.accepted(&statement.text, seed).ok().flatten()).collect();
     for (name, rewriter, per_mille) in hostile::REWRITERS {
         let changed: Vec<Sent> = honest.iter().filter_map(rewriter).take(if name.contains("fences") { 700 } else { 100 }).collect();
         let seen = changed.chunks(16).flat_map(|chunk| judge.judge(chunk)).filter(|verdict| matches!(verdict, Verdict::Unsound(_))).count();

@@ -105,6 +105,11 @@ impl Cluster {
         Self::shared().database(&format!("{name}_{}", unique()), "template0")
     }
 
+    /// A copy of a database that nobody is connected to.
+    pub(crate) fn copy_of(template: &Database) -> Database {
+        Self::shared().database(&format!("{}_{}", template.name, unique()), &template.name)
+    }
+
     /// An empty database, where pgwicket is to be this role.
     pub(crate) fn empty(reader: &'static str) -> Database {
         Self::shared().empty_here(reader)
