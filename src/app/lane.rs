@@ -200,6 +200,7 @@ async fn publish(number: usize, lane: Rc<pipeline::Lane>, gauge: Gauge, status: 
             let labels = [("source", source.to_string()), ("lane", label.clone())];
             metrics::gauge!("pgwicket_pool_idle", &labels).set(as_gauge(pool.idle as u64));
             metrics::gauge!("pgwicket_pool_in_use", &labels).set(as_gauge(pool.in_use as u64));
+            metrics::gauge!("pgwicket_pool_kept", &labels).set(as_gauge(pool.kept as u64));
             metrics::gauge!("pgwicket_pool_waiting", &labels).set(as_gauge(pool.waiting as u64));
             metrics::counter!("pgwicket_pool_connects_total", &labels).absolute(pool.connects);
             metrics::counter!("pgwicket_pool_failures_total", &labels).absolute(pool.failures);

@@ -26,10 +26,11 @@ const COUNTERS: [(&str, &str); 13] = [
     ("pgwicket_policy_reloads_total", "policy loads, by result: ok, error"),
 ];
 
-const GAUGES: [(&str, &str); 9] = [
+const GAUGES: [(&str, &str); 10] = [
     ("pgwicket_sessions", "client sessions now"),
     ("pgwicket_pool_idle", "upstream connections that wait for a session, by source and lane"),
     ("pgwicket_pool_in_use", "upstream connections that a statement or transaction holds, by source and lane"),
+    ("pgwicket_pool_kept", "of those in use, the ones that cursors WITH HOLD keep between transactions, by source and lane"),
     ("pgwicket_pool_waiting", "sessions that wait for an upstream connection, by source and lane"),
     ("pgwicket_lane_plans", "governed statements in the plan cache, by lane"),
     ("pgwicket_journal_unsynced_bytes", "bytes of evidence that a power loss now would take, by lane"),

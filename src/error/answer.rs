@@ -121,6 +121,8 @@ fn source(error: &SourceError) -> Report {
             Report::error("53300", format!("no connection to the source became free within {}", seconds(*waited)))
                 .hint("try again, or run fewer statements at once")
         }
+        SourceError::Kept { .. } => Report::error("53300", "no connection to the source can be spared for a cursor WITH HOLD")
+            .hint("close such cursors when they are done, or declare this one in a transaction block, without HOLD"),
         SourceError::Draining => Report::error("57P01", "pgwicket is shutting down").hint("connect again"),
         SourceError::NotPrepared => Report::error("XX000", "statement is not prepared at the source"),
         SourceError::Bind(reason) => Report::error("08P01", *reason),
@@ -160,6 +162,7 @@ fn session(error: &SessionError) -> Report {
         SessionError::NotPreparable | SessionError::ValueCount { .. } => (Severity::Error, "42601", None),
         SessionError::NoType(_) => (Severity::Error, "42704", Some("declare a built-in type, or none")),
         SessionError::NoPortal(_) | SessionError::NoCursor(_) => (Severity::Error, "34000", None),
+        SessionError::CursorClosed { .. } => (Severity::Error, "34000", Some("declare it again")),
         SessionError::CopyOption { sqlstate, .. } => (Severity::Error, *sqlstate, None),
         SessionError::DuplicatePortal(_) => (Severity::Error, "42P03", None),
         SessionError::PortalDone(_) => (Severity::Error, "55000", None),

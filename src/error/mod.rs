@@ -4,7 +4,7 @@
 
 mod answer;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::BytesMut;
 
@@ -183,6 +183,14 @@ pub enum SessionError {
     /// No cursor of that name.
     #[error("cursor \"{0}\" does not exist")]
     NoCursor(Box<str>),
+    /// A cursor WITH HOLD that is open no more, though the client did not close it.
+    #[error("cursor \"{name}\" does not exist any more: {why}")]
+    CursorClosed {
+        /// Its name.
+        name: Box<str>,
+        /// Why.
+        why: CursorEnd,
+    },
     /// An option of COPY.
     #[error("{message}")]
     CopyOption {
@@ -264,6 +272,23 @@ pub enum SessionError {
     /// The session token is not taken, or is over.
     #[error("the session token is refused: {}", .0.0)]
     Token(TokenRefused),
+}
+
+/// Why a cursor is open no more, though the client did not close it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CursorEnd {
+    /// The client asked nothing for this long, and the cursor kept a connection.
+    #[error("it was closed after {:.0} s in which nothing was asked", .0.as_secs_f64())]
+    Idle(Duration),
+    /// The session was bound to somebody else.
+    #[error("it was closed when the session was bound anew")]
+    Rebound,
+    /// It was declared under an older policy.
+    #[error("it was closed because the policy changed")]
+    PolicyChanged,
+    /// The connection that held it is gone.
+    #[error("the connection to the source that held it is gone")]
+    Lost,
 }
 
 /// Why a token is not taken, in words.

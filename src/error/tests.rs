@@ -21,6 +21,7 @@ fn each_error_has_its_sqlstate() {
         SourceError::Unfit("secret".into()).into(),
         SourceError::Lost(std::io::ErrorKind::UnexpectedEof).into(),
         SourceError::PoolTimeout { waited: Duration::from_millis(1500) }.into(),
+        SourceError::Kept { most: 5 }.into(),
         SourceError::Draining.into(),
         TransactionError::Failed.into(),
         TransactionError::NoBlock("SAVEPOINT").into(),
@@ -37,6 +38,7 @@ fn each_error_has_its_sqlstate() {
         SessionError::NoStatement("a".into()).into(),
         SessionError::DuplicateStatement("a".into()).into(),
         SessionError::NoPortal("a".into()).into(),
+        SessionError::CursorClosed { name: "a".into(), why: CursorEnd::Idle(Duration::from_mins(1)) }.into(),
         SessionError::DuplicatePortal("a".into()).into(),
         SessionError::ResultChanged.into(),
         SessionError::NoParameter.into(),
@@ -71,6 +73,7 @@ fn each_error_has_its_sqlstate() {
     Error 08004 the source cannot be used as it is configured
     Error 08006 the connection to the source was lost
     Error 53300 no connection to the source became free within 1.5 s
+    Error 53300 no connection to the source can be spared for a cursor WITH HOLD
     Error 57P01 pgwicket is shutting down
     Error 25P02 current transaction is aborted, commands ignored until end of transaction block
     Error 25P01 SAVEPOINT can only be used in transaction blocks
@@ -87,6 +90,7 @@ fn each_error_has_its_sqlstate() {
     Error 26000 prepared statement "a" does not exist
     Error 42P05 prepared statement "a" already exists
     Error 34000 portal "a" does not exist
+    Error 34000 cursor "a" does not exist any more: it was closed after 60 s in which nothing was asked
     Error 42P03 cursor "a" already exists
     Error 0A000 cached plan must not change result type
     Error 42P02 there is no parameter $1

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use tokio::time::{Instant, sleep_until};
+
 use super::{
     Accepted, CancelSlot, CancelTicket, Drain, DrainWatch,
     message::{Message, body_limit, decode},
@@ -81,6 +83,7 @@ async fn take(session: &mut Session<Outside>, message: Message<'_>, types: &mut 
 /// Waits for a whole message. What is queued for the client is sent before waiting, not before each message.
 async fn next_message(session: &mut Session<Outside>) -> Result<(u8, bytes::Bytes), Ended> {
     let idle = !session.is_in_transaction();
+    let mut patience = session.idle_bound().map(|bound| (bound, Instant::now() + bound));
     loop {
         let (client, outside) = session.parts();
         let tag = client.incoming().first().copied();
@@ -104,13 +107,27 @@ async fn next_message(session: &mut Session<Outside>) -> Result<(u8, bytes::Byte
         }
         client.flush().await.map_err(|_gone| Ended::Gone)?;
         let stage = if idle { Drain::Draining } else { Drain::Closing };
-        tokio::select! {
+        let waited = async {
+            match patience {
+                Some((bound, end)) => {
+                    sleep_until(end).await;
+                    bound
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let waited = tokio::select! {
             biased;
             read = client.fill() => match read {
                 Ok(0) | Err(_) => return Err(Ended::Gone),
-                Ok(_) => {}
+                Ok(_) => None,
             },
             () = outside.drain.reached(stage) => return Err(fatal(&SessionError::ShuttingDown.into())),
+            bound = waited => Some(bound),
+        };
+        if let Some(bound) = waited {
+            session.end_idle_cursors(bound);
+            patience = None;
         }
     }
 }

@@ -162,11 +162,12 @@ impl GovernedStatement {
     }
 
     /// DECLARE of a cursor over this read, under a name of our own. `None`: the verifier does not pass it.
-    pub fn declared(&self, number: u32, scroll: Option<bool>) -> Option<Arc<Self>> {
+    pub fn declared(&self, number: u32, scroll: Option<bool>, hold: bool) -> Option<Arc<Self>> {
         let name = cursor_name(number);
         let words = scroll.map_or("", |scroll| if scroll { "SCROLL " } else { "NO SCROLL " });
-        let text = format!("DECLARE {name} {words}CURSOR FOR {}", self.text);
-        kernel::is_declared(&text, &self.text, &name, scroll).then(|| Arc::new(self.with_text(text.into())))
+        let holds = if hold { "WITH HOLD " } else { "" };
+        let text = format!("DECLARE {name} {words}CURSOR {holds}FOR {}", self.text);
+        kernel::is_declared(&text, &self.text, &name, scroll, hold).then(|| Arc::new(self.with_text(text.into())))
     }
 
     /// EXPLAIN of this read. `None`: the verifier does not pass it.

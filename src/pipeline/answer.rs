@@ -8,13 +8,15 @@ use super::{
     catalog::is_catalog,
     describe::{Description, Terms},
     open::{Open, Stopped},
+    plan::Plan,
     prepared::PortalNumber,
     queue::{Expected, Passed, Reply, Tell},
+    record::Ending,
     reply,
     session::{Ended, Interrupt, Interrupts, Session},
 };
 use crate::{
-    error::{Error, Report, SessionError},
+    error::{CursorEnd, Error, Report, SessionError},
     govern::GovernedStatement,
     journal::Status,
     source::{Event, ServerError, SourceError, TransactionStatus},
@@ -213,9 +215,9 @@ impl<I: Interrupts> Session<I> {
                     reply::bare(self.client.outgoing(), b'2');
                 }
             }
-            (Expected::Executed(portal, open), Answer::Suspended) => self.suspended(portal, open),
-            (Expected::Executed(_, Some(open)), Answer::Complete(tag)) => self.completed(*open, Some(tag.body())).await,
-            (Expected::Executed(_, Some(open)), Answer::Empty) => self.completed(*open, None).await,
+            (Expected::Executed(portal, open), Answer::Suspended) => self.suspended(portal, open).await,
+            (Expected::Executed(_, Some(open)), Answer::Complete(tag)) => self.completed(*open, Ending::Complete(tag.body())).await,
+            (Expected::Executed(_, Some(open)), Answer::Empty) => self.completed(*open, Ending::Empty).await,
             // A portal that was complete already: no rows, nothing read, no new evidence.
             (Expected::Executed(_, None), Answer::Complete(tag)) => {
                 if !silent {
@@ -231,24 +233,32 @@ impl<I: Interrupts> Session<I> {
         Ok(())
     }
 
-    fn suspended(&mut self, portal: PortalNumber, open: Option<Box<Open>>) {
+    async fn suspended(&mut self, portal: PortalNumber, open: Option<Box<Open>>) {
+        let in_hand = self.names.portal_numbered(portal).is_some();
+        // A cursor that is executed as a portal: each Execute of it has its own evidence.
+        let ends = |open: &Open| (open.cursor.is_some() && !in_hand) || open.stopped.as_ref().is_some_and(|why| why.error().is_some());
+        let open = match open {
+            Some(open) if ends(&open) => return self.completed(*open, Ending::Suspended).await,
+            open => open,
+        };
         if !self.queue.passing_over {
             reply::bare(self.client.outgoing(), b's');
         }
-        let Some(open) = open else { return };
+        let Some(mut open) = open else { return };
+        self.count_fetched(&mut open);
         match self.names.portal_numbered(portal) {
             Some(portal) => portal.open = Some(*open),
             None => self.close_early(*open),
         }
     }
 
-    async fn completed(&mut self, open: Open, tag: Option<&[u8]>) {
+    async fn completed(&mut self, open: Open, ending: Ending<'_>) {
         if self.queue.passing_over {
             return self.close_early(open);
         }
         self.queue.interrupted = None;
         self.start_clock();
-        if let Err(error) = self.complete(open, tag).await {
+        if let Err(error) = self.complete(open, ending).await {
             self.fail(&error);
             self.queue.passing_over = true;
         }
@@ -262,7 +272,7 @@ impl<I: Interrupts> Session<I> {
             (Some(Stopped::Truncated), None) if &*error.sqlstate == "57014" => {
                 // Cut off by us on purpose: it ends well.
                 if let Some(Expected::Executed(_, Some(open))) = self.queue.expected.pop_front() {
-                    self.completed(*open, None).await;
+                    self.completed(*open, Ending::Empty).await;
                 }
                 self.undo(None, None);
                 return Ok(());
@@ -274,7 +284,7 @@ impl<I: Interrupts> Session<I> {
         let failure = failure.unwrap_or_else(|| self.safe(error));
         let portal = self.queue.front_portal();
         // A text that the source refuses at Parse is evidence too, though no statement of it ever ran.
-        let parsed = self.queue.parsing();
+        let parsed = self.queue.parsing().or_else(|| self.holding());
         self.undo(portal, Some(&failure));
         let recorded = parsed.map_or(Ok(()), |plan| self.decide(&plan, None).map(|open| self.close_failed(open, Some(&failure))));
         if !self.queue.passing_over {
@@ -303,7 +313,9 @@ impl<I: Interrupts> Session<I> {
     pub(super) fn lose_upstream(&mut self, error: SourceError) -> Error {
         let error = Error::from(error);
         tracing::warn!(source = self.upstream.as_ref().map(|upstream| upstream.source.as_str()), %error, "lost an upstream connection");
-        self.upstream = None;
+        if let Some(upstream) = self.upstream.take() {
+            self.cursors.end_on(upstream.loan, CursorEnd::Lost);
+        }
         if let Some(block) = self.transaction.block_mut() {
             block.lose();
         }
@@ -353,6 +365,7 @@ impl<I: Interrupts> Session<I> {
             }
             Expected::Reply(_) | Expected::Controlled | Expected::Closed | Expected::Ready => None,
         });
+        let plan = plan.or_else(|| self.holding());
         if let Some(plan) = &plan
             && super::server_error::is_stale_plan(error)
         {
@@ -366,6 +379,12 @@ impl<I: Interrupts> Session<I> {
         let position = plan.as_ref().and_then(|plan| plan.map_position(error.position?));
         let message = self.cursors.named_in(&report.message).map_or(report.message, Into::into);
         Error::Server(Box::new(Report { message, position, ..report }))
+    }
+
+    /// The DECLARE whose rows the source computes now, if it commits a cursor WITH HOLD.
+    fn holding(&self) -> Option<Rc<Plan>> {
+        let commits = matches!(self.queue.expected.front(), Some(Expected::Controlled | Expected::Ready));
+        self.cursors.pending_plan().filter(|_| commits)
     }
 
     /// In which terms the client is told of a statement's parameters and columns.

@@ -2,7 +2,7 @@
 
 use super::session::{Interrupts, Session};
 use crate::{
-    error::{Error, SessionError, SettingError, TokenRefused},
+    error::{CursorEnd, Error, SessionError, SettingError, TokenRefused},
     govern::{AppendedValue, GovernedStatement, Refusal, RefusalCode},
     types::Principal,
 };
@@ -59,6 +59,8 @@ impl<I: Interrupts> Session<I> {
 
     fn act_as(&mut self, principal: Principal, bound: Option<Bound>) {
         self.end_portals();
+        // What they hold is what somebody else was allowed to read.
+        self.forget_cursors(CursorEnd::Rebound);
         self.settings
             .bind(principal.tenant.as_ref().map_or("", |tenant| tenant.as_str()), principal.run.as_ref().map_or("", |run| run.as_str()));
         self.who.bound_run = principal.run.is_some();

@@ -6,10 +6,10 @@ use std::{mem, rc::Rc};
 use super::{
     queue::Expected,
     session::{Interrupts, Session},
-    upstream::{Failure, Upstream},
+    upstream::Failure,
 };
 use crate::{
-    error::SessionError,
+    error::{CursorEnd, SessionError},
     policy::CATALOG_PREFIX,
     source::{self, Setting, TransactionCommand, TransactionStatus},
     types::SourceName,
@@ -46,8 +46,10 @@ impl<I: Interrupts> Session<I> {
         if self.upstream.is_some() && !self.holds_catalog() {
             self.put_aside().await?;
         }
-        // A transaction that failed there is over: nothing there depends on it.
-        self.upstream.take_if(|upstream| upstream.source != *name || upstream.lease.transaction_status() == TransactionStatus::Failed);
+        self.leave_failed_catalog(name).await?;
+        if self.upstream.is_none() {
+            self.upstream = self.take_up(name).await;
+        }
         if self.upstream.is_none() {
             let source = self.lane.catalog_source(&self.agent.visible).await?;
             let pool = self.lane.catalog_pool(&source);
@@ -57,7 +59,7 @@ impl<I: Interrupts> Session<I> {
                 tracing::warn!(%error, "the virtual catalog cannot be reached");
                 self.lane.forget_catalog(name).await;
             }
-            self.upstream = Some(Upstream { lease: acquired?, source: name.clone(), unsynced: false, discard: false, in_block: false });
+            self.upstream = Some(self.lent(acquired?, name));
         }
         let in_block = self.transaction.block().is_some();
         let Self { upstream: Some(upstream), queue, derived, .. } = self else { return Err(SessionError::Canceled.into()) };
@@ -71,6 +73,24 @@ impl<I: Interrupts> Session<I> {
         self.bound_queue().await
     }
 
+    /// A transaction that failed there is over: nothing there depends on it, but cursors that are held.
+    async fn leave_failed_catalog(&mut self, name: &SourceName) -> Result<(), Failure> {
+        let Some(upstream) = &self.upstream else { return Ok(()) };
+        let (loan, other) = (upstream.loan, upstream.source != *name);
+        if !other && upstream.lease.transaction_status() != TransactionStatus::Failed {
+            return Ok(());
+        }
+        self.cursors.end_transaction_on(loan);
+        if other || !self.cursors.held_on(loan) {
+            self.upstream = None;
+            self.cursors.end_on(loan, CursorEnd::Lost);
+            return Ok(());
+        }
+        let ended = self.control_in_hand(TransactionCommand::Rollback).await;
+        self.release_upstream();
+        ended
+    }
+
     /// Takes up the connection to the source again, if the catalog's is in hand.
     pub(super) async fn leave_catalog(&mut self) -> Result<(), Failure> {
         if self.holds_catalog() { self.put_aside().await } else { Ok(()) }
@@ -82,23 +102,31 @@ impl<I: Interrupts> Session<I> {
         if self.skipping {
             return Err(Failure::PassedOver);
         }
-        if self.transaction.block().is_none() {
+        // In a block that is over here, the catalog's is still to be ended as that was.
+        let in_block = self.upstream.as_ref().is_some_and(|upstream| upstream.in_block);
+        if self.transaction.block().is_none() && !in_block {
             self.release_upstream();
         }
         mem::swap(&mut self.upstream, &mut self.aside);
         Ok(())
     }
 
-    /// The client's transaction is over: so is the catalog's.
-    pub(super) async fn end_catalog(&mut self) -> Result<(), Failure> {
+    /// The client's transaction is over: so is the catalog's. It ends as the client's does, for the cursors that are to be held.
+    pub(super) async fn end_catalog(&mut self, committed: bool) -> Result<(), Failure> {
         self.leave_catalog().await?;
         let Some(catalog) = self.aside.take() else { return Ok(()) };
-        if catalog.lease.transaction_status() != TransactionStatus::InTransaction {
+        let status = catalog.lease.transaction_status();
+        if status == TransactionStatus::Failed {
+            self.cursors.end_transaction_on(catalog.loan);
+        }
+        if status == TransactionStatus::Idle || (status == TransactionStatus::Failed && !self.cursors.held_on(catalog.loan)) {
             // Dropped: a connection whose transaction failed is closed, one that is idle has been given back already.
+            self.cursors.end_on(catalog.loan, CursorEnd::Lost);
             return Ok(());
         }
         let source = self.upstream.replace(catalog);
-        let ended = self.control_in_hand(TransactionCommand::Rollback).await;
+        let commits = committed && status == TransactionStatus::InTransaction;
+        let ended = self.control_in_hand(if commits { TransactionCommand::Commit } else { TransactionCommand::Rollback }).await;
         self.release_upstream();
         self.upstream = source;
         ended

@@ -2,98 +2,53 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use hashbrown::HashMap;
-
 use super::{
     appended::Values,
     bind::{Formats, Parameters},
+    cursors::{Cursor, Hold, Spent},
     draft::Bound,
     open::Open,
     plan::{Action, Plan},
+    prepared::PortalNumber,
     queue::{Expected, Reply, Tell},
+    reply,
     session::{Interrupts, Session},
+    transaction::Status,
     upstream::Failure,
 };
 use crate::{
-    error::{Error, SessionError, TransactionError},
-    govern::{GovernedStatement, cursor_name},
+    error::{CursorEnd, Error, SessionError, TransactionError},
+    govern::GovernedStatement,
     source::{BindParameters, SourceError, TransactionCommand},
     sql::{Declare, Fetch},
 };
 
-/// Cursors of one session at most.
-const CURSORS: usize = 1_000;
-
-/// A cursor that is open at the source.
-#[derive(Debug, Clone)]
-pub(super) struct Cursor {
-    number: u32,
-    /// The DECLARE.
-    plan: Rc<Plan>,
-    binary: bool,
-    /// How many savepoints there were when it was declared.
-    level: usize,
-    /// What each FETCH returned, together, so far.
-    spent: Spent,
-}
-
-/// Rows and bytes that count towards a limit.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Spent {
-    pub(super) rows: u64,
-    pub(super) bytes: u64,
-}
-
-/// The open cursors of a transaction, by the names the client gave them.
-#[derive(Debug, Default)]
-pub(super) struct Cursors {
-    open: HashMap<Box<str>, Cursor>,
-    last: u32,
-}
-
-impl Cursors {
-    /// Whether one of that name is open.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.open.contains_key(name)
-    }
-
-    /// The transaction is over.
-    pub(super) fn clear(&mut self) {
-        self.open.clear();
-    }
-
-    /// ROLLBACK TO the savepoint at this depth: what was declared after it is gone.
-    pub(super) fn rollback_to(&mut self, depth: usize) {
-        self.open.retain(|_, cursor| cursor.level <= depth);
-    }
-
-    /// RELEASE of the savepoint at this depth: what was declared after it belongs to what is around it.
-    pub(super) fn release(&mut self, depth: usize) {
-        self.open.values_mut().for_each(|cursor| cursor.level = cursor.level.min(depth));
-    }
-
-    /// A FETCH returned this much.
-    pub(super) fn spend(&mut self, number: u32, more: Spent) {
-        if let Some(cursor) = self.open.values_mut().find(|cursor| cursor.number == number) {
-            cursor.spent.rows += more.rows;
-            cursor.spent.bytes += more.bytes;
-        }
-    }
-
-    /// A message of the source with the client's names of its cursors.
-    pub(super) fn named_in(&self, message: &str) -> Option<String> {
-        let named = self.open.iter().find(|(_, cursor)| message.contains(&format!("\"{}\"", cursor_name(cursor.number))));
-        named.map(|(name, cursor)| message.replace(&cursor_name(cursor.number), name))
-    }
-
-    fn find(&self, name: &str) -> Result<&Cursor, SessionError> {
-        self.open.get(name).ok_or_else(|| SessionError::NoCursor(name.into()))
-    }
+/// How a FETCH of the extended protocol runs: in which portal, with which result formats, and how many rows at a time.
+#[derive(Debug)]
+pub(super) struct FetchPortal {
+    pub(super) number: PortalNumber,
+    pub(super) formats: Rc<[i16]>,
+    pub(super) max_rows: u32,
 }
 
 impl<I: Interrupts> Session<I> {
+    /// DECLARE in the simple protocol. Outside a block it is committed before the client is told: what the cursor holds is
+    /// computed by that, which may fail.
+    pub(super) async fn declare_simply(&mut self, plan: &Rc<Plan>) -> Result<(), Failure> {
+        if self.transaction.block().is_some() {
+            return self.declare(plan, &Bound::default(), Tell::Client).await;
+        }
+        self.declare(plan, &Bound::default(), Tell::Nobody).await?;
+        self.sync_upstream().await?;
+        if self.skipping {
+            return Err(Failure::PassedOver);
+        }
+        reply::command_complete(self.client.outgoing(), "DECLARE CURSOR");
+        Ok(())
+    }
+
     /// DECLARE: binds the governed read to a cursor at the source. Nothing is returned yet, and the decision is recorded.
-    pub(super) async fn declare(&mut self, plan: &Rc<Plan>, bound: &Bound) -> Result<(), Failure> {
+    pub(super) async fn declare(&mut self, plan: &Rc<Plan>, bound: &Bound, tell: Tell) -> Result<(), Failure> {
         let Action::Declare(declare, governed) = plan.action() else { return Err(SourceError::NotPrepared.into()) };
         self.check_declare(declare)?;
         self.describe_plan(plan).await?;
@@ -102,20 +57,26 @@ impl<I: Interrupts> Session<I> {
         if self.skipping {
             return Err(Failure::PassedOver);
         }
-        self.cursors.last += 1;
-        let number = self.cursors.last;
-        let statement = governed.declared(number, declare.scroll).ok_or(SourceError::NotPrepared)?;
+        let number = self.cursors.number();
+        let statement = governed.declared(number, declare.scroll, declare.hold).ok_or(SourceError::NotPrepared)?;
+        let Some(upstream) = &mut self.upstream else { return Err(SourceError::NotPrepared.into()) };
+        let loan = upstream.loan;
+        if declare.hold {
+            upstream.lease.keep()?;
+        }
         self.formats.0.clone_from(&bound.formats);
         let formats = Rc::from([]);
-        let open = self.decide_as(plan, plan.text(), statement.text(), Some((bound.parameters(), &formats)))?;
+        let mut open = self.decide_as(plan, plan.text(), statement.text(), Some((bound.parameters(), &formats)))?;
+        open.tell = tell;
         self.forward_around(&statement, bound, open)?;
         self.drain().await?;
         if self.skipping {
             return Err(Failure::PassedOver);
         }
         let level = self.transaction.block().map_or(0, |block| block.savepoints().count());
-        let cursor = Cursor { number, plan: Rc::clone(plan), binary: declare.binary, level, spent: Spent::default() };
-        self.cursors.open.insert(declare.name.as_str().into(), cursor);
+        let hold = if declare.hold { Hold::Pending } else { Hold::No };
+        let cursor = Cursor { number, plan: Rc::clone(plan), binary: declare.binary, hold, loan, level, spent: Spent::default() };
+        self.cursors.put(&declare.name, cursor);
         Ok(())
     }
 
@@ -149,23 +110,72 @@ impl<I: Interrupts> Session<I> {
     }
 
     fn check_declare(&self, declare: &Declare) -> Result<(), Error> {
-        if self.transaction.block().is_none() {
+        if self.transaction.block().is_none() && !declare.hold {
             return Err(TransactionError::NoBlock("DECLARE CURSOR").into());
         }
-        if self.cursors.has(&declare.name) || self.names.has_portal(&declare.name) {
+        if self.names.has_portal(&declare.name) {
             return Err(SessionError::DuplicatePortal(declare.name.as_str().into()).into());
         }
-        if self.cursors.open.len() >= CURSORS { Err(SessionError::TooMany("cursors").into()) } else { Ok(()) }
+        Ok(self.cursors.check(&declare.name)?)
     }
 
-    /// FETCH and MOVE. `formats` are those of a Bind; in the simple protocol there is none, and the columns are told.
-    pub(super) async fn fetch(&mut self, text: &str, fetch: &Fetch, formats: Option<Rc<[i16]>>) -> Result<(), Failure> {
-        let Cursor { number, plan, binary, spent, .. } = self.cursors.find(&fetch.name)?.clone();
+    /// FETCH and MOVE in the simple protocol, which tells the columns.
+    pub(super) async fn fetch_simply(&mut self, text: &str, fetch: &Fetch) -> Result<(), Failure> {
+        let cursor = self.readable_cursor(&fetch.name)?;
+        let Some(description) = cursor.plan.description() else { return Err(SourceError::NotPrepared.into()) };
+        let formats = if cursor.binary { Rc::from([1]) } else { Rc::from([]) };
+        let portal = FetchPortal { number: self.names.new_portal("")?, formats, max_rows: 0 };
+        let mut open = self.begin_fetch(text, &cursor, &portal.formats).await?;
+        if !fetch.step.moves {
+            description.write_row(&portal.formats, &mut open.columns);
+        }
+        self.queue_fetch(&cursor, fetch, &portal, open);
+        Ok(self.drain().await?)
+    }
+
+    /// FETCH and MOVE in the extended protocol.
+    pub(super) async fn fetch(&mut self, text: &str, fetch: &Fetch, portal: &FetchPortal) -> Result<(), Failure> {
+        let cursor = self.readable_cursor(&fetch.name)?;
+        let open = self.begin_fetch(text, &cursor, &portal.formats).await?;
+        self.queue_fetch(&cursor, fetch, portal, open);
+        Ok(self.drain().await?)
+    }
+
+    /// Execute of a cursor as the portal that it is: what comes next of it, in text.
+    pub(super) async fn execute_cursor(&mut self, name: &str, max_rows: u32) -> Result<(), Failure> {
+        self.drain().await?;
+        if self.skipping {
+            return Err(Failure::PassedOver);
+        }
+        self.refresh()?;
+        self.transaction.check()?;
+        let cursor = self.readable_cursor(name)?;
+        let number = self.names.new_portal("")?;
+        let count = if max_rows == 0 { "ALL".to_owned() } else { max_rows.to_string() };
+        let text = format!("FETCH {count} FROM {}", super::settings::print_identifiers(&[name]));
+        let open = self.begin_fetch(&text, &cursor, &Rc::from([])).await?;
+        let Self { upstream: Some(upstream), queue, .. } = self else { return Err(SourceError::NotPrepared.into()) };
+        upstream.lease.execute_cursor(cursor.number, i32::try_from(max_rows).unwrap_or(0));
+        upstream.unsynced = true;
+        queue.push(Expected::Executed(number, Some(Box::new(open))));
+        Ok(self.drain().await?)
+    }
+
+    /// The cursor of that name. One that is held was decided on at some time before: under another policy it is read no more.
+    fn readable_cursor(&mut self, name: &str) -> Result<Cursor, SessionError> {
+        for loan in self.cursors.end_older(self.policy.digest) {
+            self.discard(loan);
+        }
+        self.sweep_kept();
+        self.cursors.find(name).cloned()
+    }
+
+    /// Takes up the connection that has the cursor, and records the decision to read more of it.
+    async fn begin_fetch(&mut self, text: &str, cursor: &Cursor, formats: &Rc<[i16]>) -> Result<Open, Failure> {
+        let Cursor { number, plan, loan, .. } = cursor;
         let (Some(governed), Some(description)) = (plan.governed(), plan.description()) else {
             return Err(SourceError::NotPrepared.into());
         };
-        let tells = formats.is_none() && !fetch.step.moves;
-        let formats = formats.unwrap_or_else(|| if binary { Rc::from([1]) } else { Rc::from([]) });
         if formats.len() > 1 && formats.len() != description.columns() {
             return Err(SessionError::ResultFormats { given: formats.len(), needed: description.columns() }.into());
         }
@@ -174,26 +184,34 @@ impl<I: Interrupts> Session<I> {
         if self.skipping {
             return Err(Failure::PassedOver);
         }
+        self.check_loan(*loan)?;
         self.formats.0.clear();
         let codes: Vec<u8> = formats.iter().flat_map(|code| code.to_be_bytes()).collect();
         description.result_formats(Formats::new(&codes), &mut self.formats.1);
-        let portal = self.names.new_portal("")?;
-        let mut open = self.decide_as(&plan, text, text, Some((Parameters::default(), &formats)))?;
-        open.of_cursor(number, spent);
-        if tells {
-            description.write_row(&formats, &mut open.columns);
-        }
-        self.queue_fetch(number, fetch, portal, open);
-        Ok(self.drain().await?)
+        let spent = self.cursors.spent(*number).unwrap_or_default();
+        let mut open = self.decide_as(plan, text, text, Some((Parameters::default(), formats)))?;
+        open.of_cursor(*number, spent);
+        Ok(open)
     }
 
-    fn queue_fetch(&mut self, number: u32, fetch: &Fetch, portal: super::prepared::PortalNumber, open: Open) {
+    /// Refuses to look for a cursor on another connection than the one it was declared on.
+    fn check_loan(&mut self, loan: u64) -> Result<(), Error> {
+        if self.upstream.as_ref().is_some_and(|upstream| upstream.loan == loan) {
+            return Ok(());
+        }
+        self.cursors.end_on(loan, CursorEnd::Lost);
+        Err(SourceError::Lost(std::io::ErrorKind::NotConnected).into())
+    }
+
+    fn queue_fetch(&mut self, cursor: &Cursor, fetch: &Fetch, portal: &FetchPortal, open: Open) {
         let Self { upstream: Some(upstream), queue, formats, .. } = self else { return };
-        upstream.lease.fetch(number, fetch.step, &formats.1);
+        let FetchPortal { number, max_rows, .. } = portal;
+        let place = (&*number.upstream_name(), i32::try_from(*max_rows).unwrap_or(0));
+        upstream.lease.fetch(cursor.number, fetch.step, &formats.1, place);
         upstream.unsynced = true;
-        queue.push(Expected::Prepared(portal));
-        queue.push(Expected::Bound(portal, Tell::Nobody));
-        queue.push(Expected::Executed(portal, Some(Box::new(open))));
+        queue.push(Expected::Prepared(*number));
+        queue.push(Expected::Bound(*number, Tell::Nobody));
+        queue.push(Expected::Executed(*number, Some(Box::new(open))));
     }
 
     /// What Describe of a FETCH answers: the cursor's columns, if there is one by now.
@@ -212,16 +230,38 @@ impl<I: Interrupts> Session<I> {
         is_one
     }
 
-    /// CLOSE.
+    /// CLOSE. One that was closed for the client before is closed.
     pub(super) async fn close_cursor(&mut self, name: &str) -> Result<&'static str, Failure> {
         if self.names.has_portal(name) {
             self.close_portal(name);
             self.drain().await?;
             return Ok("CLOSE CURSOR");
         }
-        let number = self.cursors.find(name)?.number;
-        self.control(TransactionCommand::Close(number)).await?;
-        self.cursors.open.remove(name);
+        let Cursor { number, plan, loan, hold, .. } = match self.cursors.find(name) {
+            Ok(cursor) => cursor.clone(),
+            Err(SessionError::CursorClosed { .. }) => {
+                self.cursors.remove(name);
+                return Ok("CLOSE CURSOR");
+            }
+            Err(none) => return Err(none.into()),
+        };
+        let source = plan.governed().map(|governed| governed.source().clone()).ok_or(SourceError::NotPrepared)?;
+        let reached = if self.transaction.status() == Status::Failed {
+            Err(TransactionError::Failed.into())
+        } else {
+            self.need_upstream(&source).await
+        };
+        match reached {
+            Ok(()) if self.upstream.as_ref().is_some_and(|upstream| upstream.loan == loan) => {
+                self.control_in_hand(TransactionCommand::Close(number)).await?;
+            }
+            // It cannot be told to the source now: the connection goes when nothing else holds it.
+            Err(Failure::Error(Error::Transaction(_))) if hold != Hold::No => self.discard(loan),
+            Ok(()) | Err(Failure::Error(Error::Transaction(_))) => {}
+            Err(failure) => return Err(failure),
+        }
+        self.cursors.remove(name);
+        self.sweep_kept();
         Ok("CLOSE CURSOR")
     }
 
@@ -231,10 +271,10 @@ impl<I: Interrupts> Session<I> {
             self.close_portal(&name);
         }
         self.drain().await?;
-        let names: Vec<Box<str>> = self.cursors.open.keys().cloned().collect();
-        for name in names {
+        for name in self.cursors.names() {
             self.close_cursor(&name).await?;
         }
+        self.cursors.forget_ends();
         Ok("CLOSE CURSOR ALL")
     }
 }

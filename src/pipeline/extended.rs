@@ -8,10 +8,12 @@ use bytes::BytesMut;
 use super::{
     Target,
     bind::Bind,
+    cursor::FetchPortal,
     draft::Bound,
     explain, local,
+    open::Open,
     plan::{Action, Plan},
-    prepared::{Portal, Prepared},
+    prepared::{Portal, PortalNumber, Prepared},
     queue::{Asked, Expected, Reply, Tell},
     reply,
     session::{Ended, Interrupts, Session},
@@ -162,7 +164,7 @@ impl<I: Interrupts> Session<I> {
         }
     }
 
-    fn queue_or_reply_bound(&mut self, number: super::prepared::PortalNumber) {
+    fn queue_or_reply_bound(&mut self, number: PortalNumber) {
         if self.queue.is_empty() {
             reply::bare(self.client.outgoing(), b'2');
         } else {
@@ -229,6 +231,9 @@ impl<I: Interrupts> Session<I> {
     }
 
     async fn try_execute(&mut self, name: &str, max_rows: u32) -> Result<(), Failure> {
+        if self.cursors.has(name) {
+            return self.execute_cursor(name, max_rows).await;
+        }
         let portal = self.names.portal(name)?;
         let plan = Rc::clone(&portal.plan);
         if !matches!(plan.action(), Action::Forward(_)) {
@@ -238,10 +243,13 @@ impl<I: Interrupts> Session<I> {
             }
             self.check_block(&plan)?;
             let portal = self.names.portal(name)?;
-            let done = std::mem::replace(&mut portal.done, true);
+            let (number, done) = (portal.number, std::mem::replace(&mut portal.done, true));
             let (bound, formats) = (portal.bound.take(), Rc::clone(&portal.formats));
+            if let Some(open) = portal.open.take() {
+                return self.go_on(number, open, max_rows).await;
+            }
             if let (false, Action::Local(Statement::Fetch(fetch))) = (done, plan.action()) {
-                return self.fetch(plan.text(), fetch, Some(formats)).await;
+                return self.fetch(plan.text(), fetch, &FetchPortal { number, formats, max_rows }).await;
             }
             if let (false, Action::Copy(..)) = (done, plan.action()) {
                 return self.copy(&plan).await;
@@ -251,7 +259,7 @@ impl<I: Interrupts> Session<I> {
             }
             return match bound {
                 Some(bound) if !done && matches!(plan.action(), Action::Explain(..)) => self.explain(&plan, &bound, false).await,
-                Some(bound) if !done && matches!(plan.action(), Action::Declare(..)) => self.declare(&plan, &bound).await,
+                Some(bound) if !done && matches!(plan.action(), Action::Declare(..)) => self.declare(&plan, &bound, Tell::Client).await,
                 Some(bound) if !done => self.write(&plan, &bound).await,
                 Some(_) | None if done => self.execute_again(&plan, name),
                 Some(_) | None => self.execute_here(&plan).await,
@@ -264,8 +272,31 @@ impl<I: Interrupts> Session<I> {
             }
             return Err(error.into());
         }
+        if let Some(statement) = plan.governed()
+            && self.upstream.as_ref().is_some_and(|upstream| upstream.source != *statement.source())
+            && let Err(failure) = self.need_upstream(statement.source()).await
+        {
+            if let Some(open) = open {
+                self.close_early(open);
+            }
+            return Err(failure);
+        }
         self.queue_execute(number, open, max_rows);
         Ok(())
+    }
+
+    /// Execute of a FETCH that returned a part of its rows.
+    async fn go_on(&mut self, number: PortalNumber, open: Open, max_rows: u32) -> Result<(), Failure> {
+        let mut open = open;
+        let source = open.plan.governed().map(|governed| governed.source().clone()).ok_or(SourceError::NotPrepared)?;
+        if let Err(failure) = self.need_upstream(&source).await {
+            self.close_early(open);
+            return Err(failure);
+        }
+        let spent = open.cursor.and_then(|cursor| self.cursors.spent(cursor));
+        open.go_on(spent.unwrap_or_default());
+        self.queue_execute(number, Some(open), max_rows);
+        Ok(self.drain().await?)
     }
 
     /// A Close message. Closing what is not there is no error.
@@ -300,7 +331,8 @@ impl<I: Interrupts> Session<I> {
     /// Closes a portal, here and at the source.
     pub(super) fn close_portal(&mut self, name: &str) {
         let Some(portal) = self.names.remove_portal(name) else { return };
-        if let (Some(upstream), Action::Forward(_)) = (&mut self.upstream, portal.plan.action()) {
+        let at_source = matches!(portal.plan.action(), Action::Forward(_) | Action::Local(Statement::Fetch(_)));
+        if let Some(upstream) = self.upstream.as_mut().filter(|_| at_source) {
             upstream.lease.close_portal(&portal.number.upstream_name());
             upstream.unsynced = true;
             self.queue.push(Expected::Closed);
@@ -320,7 +352,7 @@ impl<I: Interrupts> Session<I> {
         self.sync_upstream().await?;
         if !self.is_in_transaction() {
             self.end_portals();
-            self.cursors.clear();
+            self.end_batch_cursors();
             self.release_upstream();
         }
         self.ready();

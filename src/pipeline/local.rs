@@ -15,7 +15,7 @@ use super::{
     upstream::Failure,
 };
 use crate::{
-    error::{Error, Report, SessionError, SettingError, TransactionError},
+    error::{CursorEnd, Error, Report, SessionError, SettingError, TransactionError},
     source::TransactionCommand,
     sql::{Statement, TransactionModes},
 };
@@ -134,6 +134,12 @@ impl<I: Interrupts> Session<I> {
             reply::command_complete(self.client.outgoing(), "SHOW");
             return Ok(());
         }
+        if let Action::Local(Statement::Fetch(fetch)) = plan.action()
+            && !fetch.step.moves
+        {
+            reply::command_complete(self.client.outgoing(), "FETCH 0");
+            return Ok(());
+        }
         Err(SessionError::PortalDone(portal.into()).into())
     }
 
@@ -144,6 +150,7 @@ impl<I: Interrupts> Session<I> {
             if self.skipping {
                 return Err(Failure::PassedOver);
             }
+            self.end_cursors(true);
             self.start_block(modes)?;
         } else {
             self.transaction.set_modes(modes)?;
@@ -207,14 +214,21 @@ impl<I: Interrupts> Session<I> {
     /// Ends the block, here and at the source.
     pub(super) async fn end_block(&mut self, command: TransactionCommand, committed: bool, chain: bool) -> Result<(), Failure> {
         self.end_portals();
-        self.cursors.clear();
         let Some(block) = self.transaction.end() else { return Ok(()) };
         let modes = block.modes;
-        self.settings.end(committed);
         let ended = self.control(command).await;
         self.release_upstream();
+        let ended = match ended {
+            Ok(()) => self.end_catalog(committed).await,
+            Err(failure) => {
+                self.drop_upstreams();
+                Err(failure)
+            }
+        };
+        // What a cursor WITH HOLD holds is computed by COMMIT, which may fail.
+        self.end_cursors(committed && ended.is_ok());
+        self.settings.end(committed && ended.is_ok());
         ended?;
-        self.end_catalog().await?;
         if chain {
             self.start_block(modes)?;
         }
@@ -239,7 +253,7 @@ impl<I: Interrupts> Session<I> {
     async fn rollback_to(&mut self, name: &str) -> Result<&'static str, Failure> {
         let (depth, number) = self.transaction.rollback_to(name)?;
         self.settings.rollback_to(depth + 1);
-        self.cursors.rollback_to(depth);
+        self.roll_cursors_back_to(depth);
         self.end_portals();
         self.control(TransactionCommand::RollbackTo(number)).await?;
         Ok("ROLLBACK")
@@ -315,6 +329,8 @@ impl<I: Interrupts> Session<I> {
             return Err(SessionError::InBlock("DISCARD ALL").into());
         }
         self.end_portals();
+        self.forget_cursors(CursorEnd::Rebound);
+        self.cursors.forget_ends();
         self.names.remove_statements();
         self.unbind();
         self.settings.reset_all();

@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Instant};
 
 use bytes::BytesMut;
 
-use super::{copy::CopyOut, cursor::Spent, explain::PlanOut, plan::Plan, quota::Running};
+use super::{copy::CopyOut, cursors::Spent, explain::PlanOut, plan::Plan, queue::Tell, quota::Running};
 use crate::{
     error::{Error, SessionError},
     journal::{JournalError, Lane, Recorder, Ticket},
@@ -26,9 +26,14 @@ pub(super) struct Open {
     pub(super) copy: Option<Box<CopyOut>>,
     /// Its rows are a plan, which is told in other words; with its column or without.
     pub(super) explain: Option<(Box<PlanOut>, bool)>,
-    /// The cursor that its rows are of, and what that returned before.
+    /// The cursor that its rows are of.
     pub(super) cursor: Option<u32>,
+    /// Whether the client hears of its end from here.
+    pub(super) tell: Tell,
+    /// What the cursor returned before.
     spent: Spent,
+    /// What of its own rows is counted among those the cursor returned.
+    counted: Spent,
     limit: RowLimit,
     /// Counts it for its principal's limits.
     pub(super) running: Option<Running>,
@@ -72,7 +77,9 @@ impl Open {
             copy: None,
             explain: None,
             cursor: None,
+            tell: Tell::Client,
             spent,
+            counted: Spent::default(),
             limit,
             running: None,
             row_left: 0,
@@ -88,6 +95,18 @@ impl Open {
     pub(super) fn of_cursor(&mut self, number: u32, spent: Spent) {
         self.cursor = Some(number);
         self.spent = spent;
+    }
+
+    /// Its rows that are not counted yet among those the cursor returned; they are from here on.
+    pub(super) fn count(&mut self) -> Spent {
+        let all = Spent { rows: self.recorder.rows(), bytes: self.recorder.bytes() };
+        let before = std::mem::replace(&mut self.counted, all);
+        Spent { rows: all.rows - before.rows, bytes: all.bytes - before.bytes }
+    }
+
+    /// The cursor may have returned more while this one waited: all it returned, without what this one did.
+    pub(super) fn go_on(&mut self, all: Spent) {
+        self.spent = Spent { rows: all.rows - self.counted.rows.min(all.rows), bytes: all.bytes - self.counted.bytes.min(all.bytes) };
     }
 
     /// Records a run of rows and says how much of it the client gets. What is passed on is what is recorded.

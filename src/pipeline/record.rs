@@ -2,8 +2,8 @@
 
 use super::{
     binding::{WITHHELD, may_hold_token},
-    cursor::Spent,
     open::{Open, Stopped},
+    queue::Tell,
     reply,
     session::{Ended, Interrupts, Session},
     upstream::Failure,
@@ -13,6 +13,17 @@ use crate::{
     journal::{BoundParameters, Columns, Decision, JournalError, Outcome, Position, Refused, Route, Status},
     policy::Durability,
 };
+
+/// How the source ended a statement.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ending<'a> {
+    /// The body of its CommandComplete.
+    Complete(&'a [u8]),
+    /// PortalSuspended, of what has no portal on this side that would go on.
+    Suspended,
+    /// There was nothing to run, or its rows were cut off.
+    Empty,
+}
 
 impl<I: Interrupts> Session<I> {
     /// What a decision says of the session and the text, before anything is decided.
@@ -34,16 +45,12 @@ impl<I: Interrupts> Session<I> {
         }
     }
 
-    /// The source completed a statement: the outcome is recorded, and only then is the client told. `tag` is the
-    /// body of its CommandComplete; without one the rows were cut off, or there was nothing to run.
-    pub(super) async fn complete(&mut self, open: Open, tag: Option<&[u8]>) -> Result<(), Error> {
+    /// The source completed a statement: the outcome is recorded, and only then is the client told.
+    pub(super) async fn complete(&mut self, open: Open, ending: Ending<'_>) -> Result<(), Error> {
         let mut open = open;
         let (rows, columns) = (open.recorder.rows(), open.columns.split());
         let verb = if open.cursor.is_some() { "FETCH" } else { "SELECT" };
-        let (copy, explain) = (open.copy.take(), open.explain.take());
-        if let Some(number) = open.cursor {
-            self.cursors.spend(number, Spent { rows, bytes: open.recorder.bytes() });
-        }
+        let (copy, explain, tell) = (open.copy.take(), open.explain.take(), open.tell);
         let stopped = open.stopped.clone();
         let error = stopped.as_ref().and_then(Stopped::error);
         if let Some(error) = error {
@@ -69,13 +76,16 @@ impl<I: Interrupts> Session<I> {
             reply::command_complete(self.client.outgoing(), "EXPLAIN");
             return Ok(());
         }
-        match (stopped, tag) {
+        let out = self.client.outgoing();
+        match (stopped, ending) {
             (Some(_), _) => {
-                truncated(rows).write(self.client.outgoing());
-                reply::command_complete(self.client.outgoing(), &format!("{verb} {rows}"));
+                truncated(rows).write(out);
+                reply::command_complete(out, &format!("{verb} {rows}"));
             }
-            (None, Some(tag)) => reply::with_body(self.client.outgoing(), b'C', tag),
-            (None, None) => reply::bare(self.client.outgoing(), b'I'),
+            (None, _) if tell == Tell::Nobody => {}
+            (None, Ending::Complete(tag)) => reply::with_body(out, b'C', tag),
+            (None, Ending::Suspended) => reply::bare(out, b's'),
+            (None, Ending::Empty) => reply::bare(out, b'I'),
         }
         Ok(())
     }
@@ -87,7 +97,8 @@ impl<I: Interrupts> Session<I> {
     }
 
     /// Records an outcome.
-    fn close_with(&mut self, open: Open, status: Status<'_>) -> Result<Position, JournalError> {
+    fn close_with(&mut self, mut open: Open, status: Status<'_>) -> Result<Position, JournalError> {
+        self.count_fetched(&mut open);
         let duration = open.started.elapsed();
         self.lane.figures().ended(duration, open.recorder.rows(), open.recorder.bytes());
         if let Some(running) = &open.running {
@@ -102,6 +113,14 @@ impl<I: Interrupts> Session<I> {
             },
         };
         self.lane.journal().outcome(open.ticket, open.recorder, &outcome)
+    }
+
+    /// Counts what a FETCH returned so far among what its cursor did.
+    pub(super) fn count_fetched(&mut self, open: &mut Open) {
+        if let Some(number) = open.cursor {
+            let more = open.count();
+            self.cursors.spend(number, more);
+        }
     }
 
     async fn durable(&self, position: Position) -> Result<(), JournalError> {
@@ -161,6 +180,7 @@ impl<I: Interrupts> Session<I> {
         // Dropped while it works, it cancels and closes itself.
         self.upstream = None;
         self.aside = None;
+        self.kept.clear();
     }
 
     /// A message is refused: what came before it is settled first, and if that failed, this one is passed over.

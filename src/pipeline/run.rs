@@ -38,8 +38,8 @@ impl<I: Interrupts> Session<I> {
             Action::Local(Statement::Explain(explain)) => {
                 return self.explain_execute(explain, true);
             }
-            Action::Declare(..) => return self.declare(&plan, &Bound::default()).await,
-            Action::Local(Statement::Fetch(fetch)) => return self.fetch(text, fetch, None).await,
+            Action::Declare(..) => return self.declare_simply(&plan).await,
+            Action::Local(Statement::Fetch(fetch)) => return self.fetch_simply(text, fetch).await,
             Action::Local(Statement::Execute(execute)) => return self.execute_named(execute).await,
             Action::Local(_) => return self.answer_here(&plan).await,
         };
@@ -182,9 +182,6 @@ impl<I: Interrupts> Session<I> {
     }
 
     fn decide_declare(&self, declare: Declare, declared_types: &[Oid]) -> Result<Action, Error> {
-        if declare.hold {
-            return Err(Refusal::unsupported("a cursor WITH HOLD").hint("declare it in a transaction block, without HOLD").into());
-        }
         let governed = govern::govern(&self.request(&declare.text, declared_types)).map_err(|refusal| refusal.after(declare.before))?;
         Ok(Action::Declare(declare, governed))
     }

@@ -6,7 +6,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::{
     binding::Bound,
-    cursor::Cursors,
+    cursors::Cursors,
     lane::Lane,
     own::Own,
     plans::Scope,
@@ -90,6 +90,10 @@ pub struct Session<I> {
     pub(super) upstream: Option<Upstream>,
     /// The connection that is not in hand, while both a source and the catalog are used in one transaction.
     pub(super) aside: Option<Upstream>,
+    /// Connections that cursors WITH HOLD keep while none of them is in hand.
+    pub(super) kept: Vec<Upstream>,
+    /// Connections taken so far.
+    pub(super) loans: u64,
     pub(super) queue: Queue,
     /// After an error of the extended protocol: everything up to Sync is passed over.
     pub(super) skipping: bool,
@@ -198,6 +202,8 @@ impl<I: Interrupts> Session<I> {
             cursors: Cursors::default(),
             upstream: None,
             aside: None,
+            kept: Vec::new(),
+            loans: 0,
             queue: Queue::default(),
             skipping: false,
             unsynced_settings: None,

@@ -23,6 +23,8 @@ const QUEUED: usize = 32 << 10;
 pub(super) struct Upstream {
     pub(super) lease: Lease,
     pub(super) source: SourceName,
+    /// Which of the session's loans it is: a cursor is read through the one it was declared on, and no other.
+    pub(super) loan: u64,
     /// Something was queued since the last Sync.
     pub(super) unsynced: bool,
     /// It is not to be used again: what it has prepared is out of date.
@@ -98,11 +100,22 @@ impl<I: Interrupts> Session<I> {
     }
 
     async fn lease(&mut self, source: &SourceName) -> Result<(), Failure> {
+        if let Some(mut kept) = self.take_up(source).await {
+            kept.lease.apply_settings(&self.derived.upstream);
+            self.upstream = Some(kept);
+            return Ok(());
+        }
         let pool = self.lane.pool(source)?;
         let settings = Rc::clone(&self.derived.upstream);
         let lease = self.acquire(&pool, &settings).await?;
-        self.upstream = Some(Upstream { lease, source: source.clone(), unsynced: false, discard: false, in_block: false });
+        self.upstream = Some(self.lent(lease, source));
         Ok(())
+    }
+
+    /// A connection that has just been lent.
+    pub(super) fn lent(&mut self, lease: Lease, source: &SourceName) -> Upstream {
+        self.loans += 1;
+        Upstream { lease, source: source.clone(), loan: self.loans, unsynced: false, discard: false, in_block: false }
     }
 
     /// A connection of a pool, unless the client gives up first.
@@ -178,15 +191,6 @@ impl<I: Interrupts> Session<I> {
         }
         if status == TransactionStatus::Idle {
             self.release_upstream();
-        }
-    }
-
-    /// Gives the connection back; the pool closes it when it is not idle.
-    pub(super) fn release_upstream(&mut self) {
-        if let Some(upstream) = self.upstream.take()
-            && !upstream.discard
-        {
-            upstream.lease.release();
         }
     }
 }

@@ -10,22 +10,28 @@ use super::{Connection, connection::Expect};
 
 impl Connection {
     /// Queues a FETCH or MOVE of the cursor with this number: answered by one [`super::Event::Prepared`], BindComplete, rows and
-    /// CommandComplete. It carries no text of a client.
-    pub fn fetch(&mut self, cursor: u32, step: FetchStep, result_formats: &[i16]) {
+    /// CommandComplete, or PortalSuspended after `max_rows` when that is not 0. It runs in this portal, and carries no text of a client.
+    pub fn fetch(&mut self, cursor: u32, step: FetchStep, result_formats: &[i16], (portal, max_rows): (&str, i32)) {
         if self.skips() {
             return;
         }
         self.queue_parse("", &text(cursor, step), &[]);
         self.unnamed = None;
         self.expect(Expect::Parse { number: None, told: true });
-        let mut bind = MessageWriter::new(self.channel.outgoing(), b'B').string("").string("").int16(0).int16(0);
+        let mut bind = MessageWriter::new(self.channel.outgoing(), b'B').string(portal).string("").int16(0).int16(0);
         bind = bind.int16(i16::try_from(result_formats.len()).unwrap_or(0));
         for code in result_formats {
             bind = bind.int16(*code);
         }
         bind.finish();
         self.expect(Expect::Bind);
-        self.execute("", 0);
+        self.execute(portal, max_rows);
+    }
+
+    /// Queues Execute of the cursor with this number as the portal that it is: answered by rows, then CommandComplete or
+    /// PortalSuspended.
+    pub fn execute_cursor(&mut self, cursor: u32, max_rows: i32) {
+        self.execute(&cursor_name(cursor), max_rows);
     }
 }
 

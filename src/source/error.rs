@@ -73,6 +73,12 @@ pub enum SourceError {
         /// How long was waited.
         waited: Duration,
     },
+    /// Cursors WITH HOLD keep as many connections as the pool can do without.
+    #[error("cursors keep {most} connections to the source, and no more")]
+    Kept {
+        /// How many.
+        most: usize,
+    },
     /// The last attempt to connect failed; the next is not due yet.
     #[error("{cause}; next attempt in {retry_in:?}")]
     BackingOff {

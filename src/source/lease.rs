@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{task::spawn_local, time::timeout};
 
-use super::{Connection, pool::Slot};
+use super::{Connection, SourceError, pool::Slot};
 
 /// How long a connection waits for a cancel request that is under way before it is closed instead of reused.
 const CANCEL_WAIT: Duration = Duration::from_secs(2);
@@ -27,7 +27,8 @@ impl Lease {
     /// Gives the connection back when it is idle, with nothing outstanding; closes it otherwise. Cancel tokens of this
     /// lease do nothing from here on; a cancel that is under way is waited for, by a local task, before the next session gets it.
     pub fn release(self) {
-        let Self { mut connection, slot } = self;
+        let Self { mut connection, mut slot } = self;
+        slot.end_keeping();
         if !connection.is_reusable() {
             // The connection first: its successor may only be made when it is gone.
             drop(connection);
@@ -42,6 +43,30 @@ impl Lease {
                 slot.give_back(connection);
             }
         });
+    }
+
+    /// Asks the pool to do without this connection for as long as the session's cursors WITH HOLD are open on it.
+    ///
+    /// # Errors
+    /// [`SourceError::Kept`] when the pool does without as many as it can.
+    pub fn keep(&mut self) -> Result<(), SourceError> {
+        self.slot.keep()
+    }
+
+    /// Whether nothing is outstanding, no transaction is open, and it can be used again.
+    pub fn is_idle(&mut self) -> bool {
+        self.connection.is_reusable()
+    }
+
+    /// Takes up a connection that was kept: cancel tokens from before do nothing from here on. `false`: the source has ended it.
+    pub async fn take_up(&mut self) -> bool {
+        let settled = !self.connection.cancel.end_lease() || timeout(CANCEL_WAIT, self.connection.cancel.settled()).await.is_ok();
+        settled && self.connection.is_alive()
+    }
+
+    /// How long a client may leave a kept connection idle: as long as a transaction.
+    pub fn idle_bound(&self) -> Option<Duration> {
+        self.slot.idle_bound()
     }
 }
 

@@ -34,6 +34,8 @@ pub struct PoolStatus {
     pub idle: usize,
     /// Connections that are lent, or being made.
     pub in_use: usize,
+    /// Of those in use, the ones that cursors WITH HOLD keep.
+    pub kept: usize,
     /// Sessions that wait for a connection.
     pub waiting: usize,
     /// Connections made so far.
@@ -56,6 +58,7 @@ struct State {
     generation: u64,
     max: usize,
     open: usize,
+    kept: usize,
     idle: Vec<(Box<Connection>, Slot)>,
     waiters: VecDeque<oneshot::Sender<Grant>>,
     draining: bool,
@@ -90,6 +93,8 @@ enum Turn {
 pub(super) struct Slot {
     shared: Weak<Shared>,
     generation: u64,
+    /// Cursors WITH HOLD keep its connection.
+    kept: bool,
 }
 
 impl Pool {
@@ -101,6 +106,7 @@ impl Pool {
             generation: 0,
             max: max.max(1),
             open: 0,
+            kept: 0,
             idle: Vec::new(),
             waiters: VecDeque::new(),
             draining: false,
@@ -142,6 +148,7 @@ impl Pool {
         PoolStatus {
             idle: state.idle.len(),
             in_use: state.open.saturating_sub(state.idle.len()),
+            kept: state.kept,
             waiting: state.waiters.iter().filter(|waiter| !waiter.is_closed()).count(),
             connects: state.connects,
             failures: state.failures,
@@ -258,7 +265,7 @@ impl Shared {
 impl State {
     fn open_slot(&mut self, shared: &Rc<Shared>) -> Slot {
         self.open += 1;
-        Slot { shared: Rc::downgrade(shared), generation: self.generation }
+        Slot { shared: Rc::downgrade(shared), generation: self.generation, kept: false }
     }
 
     fn check_backoff(&self) -> Result<(), SourceError> {
@@ -285,6 +292,34 @@ impl State {
 }
 
 impl Slot {
+    /// Counts its connection among those that cursors keep: half of the pool at most, so that statements find the other half.
+    pub(super) fn keep(&mut self) -> Result<(), SourceError> {
+        let Some(shared) = self.shared.upgrade().filter(|_| !self.kept) else { return Ok(()) };
+        let mut state = shared.state.borrow_mut();
+        let most = (state.max / 2).max(1);
+        if state.kept >= most {
+            return Err(SourceError::Kept { most });
+        }
+        state.kept += 1;
+        self.kept = true;
+        Ok(())
+    }
+
+    /// No cursor keeps it any more.
+    pub(super) fn end_keeping(&mut self) {
+        if mem::take(&mut self.kept)
+            && let Some(shared) = self.shared.upgrade()
+        {
+            shared.state.borrow_mut().kept -= 1;
+        }
+    }
+
+    /// How long a session may hold its connection without asking anything.
+    pub(super) fn idle_bound(&self) -> Option<Duration> {
+        let bound = self.shared.upgrade()?.state.borrow().source.idle_in_transaction_timeout;
+        (!bound.is_zero()).then_some(bound)
+    }
+
     /// Hands an idle connection to the next session, or keeps it for later.
     pub(super) fn give_back(self, mut connection: Box<Connection>) {
         let Some(shared) = self.shared.upgrade() else { return };
@@ -309,6 +344,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        self.end_keeping();
         let Some(shared) = self.shared.upgrade() else { return };
         shared.state.borrow_mut().open -= 1;
         shared.freed.notify_waiters();

@@ -2,15 +2,17 @@
 
 use crate::sql::{Tree, parse, parse_select};
 
-/// `CURSOR_OPT_SCROLL`, `CURSOR_OPT_NO_SCROLL` and `CURSOR_OPT_FAST_PLAN` of nodes/parsenodes.h; the grammar sets the last always.
+/// `CURSOR_OPT_SCROLL`, `CURSOR_OPT_NO_SCROLL`, `CURSOR_OPT_HOLD` and `CURSOR_OPT_FAST_PLAN` of nodes/parsenodes.h; the grammar sets
+/// the last always.
 const SCROLL: i64 = 0x2;
 const NO_SCROLL: i64 = 0x4;
+const HOLD: i64 = 0x20;
 const FAST_PLAN: i64 = 0x100;
 
-/// Whether `text` declares the cursor `name` over the query `verified`.
-pub(in crate::govern) fn is_declared(text: &str, verified: &str, name: &str, scroll: Option<bool>) -> bool {
+/// Whether `text` declares the cursor `name` over the query `verified`, with these options and no other.
+pub(in crate::govern) fn is_declared(text: &str, verified: &str, name: &str, scroll: Option<bool>, hold: bool) -> bool {
     let (Ok(Some(Tree::Node(declared))), Some(query)) = (parse(text), parse_select(verified)) else { return false };
-    let options = FAST_PLAN | scroll.map_or(0, |scroll| if scroll { SCROLL } else { NO_SCROLL });
+    let options = FAST_PLAN | scroll.map_or(0, |scroll| if scroll { SCROLL } else { NO_SCROLL }) | if hold { HOLD } else { 0 };
     let same = |tree: &Tree| tree.as_node() == Some(&query);
     declared.kind == "DeclareCursorStmt"
         && declared.fields.len() == 3
@@ -40,9 +42,12 @@ mod tests {
     #[test]
     fn only_the_command_itself_stands_around_the_query() {
         let query = "SELECT a FROM t WHERE b = $1 OFFSET 0";
-        let passes = |text: &str| is_declared(text, query, "c1", None);
+        let passes = |text: &str| is_declared(text, query, "c1", None, false);
         assert!(passes(&format!("DECLARE c1 CURSOR FOR {query}")));
-        assert!(is_declared(&format!("DECLARE c1 SCROLL CURSOR FOR {query}"), query, "c1", Some(true)));
+        assert!(is_declared(&format!("DECLARE c1 SCROLL CURSOR FOR {query}"), query, "c1", Some(true), false));
+        let held = format!("DECLARE c1 NO SCROLL CURSOR WITH HOLD FOR {query}");
+        assert!(is_declared(&held, query, "c1", Some(false), true) && !is_declared(&held, query, "c1", Some(false), false));
+        assert!(!is_declared(&format!("DECLARE c1 CURSOR FOR {query}"), query, "c1", None, true));
         for text in [
             format!("DECLARE c2 CURSOR FOR {query}"),
             format!("DECLARE c1 SCROLL CURSOR FOR {query}"),

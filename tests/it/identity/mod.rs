@@ -233,6 +233,15 @@ fn a_session_token_rebinds_a_pooled_connection_between_transactions() {
         assert_eq!(one(&client, "select count(*)::text from pgwicket.proposals").await, "1");
         client.batch_execute(&bind("globex")).await.unwrap();
         assert_eq!(one(&client, "select count(*)::text from pgwicket.proposals").await, "0");
+        // A cursor that is held is not read by the next, whose name for it may be the same.
+        for end in [bind("acme"), bind("globex"), "reset all".to_owned(), "discard all".to_owned()] {
+            client.batch_execute(&bind("globex")).await.unwrap();
+            client.batch_execute("declare c cursor with hold for select id::text from tickets order by id").await.unwrap();
+            assert_ne!(one(&client, "fetch c").await, "");
+            client.batch_execute(&end).await.unwrap();
+            assert_eq!(failed(&client, "fetch c").await, "34000", "{end}");
+        }
+        client.batch_execute(&bind("globex")).await.unwrap();
         // Not inside a transaction, of whatever kind.
         client.batch_execute("begin").await.unwrap();
         assert_eq!(failed(&client, &bind("acme")).await, "25001");

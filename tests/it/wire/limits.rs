@@ -24,6 +24,21 @@ fn a_cursor_and_a_copy_keep_the_policys_limits() {
 }
 
 #[test]
+fn a_portal_says_that_it_is_over_the_limit_when_it_is() {
+    let policy = support_policy().replacen("max_rows: 1000", "max_rows: 7", 1);
+    let pgwicket = Pgwicket::start_with(&Cluster::desk(), &policy);
+    let mut wire = pgwicket.login().wire().unwrap();
+    wire.send(b'P', b"\0select id from tickets order by id\0\0\0").unwrap();
+    wire.send(b'B', &[0; 8]).unwrap();
+    for _ in 0..2 {
+        wire.send(b'E', b"\0\0\0\0\x05").unwrap();
+    }
+    wire.send(b'S', b"").unwrap();
+    let answer = wire.until_ready().unwrap();
+    assert_eq!((rows(&answer, b'D'), error(&answer).as_deref()), (7, Some("53400")));
+}
+
+#[test]
 fn each_statement_of_a_message_and_each_fetch_is_evidence() {
     let pgwicket = Pgwicket::start(&Cluster::desk());
     let mut wire = pgwicket.login().wire().unwrap();
@@ -51,10 +66,10 @@ fn each_statement_of_a_message_and_each_fetch_is_evidence() {
     assert_eq!(counted.len(), 5);
 }
 
-fn rows(answer: &[Message], tag: u8) -> usize {
+pub(super) fn rows(answer: &[Message], tag: u8) -> usize {
     answer.iter().filter(|message| message.tag == tag).count()
 }
 
-fn error(answer: &[Message]) -> Option<String> {
+pub(super) fn error(answer: &[Message]) -> Option<String> {
     answer.iter().find(|message| message.tag == b'E').and_then(|message| message.field('C'))
 }
