@@ -166,6 +166,37 @@ def server_cursors(connection):
         step("scrolled", first=canonical(first), then=canonical(cursor.fetchone()))
 
 
+def held_cursors(connection):
+    with connection.cursor("held", binary=BINARY, withhold=True) as cursor:
+        cursor.itersize = 4
+        cursor.execute("select id, subject, amount from tickets where id < %s order by id", (40,))
+        step("held outside a block", columns=[column.name for column in cursor.description], rows=canonical(list(cursor)))
+    cursor = connection.cursor("survives", binary=BINARY, scrollable=True, withhold=True)
+    with connection.transaction():
+        cursor.execute("select id from tickets where id < 40 order by id")
+        step("within", rows=canonical(cursor.fetchmany(2)))
+    step("after COMMIT", rows=canonical(cursor.fetchmany(2)), other=canonical(connection.execute("select count(*) from tickets where id < 9").fetchone()))
+    cursor.scroll(0, mode="absolute")
+    with connection.transaction():
+        step("in another block", rows=canonical(cursor.fetchall()))
+    stolen = connection.cursor("survives", binary=BINARY)
+    connection.execute("move absolute 1 in survives")
+    step("by its name", rows=canonical(stolen.fetchmany(2)))
+    cursor.close()
+    fails("closed", lambda: connection.execute("fetch survives"))
+    rolled = connection.cursor("rolled", withhold=True)
+    try:
+        with connection.transaction():
+            rolled.execute("select id from tickets")
+            raise psycopg.Rollback
+    except psycopg.Error as error:
+        step("rollback", sqlstate=error.sqlstate)
+    fails("rolled back", lambda: rolled.fetchone())
+    failing = connection.cursor("failing", withhold=True)
+    fails("fails when held", lambda: failing.execute("select 1 / (id - id) from tickets"))
+    fails("never held", lambda: connection.execute("fetch failing"))
+
+
 def copied_out(connection):
     with connection.cursor() as cursor, cursor.copy("copy (select id, subject, amount, tags from tickets where id < 30 order by id) to stdout") as copy:
         step("copy as text", rows=canonical(list(copy.rows())))
@@ -174,8 +205,8 @@ def copied_out(connection):
         step("copy in binary", rows=canonical(list(copy.rows())))
 
 
-client(f"psycopg 3, {sys.argv[1]} results", psycopg.__version__, "types in and out, prepared statements, pipelines, server cursors, COPY out, transactions, cancel, errors")
+client(f"psycopg 3, {sys.argv[1]} results", psycopg.__version__, "types in and out, prepared statements, pipelines, server cursors (WITH HOLD, too), COPY out, transactions, cancel, errors")
 with connect() as connection:
-    for part in (types_out, types_in, where, prepared, pipelined, server_cursors, copied_out, errors, transactions, canceled):
+    for part in (types_out, types_in, where, prepared, pipelined, server_cursors, held_cursors, copied_out, errors, transactions, canceled):
         part(connection)
     refused_logins()

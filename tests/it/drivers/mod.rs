@@ -59,6 +59,11 @@ fn sqlalchemy_sees_what_a_tenant_only_copy_shows() {
 }
 
 #[test]
+fn django_sees_what_a_tenant_only_copy_shows() {
+    same(|login| python(login, &["django_orm.py"]));
+}
+
+#[test]
 fn pandas_and_adbc_see_what_a_tenant_only_copy_shows() {
     same(|login| python(login, &["frames.py"]));
 }
