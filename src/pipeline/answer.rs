@@ -372,6 +372,8 @@ impl<I: Interrupts> Session<I> {
             self.lane.plans().forget(plan);
             if let Some(upstream) = &mut self.upstream {
                 upstream.discard = true;
+                // They would keep it in use.
+                self.cursors.end_on(upstream.loan, CursorEnd::Lost);
             }
         }
         let statement = plan.as_ref().and_then(|plan| plan.governed()).map(AsRef::as_ref);

@@ -125,7 +125,7 @@ impl<I: Interrupts> Session<I> {
         let Some(description) = cursor.plan.description() else { return Err(SourceError::NotPrepared.into()) };
         let formats = if cursor.binary { Rc::from([1]) } else { Rc::from([]) };
         let portal = FetchPortal { number: self.names.new_portal("")?, formats, max_rows: 0 };
-        let mut open = self.begin_fetch(text, &cursor, &portal.formats).await?;
+        let mut open = self.begin_fetch(text, &fetch.name, &cursor, &portal.formats).await?;
         if !fetch.step.moves {
             description.write_row(&portal.formats, &mut open.columns);
         }
@@ -136,7 +136,7 @@ impl<I: Interrupts> Session<I> {
     /// FETCH and MOVE in the extended protocol.
     pub(super) async fn fetch(&mut self, text: &str, fetch: &Fetch, portal: &FetchPortal) -> Result<(), Failure> {
         let cursor = self.readable_cursor(&fetch.name)?;
-        let open = self.begin_fetch(text, &cursor, &portal.formats).await?;
+        let open = self.begin_fetch(text, &fetch.name, &cursor, &portal.formats).await?;
         self.queue_fetch(&cursor, fetch, portal, open);
         Ok(self.drain().await?)
     }
@@ -153,7 +153,7 @@ impl<I: Interrupts> Session<I> {
         let number = self.names.new_portal("")?;
         let count = if max_rows == 0 { "ALL".to_owned() } else { max_rows.to_string() };
         let text = format!("FETCH {count} FROM {}", super::settings::print_identifiers(&[name]));
-        let open = self.begin_fetch(&text, &cursor, &Rc::from([])).await?;
+        let open = self.begin_fetch(&text, name, &cursor, &Rc::from([])).await?;
         let Self { upstream: Some(upstream), queue, .. } = self else { return Err(SourceError::NotPrepared.into()) };
         upstream.lease.execute_cursor(cursor.number, i32::try_from(max_rows).unwrap_or(0));
         upstream.unsynced = true;
@@ -171,7 +171,7 @@ impl<I: Interrupts> Session<I> {
     }
 
     /// Takes up the connection that has the cursor, and records the decision to read more of it.
-    async fn begin_fetch(&mut self, text: &str, cursor: &Cursor, formats: &Rc<[i16]>) -> Result<Open, Failure> {
+    async fn begin_fetch(&mut self, text: &str, name: &str, cursor: &Cursor, formats: &Rc<[i16]>) -> Result<Open, Failure> {
         let Cursor { number, plan, loan, .. } = cursor;
         let (Some(governed), Some(description)) = (plan.governed(), plan.description()) else {
             return Err(SourceError::NotPrepared.into());
@@ -184,7 +184,7 @@ impl<I: Interrupts> Session<I> {
         if self.skipping {
             return Err(Failure::PassedOver);
         }
-        self.check_loan(*loan)?;
+        self.check_loan(name, *loan)?;
         self.formats.0.clear();
         let codes: Vec<u8> = formats.iter().flat_map(|code| code.to_be_bytes()).collect();
         description.result_formats(Formats::new(&codes), &mut self.formats.1);
@@ -195,12 +195,11 @@ impl<I: Interrupts> Session<I> {
     }
 
     /// Refuses to look for a cursor on another connection than the one it was declared on.
-    fn check_loan(&mut self, loan: u64) -> Result<(), Error> {
-        if self.upstream.as_ref().is_some_and(|upstream| upstream.loan == loan) {
-            return Ok(());
+    fn check_loan(&mut self, name: &str, loan: u64) -> Result<(), SessionError> {
+        if self.upstream.as_ref().is_none_or(|upstream| upstream.loan != loan) {
+            self.cursors.end_on(loan, CursorEnd::Lost);
         }
-        self.cursors.end_on(loan, CursorEnd::Lost);
-        Err(SourceError::Lost(std::io::ErrorKind::NotConnected).into())
+        self.cursors.find(name).map(drop)
     }
 
     fn queue_fetch(&mut self, cursor: &Cursor, fetch: &Fetch, portal: &FetchPortal, open: Open) {
@@ -221,13 +220,9 @@ impl<I: Interrupts> Session<I> {
     }
 
     /// What Describe of a cursor as a portal answers.
-    pub(super) fn describe_cursor(&mut self, name: &str) -> bool {
+    pub(super) fn describe_cursor(&mut self, name: &str) {
         let plan = self.cursors.find(name).map(|cursor| Rc::clone(&cursor.plan));
-        let is_one = plan.is_ok();
-        if let Ok(plan) = plan {
-            self.reply_in_turn(Reply::Columns(Some(plan), None));
-        }
-        is_one
+        self.reply_in_turn(Reply::Columns(plan.ok(), None));
     }
 
     /// CLOSE. One that was closed for the client before is closed.

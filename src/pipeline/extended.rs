@@ -199,7 +199,9 @@ impl<I: Interrupts> Session<I> {
                 Reply::Statement(if returns_rows(&plan) { self.current_plan(name).await? } else { plan })
             }
             Target::Portal => {
-                if self.describe_cursor(name) {
+                if self.cursors.has(name) {
+                    self.transaction.check()?;
+                    self.describe_cursor(name);
                     return Ok(());
                 }
                 let portal = self.names.portal(name)?;

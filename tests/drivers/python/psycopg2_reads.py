@@ -25,7 +25,7 @@ def fails(name, connection, statement):
 
 
 def main():
-    client("psycopg2", psycopg2.__version__.split()[0], "types, parameters, named cursors, COPY out, execute_values, transactions, errors")
+    client("psycopg2", psycopg2.__version__.split()[0], "types, parameters, named cursors (WITH HOLD, too), COPY out, execute_values, transactions, errors")
     connection = psycopg2.connect("")
     for name, statement in READS.items():
         with connection.cursor() as cursor:
@@ -46,6 +46,19 @@ def main():
         cursor.scroll(3)
         step("after a scroll", rest=canonical(cursor.fetchall()))
     connection.commit()
+    held = connection.cursor("held", withhold=True)
+    held.itersize = 3
+    held.execute("select id, subject from tickets where id < 30 order by id")
+    connection.commit()
+    step("held over COMMIT", rest=canonical([held.fetchone(), *held]))
+    held.close()
+    connection.commit()
+    connection.autocommit = True
+    with connection.cursor("alone", withhold=True) as cursor:
+        cursor.itersize = 4
+        cursor.execute("select id from tickets where id < 30 order by id")
+        step("held in autocommit", rows=canonical(list(cursor)))
+    connection.autocommit = False
     for statement in [
         "copy (select id, subject, amount, tags from tickets where id < 40 order by id) to stdout",
         "copy (select id, subject from tickets where id < 20 order by id) to stdout with (format csv, header, delimiter ';')",

@@ -1,5 +1,6 @@
 //! The virtual catalog: what clients ask of it, and that it names nothing but what the policy exposes.
 
+mod around;
 mod compare;
 mod names;
 mod server;
@@ -15,9 +16,15 @@ pub(super) struct Canary {
 
 impl Canary {
     pub(super) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// With further fields of its agent.
+    pub(super) fn start_with(fields: &str) -> Self {
         let source = Cluster::empty("canary_reader");
         run(source.psql().arg("-q").arg("-f").arg(repository("tests/catalog/canary.sql"))).ok();
         let policy = std::fs::read_to_string(repository("tests/catalog/canary.yaml")).unwrap();
+        let policy = policy.replacen("schemas: [public] }", &format!("schemas: [public]{fields} }}"), 1);
         Self { pgwicket: Pgwicket::start_with(&source, &policy), source }
     }
 

@@ -41,6 +41,66 @@ fn every_fetch_of_a_held_cursor_is_evidence() {
 }
 
 #[test]
+fn what_a_commit_computes_can_be_stopped() {
+    let pgwicket = Pgwicket::start(&Cluster::desk());
+    let mut wire = pgwicket.login().wire().unwrap();
+    let slow =
+        "declare c cursor with hold for select count(*) from tickets a, tickets b, tickets c where a.amount + b.amount + c.amount = 1";
+    wire.simple("set statement_timeout = '300ms'").unwrap();
+    assert_eq!(error(&wire.simple(slow).unwrap()).as_deref(), Some("57014"));
+    let answer = wire.simple(&format!("begin; {slow}")).unwrap();
+    assert_eq!(error(&answer), None);
+    let answer = wire.simple("commit").unwrap();
+    assert_eq!((error(&answer).as_deref(), &*answer.last().unwrap().body), (Some("57014"), &b"I"[..]));
+    wire.simple("reset statement_timeout").unwrap();
+    let [process, secret] = wire.key().unwrap();
+    let canceler = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(400));
+        let mut other = Wire::open(pgwicket.login().port).unwrap();
+        let words = [16, 80_877_102, process, secret];
+        other.send_raw(&words.map(i32::to_be_bytes).concat()).unwrap();
+        drop(other);
+        pgwicket
+    });
+    assert_eq!(error(&wire.simple(slow).unwrap()).as_deref(), Some("57014"));
+    let _pgwicket = canceler.join().unwrap();
+    assert_eq!(error(&wire.simple("fetch c").unwrap()).as_deref(), Some("34000"));
+    assert_eq!(error(&wire.simple("declare c cursor with hold for select id from tickets; fetch c").unwrap()), None);
+}
+
+#[test]
+fn a_session_goes_on_with_what_it_keeps() {
+    let desk = Cluster::fresh_desk();
+    let pgwicket = Pgwicket::start(&desk);
+    let mut wire = pgwicket.login().wire().unwrap();
+    assert_eq!(error(&wire.simple(DECLARE).unwrap()), None);
+    // A write is stored as a proposal, an error fails its statement, a refusal is one: none of it touches the cursor.
+    for (text, code) in [
+        ("update tickets set priority = 'high' where id = 42", Some("25006")),
+        ("select 1 / (id - id) from tickets", Some("22012")),
+        ("select nope from tickets", Some("42703")),
+        ("drop table tickets", Some("42501")),
+        ("begin; select 1 / (id - id) from tickets", Some("22012")),
+        ("rollback", None),
+        ("begin; savepoint a; fetch c; select 1 / 0; commit", Some("22012")),
+        ("rollback to a; fetch c; commit", None),
+        ("copy (select id from tickets where id < 9) to stdout", None),
+        ("begin isolation level serializable, read only, deferrable; fetch c; commit and chain; fetch c; commit", None),
+        ("set timezone = 'Asia/Tokyo'; fetch c; reset all; fetch c", None),
+    ] {
+        assert_eq!(error(&wire.simple(text).unwrap()).as_deref(), code, "{text}");
+    }
+    // Many cursors, closed in another order than they were declared in.
+    for number in 0..50 {
+        assert_eq!(error(&wire.simple(&format!("declare n{number} cursor with hold for select {number}")).unwrap()), None);
+    }
+    for number in (0..50).rev() {
+        assert_eq!(rows(&wire.simple(&format!("fetch n{number}; close n{number}")).unwrap(), b'D'), 1);
+    }
+    assert_eq!(rows(&wire.simple("fetch c").unwrap(), b'D'), 1);
+}
+
+#[test]
 fn held_cursors_keep_half_of_a_pool_at_most_and_give_it_back() {
     let desk = Cluster::fresh_desk();
     let policy = support_policy().replacen("pool: { max: 20 }", "pool: { max: 4, wait: 1s }", 1);
