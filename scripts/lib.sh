@@ -69,6 +69,19 @@ need_node_drivers() {
   (cd "$root/tests/drivers/node" && npm ci --silent --no-audit --no-fund && touch "$stamp")
 }
 
+# PostgreSQL servers of other versions than Debian's, in tests/servers/node_modules.
+need_postgresql_versions() {
+  local stamp="$root/tests/servers/node_modules/.package-lock.json" package
+  [ "$stamp" -nt "$root/tests/servers/package-lock.json" ] && return
+  command -v node >/dev/null || install_packages nodejs
+  command -v npm >/dev/null || install_packages npm
+  say "installing PostgreSQL 16, 17 and 18 into tests/servers"
+  (cd "$root/tests/servers" && npm ci --silent --no-audit --no-fund --ignore-scripts)
+  # The packages cannot hold symbolic links: each has a script that makes its own.
+  for package in "$root"/tests/servers/node_modules/postgresql-*; do (cd "$package" && node scripts/hydrate-symlinks.js); done
+  touch "$stamp"
+}
+
 # Debian's pgjdbc, and a JDK that runs a source file.
 need_jdbc() {
   { [ -f /usr/share/java/postgresql.jar ] && command -v javac >/dev/null; } || install_packages default-jdk-headless libpostgresql-jdbc-java

@@ -76,6 +76,8 @@ enum Woken<'a> {
     Event(Result<Event<'a>, SourceError>),
     Interrupt(Interrupt),
     TimedOut,
+    /// A cancel was sent some time ago.
+    StillAtWork,
     /// The client sent something, or is gone.
     Client(bool),
 }
@@ -111,7 +113,7 @@ impl<I: Interrupts> Session<I> {
             }
         }
         self.queue.passing_over = false;
-        self.queue.interrupted = None;
+        self.queue.interruption.take();
         Ok(())
     }
 
@@ -141,13 +143,14 @@ impl<I: Interrupts> Session<I> {
         loop {
             let Self { client, lane, interrupts, upstream, queue, timer, derived, transaction, .. } = self;
             let Some(upstream) = upstream else { return Err(Broken::Source(SourceError::Lost(std::io::ErrorKind::NotConnected))) };
-            let bounded = derived.statement_timeout > 0 && queue.interrupted.is_none();
+            let bounded = derived.statement_timeout > 0 && !queue.interruption.is_under_way();
             let may_read = client.incoming().len() < READ_AHEAD;
             let woken = tokio::select! {
                 biased;
                 event = upstream.lease.next() => Woken::Event(event),
                 interrupt = interrupts.interrupted() => Woken::Interrupt(interrupt),
                 () = timer.as_mut(), if bounded => Woken::TimedOut,
+                () = queue.interruption.again() => Woken::StillAtWork,
                 read = client.fill(), if may_read => Woken::Client(matches!(read, Ok(1..))),
             };
             let cancel = match woken {
@@ -169,13 +172,14 @@ impl<I: Interrupts> Session<I> {
                 Woken::Event(Ok(event)) => return Ok(owned(event)),
                 Woken::Event(Err(error)) => return Err(Broken::Source(error)),
                 Woken::Interrupt(Interrupt::Cancel) => {
-                    queue.interrupted = Some(SessionError::Canceled);
+                    queue.interruption.begin(SessionError::Canceled);
                     true
                 }
                 Woken::TimedOut => {
-                    queue.interrupted = Some(SessionError::TimedOut);
+                    queue.interruption.begin(SessionError::TimedOut);
                     true
                 }
+                Woken::StillAtWork => true,
                 Woken::Interrupt(Interrupt::Close) => return Err(Broken::Closing),
                 Woken::Client(true) => false,
                 Woken::Client(false) => return Err(Broken::Gone),
@@ -256,7 +260,7 @@ impl<I: Interrupts> Session<I> {
         if self.queue.passing_over {
             return self.close_early(open);
         }
-        self.queue.interrupted = None;
+        self.queue.interruption.take();
         self.start_clock();
         if let Err(error) = self.complete(open, ending).await {
             self.fail(&error);
@@ -266,7 +270,7 @@ impl<I: Interrupts> Session<I> {
 
     /// The source answered with an error: of what was asked up to the next Sync, nothing more comes.
     async fn failed_upstream(&mut self, error: &ServerError) -> Result<(), Ended> {
-        let reason = if &*error.sqlstate == "57014" { self.queue.interrupted.take() } else { None };
+        let reason = if &*error.sqlstate == "57014" { self.queue.interruption.take() } else { None };
         let stopped = self.queue.front_open().and_then(|open| open.stopped.clone());
         let failure = match (&stopped, reason) {
             (Some(Stopped::Truncated), None) if &*error.sqlstate == "57014" => {

@@ -7,6 +7,7 @@ use tokio::task::spawn_local;
 use super::{
     appended::Values,
     bind::Parameters,
+    interruption::Interruption,
     open::Open,
     plan::{Action, Plan},
     session::{Ended, Interrupt, Interrupts, Session},
@@ -44,6 +45,8 @@ enum Woken<'a> {
     Event(Result<Event<'a>, SourceError>),
     Interrupt(Interrupt),
     TimedOut,
+    /// A cancel was sent some time ago.
+    StillAtWork,
 }
 
 impl<I: Interrupts> Session<I> {
@@ -129,17 +132,18 @@ impl<I: Interrupts> Session<I> {
     async fn collect(&mut self, too_many: &impl Fn() -> WriteError, open: &mut Open) -> Result<Vec<u8>, Failure> {
         let mut collected = Vec::new();
         let mut failure: Option<Error> = None;
-        let mut interrupted = None;
+        let mut interruption = Interruption::default();
         loop {
             let Self { upstream: Some(upstream), interrupts, lane, timer, derived, .. } = self else {
                 return Err(SourceError::NotPrepared.into());
             };
-            let bounded = derived.statement_timeout > 0 && interrupted.is_none();
+            let bounded = derived.statement_timeout > 0 && !interruption.is_under_way();
             let woken = tokio::select! {
                 biased;
                 event = upstream.lease.next() => Woken::Event(event),
                 interrupt = interrupts.interrupted() => Woken::Interrupt(interrupt),
                 () = timer.as_mut(), if bounded => Woken::TimedOut,
+                () = interruption.again() => Woken::StillAtWork,
             };
             match woken {
                 Woken::Event(Ok(Event::Rows { bytes, rows })) => {
@@ -149,13 +153,13 @@ impl<I: Interrupts> Session<I> {
                         collected.extend_from_slice(bytes);
                         failure = open.recorder.record(&mut lane.journal(), bytes, rows).err().map(Error::from);
                     }
-                    if failure.is_none() || interrupted.is_some() {
+                    if failure.is_none() || interruption.is_under_way() {
                         continue;
                     }
-                    interrupted = Some(SessionError::Canceled);
+                    interruption.begin(SessionError::Canceled);
                 }
                 Woken::Event(Ok(Event::Error(error))) => {
-                    failure = failure.or_else(|| Some(self.draft_error(open, &error, interrupted.take())));
+                    failure = failure.or_else(|| Some(self.draft_error(open, &error, interruption.take())));
                     continue;
                 }
                 Woken::Event(Ok(Event::Ready(status))) => {
@@ -171,8 +175,9 @@ impl<I: Interrupts> Session<I> {
                 Woken::Interrupt(Interrupt::Close) => {
                     return Err(Ended::Fatal(Box::new(Error::from(SessionError::ShuttingDown).report())).into());
                 }
-                Woken::Interrupt(Interrupt::Cancel) => interrupted = Some(SessionError::Canceled),
-                Woken::TimedOut => interrupted = Some(SessionError::TimedOut),
+                Woken::Interrupt(Interrupt::Cancel) => interruption.begin(SessionError::Canceled),
+                Woken::StillAtWork => {}
+                Woken::TimedOut => interruption.begin(SessionError::TimedOut),
             }
             let Some(upstream) = &mut self.upstream else { return Err(SourceError::NotPrepared.into()) };
             let token = upstream.lease.cancel_token();

@@ -19,6 +19,7 @@ mod describe;
 mod draft;
 mod explain;
 mod extended;
+mod interruption;
 mod kept;
 mod lane;
 mod local;

@@ -5,19 +5,19 @@ use std::{collections::VecDeque, rc::Rc};
 use bytes::BytesMut;
 
 use super::{
+    interruption::Interruption,
     lane::Lane,
     open::{Open, Pass, Stopped},
     plan::Plan,
     prepared::{PortalNumber, Prepared},
 };
-use crate::error::SessionError;
 
 /// What is owed, in the order of the client's messages.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub(super) expected: VecDeque<Expected>,
     /// Why a cancel was sent.
-    pub(super) interrupted: Option<SessionError>,
+    pub(super) interruption: Interruption,
     /// A statement failed here while the source goes on: what it still answers is passed over.
     pub(super) passing_over: bool,
 }

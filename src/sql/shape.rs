@@ -34,8 +34,11 @@ impl Shape {
         let bytes = text.as_bytes();
         let byte = |at: usize| bytes.get(at).copied().unwrap_or(0);
         let (mut at, mut copied) = (0, 0);
+        // Whether nothing but white space and comments stands after a string: another one may continue it.
+        let mut after_string = false;
         while at < bytes.len() {
             let before = at.checked_sub(1).map_or(b' ', byte);
+            let continues = std::mem::take(&mut after_string);
             match byte(at) {
                 b'0'..=b'9' if !is_word(before) && before != b'.' => {
                     let digits = bytes.iter().skip(at).take_while(|byte| byte.is_ascii_digit()).count();
@@ -52,9 +55,10 @@ impl Shape {
                     }
                 }
                 b'\'' => {
-                    if is_word(before) || before == b'&' {
+                    if continues || is_word(before) || before == b'&' {
                         return None;
                     }
+                    after_string = true;
                     let end = quoted(bytes, at, b'\'')?;
                     let inside = bytes.get(at + 1..end - 1)?;
                     if !inside.iter().any(|byte| matches!(byte, b'\'' | b'\\')) {
@@ -70,7 +74,7 @@ impl Shape {
                     let end =
                         bytes.iter().skip(at).position(|byte| matches!(byte, b'\n' | b'\r')).map_or(bytes.len(), |length| at + length);
                     self.comment(text, copied, at)?;
-                    (at, copied) = (end, end);
+                    (at, copied, after_string) = (end, end, continues);
                 }
                 b'/' if byte(at + 1) == b'*' => {
                     let length = text.get(at + 2..)?.find("*/")? + 4;
@@ -78,9 +82,12 @@ impl Shape {
                         return None;
                     }
                     self.comment(text, copied, at)?;
-                    (at, copied) = (at + length, at + length);
+                    (at, copied, after_string) = (at + length, at + length, continues);
                 }
-                _ => at += 1,
+                other => {
+                    after_string = continues && (other.is_ascii_whitespace() || other == b'\x0b');
+                    at += 1;
+                }
             }
         }
         self.key.push_str(text.get(copied..)?);
@@ -146,6 +153,9 @@ mod tests {
             "select $a$b$a$",
             "select 'a",
             "select /* /* */ */ 1",
+            "select 'a'\n'b'",
+            "select 'a' /* c */\n'b'",
+            "select 'a' -- c\n\x0b'b'",
             "select n'a'",
             "select U&\"a\"",
         ] {

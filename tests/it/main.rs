@@ -35,6 +35,7 @@ mod storing;
 mod story;
 mod support;
 mod tidy;
+mod versions;
 mod wire;
 mod worker;
 mod writes;

@@ -1,14 +1,14 @@
-//! PostgreSQL 15: one cluster for the test process, databases as the tests want them.
+//! PostgreSQL: one cluster for the test process, databases as the tests want them.
 
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
     sync::LazyLock,
 };
 
-use super::{PASSWORD, free_port, guardian, repository, run, unique};
+use super::{PASSWORD, free_port, guardian, repository, run, servers::server_program, unique};
 
 /// A running PostgreSQL, superuser `postgres`: trusted on its socket, SCRAM on TCP.
 #[derive(Debug)]
@@ -165,6 +165,12 @@ impl Cluster {
         started
     }
 
+    /// Its major version.
+    pub(crate) fn version(&'static self) -> u32 {
+        let maintenance = Database { cluster: self, name: "postgres".to_owned(), reader: READER };
+        maintenance.sql("show server_version_num").trim().parse::<u32>().unwrap() / 10_000
+    }
+
     /// The server's log.
     pub(crate) fn log(&self) -> PathBuf {
         self.directory.join("postgresql.log")
@@ -215,19 +221,4 @@ impl Database {
     pub(crate) fn cluster(&self) -> &'static Cluster {
         self.cluster
     }
-}
-
-/// A program of the server's package, run as `postgres` when we are root, which the server refuses to be.
-fn server_program(name: &str) -> Command {
-    let binaries = std::env::var("PGWICKET_TEST_POSTGRES").unwrap_or_else(|_| "/usr/lib/postgresql/15/bin".to_owned());
-    let program = Path::new(&binaries).join(name);
-    let mut command;
-    if super::program::running_as_root() {
-        command = Command::new("runuser");
-        command.args(["-u", "postgres", "--"]).arg(program);
-    } else {
-        command = Command::new(program);
-    }
-    command.current_dir("/");
-    command
 }

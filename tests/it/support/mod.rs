@@ -8,6 +8,7 @@ mod login;
 mod pgwicket;
 mod process;
 mod program;
+mod servers;
 mod wire;
 mod worker;
 

@@ -218,7 +218,13 @@ fn command(directory: &Path, port: u16, control_port: u16, source: &Database, ex
             shell
         }
     };
-    serve.envs(environment(source)).envs(extras.variables.iter().cloned()).arg("serve").arg("--policies").arg(directory.join("policies"));
+    serve
+        .envs(environment(source))
+        .env("PATH", super::servers::path())
+        .envs(extras.variables.iter().cloned())
+        .arg("serve")
+        .arg("--policies")
+        .arg(directory.join("policies"));
     serve
         .arg("--journal")
         .arg(directory.join("journal"))
