@@ -89,14 +89,11 @@ const REFUSED: &[&str] = &[
     "SELECT 1 /* */; -- \n DROP SCHEMA public CASCADE",
 ];
 
-/// Each must be refused, or show what the agent sees anyway and nothing that is hidden: catalogs are answered by a database that
-/// pgwicket makes from the policy (docs/CATALOG.md).
+/// Each must be refused or empty.
 const CATALOG: &[&str] = &[
-    "SELECT * FROM pg_stats LIMIT 5",
     "SELECT * FROM pg_catalog.pg_statistic LIMIT 5",
     "SELECT * FROM pg_statistic_ext_data LIMIT 5",
     "SELECT * FROM pg_stat_activity LIMIT 5",
-    "SELECT * FROM pg_stat_user_tables LIMIT 5",
     "SELECT * FROM pg_stat_statements LIMIT 5",
     "SELECT * FROM pg_locks LIMIT 5",
     "SELECT * FROM pg_authid LIMIT 5",
@@ -111,8 +108,15 @@ const CATALOG: &[&str] = &[
     "SELECT {l}::regclass",
     "SELECT to_regclass({l})",
     "SELECT has_table_privilege({l}, 'select')",
-    "SELECT pg_stat_get_live_tuples(1)",
     "SELECT * FROM {t} LIMIT 1",
+];
+
+/// Each may show what the agent sees anyway, and nothing that is hidden: these are answered by a database that pgwicket makes from
+/// the policy (docs/CATALOG.md).
+const DESCRIBING: &[&str] = &[
+    "SELECT * FROM pg_stats LIMIT 5",
+    "SELECT * FROM pg_stat_user_tables LIMIT 5",
+    "SELECT pg_stat_get_live_tuples(1)",
     "SELECT relname FROM pg_class",
     "SELECT attname FROM pg_attribute",
     "SELECT column_name FROM information_schema.columns",
@@ -196,19 +200,21 @@ async fn catalogs(run: &mut Run<'_>, probe: &mut Probe<'_>, relation: &ExposedRe
     let own: Vec<String> = run.reference(&relation.source, OWN_WORDS).await?.unwrap_or_default().into_iter().flatten().flatten().collect();
     // A word of the catalogs' own tells nothing.
     hidden.retain(|name| !shown(name) && !own.contains(name));
-    for form in CATALOG {
-        if alias_is_real && form.contains("{t}") {
-            continue;
-        }
-        let sql = form.replace("{t}", &real_name(relation)).replace("{l}", &literal(&real_name(relation)));
-        let answer = run.ask(probe, &sql).await?;
-        let names =
-            |cell: &String| cell.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| hidden.iter().any(|name| name == word));
-        let rows_of_it = form.contains("FROM {t}") && !answer.rows.is_empty();
-        if !rows_of_it && !answer.rows.iter().flatten().flatten().any(names) {
-            run.findings.pass(&CATALOGS, &probe.scope);
-        } else {
-            fail(run, probe, &CATALOGS, probe.subject(relation), &answer, &sql);
+    let names = |cell: &String| cell.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| hidden.iter().any(|name| name == word));
+    for (forms, may_show) in [(CATALOG, false), (DESCRIBING, true)] {
+        for form in forms {
+            if alias_is_real && form.contains("{t}") {
+                continue;
+            }
+            let sql = form.replace("{t}", &real_name(relation)).replace("{l}", &literal(&real_name(relation)));
+            let answer = run.ask(probe, &sql).await?;
+            let mut shown = answer.rows.iter().flatten().flatten();
+            let holds = if may_show { !shown.any(names) } else { answer.error.is_some() || shown.next().is_none() };
+            if holds {
+                run.findings.pass(&CATALOGS, &probe.scope);
+            } else {
+                fail(run, probe, &CATALOGS, probe.subject(relation), &answer, &sql);
+            }
         }
     }
     Ok(())
