@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{CatalogError, renumber, schema};
 use crate::{
-    policy::{Source, SourceTls, Visible},
+    policy::{CATALOG_PREFIX, Source, SourceTls, Visible},
     source::{Inspector, SourceAddress, SourceError},
     sql::catalog::CatalogSnapshot,
     types::{Secret, SourceName},
@@ -41,23 +41,22 @@ pub(super) async fn make(server: &Secret, visible: &Visible) -> Result<Source, C
     Ok(source(visible, &reader))
 }
 
-/// Drops the catalogs that are of no more use, and what an earlier process left half made. One that somebody still reads stays.
-pub(super) async fn sweep(server: &Secret, unused: impl Fn(&SourceName) -> bool) {
-    let swept = async {
-        let mut admin = inspector(server, "").await?;
-        let names = "SELECT datname FROM pg_catalog.pg_database WHERE datname ~ '^pgwicket_catalog_[0-9a-f]+_[0-9a-f]+$'";
-        for database in admin.rows(names).await?.into_iter().flatten().flatten() {
-            let name = database.rsplit_once('_').and_then(|(name, _)| name.parse::<SourceName>().ok());
-            if name.is_some_and(|name| unused(&name)) {
-                // Its readers keep it; another time.
-                drop(admin.rows(&format!("DROP DATABASE {database}")).await);
-            }
+/// Drops the catalogs that are of no more use, and of a server of our `own` what an earlier process left half made or made by
+/// other texts. What somebody still reads stays; those are answered.
+pub(super) async fn sweep(server: &Secret, own: bool, unused: impl Fn(&SourceName) -> bool) -> Result<Vec<SourceName>, SourceError> {
+    let mut admin = inspector(server, "").await?;
+    let names = "SELECT datname FROM pg_catalog.pg_database WHERE datname ~ '^pgwicket_(catalog_[0-9a-f]+_|draft_)[0-9a-f]+$'";
+    let mut left = Vec::new();
+    for database in admin.rows(names).await?.into_iter().flatten().flatten() {
+        let name = database.rsplit_once('_').and_then(|(name, _)| name.parse::<SourceName>().ok());
+        let name = name.filter(|_| database.starts_with(CATALOG_PREFIX));
+        let of_this = name.as_ref().is_some_and(|name| database == database_name(name));
+        let is_unused = if of_this { name.as_ref().is_some_and(&unused) } else { own };
+        if is_unused && admin.rows(&format!("DROP DATABASE {database}")).await.is_err() {
+            left.extend(name);
         }
-        Ok::<(), SourceError>(())
-    };
-    if let Err(error) = swept.await {
-        tracing::warn!(%error, "catalogs that are of no more use were not dropped");
     }
+    Ok(left)
 }
 
 /// A database is made under another name, and gets its own when it is complete.

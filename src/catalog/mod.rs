@@ -61,11 +61,13 @@ struct Shared {
 struct State {
     private: Option<Private>,
     made: HashMap<SourceName, Arc<Source>>,
+    /// Since when catalogs that are of no more use wait for their last readers to leave.
+    unswept: Option<Instant>,
     /// Why the private server did not start, and when that was.
     failed: Option<(Instant, CatalogError)>,
 }
 
-/// How long a server that did not start is not tried again.
+/// How long a server that did not start, and a catalog that could not be dropped, are not tried again.
 const PAUSE: Duration = Duration::from_secs(5);
 
 impl Catalog {
@@ -85,7 +87,7 @@ impl Catalog {
     }
 
     /// The catalog of what an agent sees, as a database to connect to; made now if it is not there. Those that `policy` has no
-    /// agent for any more are dropped then.
+    /// agent for any more are dropped then, or once their last reader has left.
     ///
     /// # Errors
     /// [`CatalogError`]: there is no server, or it did not do as it was asked.
@@ -102,15 +104,18 @@ impl Catalog {
                 state.private.as_ref().map(Private::url).ok_or(CatalogError::Off)?
             }
         };
-        if let Some(made) = state.made.get(&visible.name) {
-            return Ok(Arc::clone(made));
-        }
-        let source = Arc::new(made::make(&server, visible).await?);
-        let used = |name: &SourceName| policy.agents.values().any(|agent| agent.visible.name == *name);
         let own = matches!(self.0.place, CatalogPlace::Private(_));
-        made::sweep(&server, |name| if own { !used(name) } else { state.made.contains_key(name) && !used(name) }).await;
-        state.made.retain(|name, _| used(name));
-        state.made.insert(visible.name.clone(), Arc::clone(&source));
+        let found = state.made.get(&visible.name).map(Arc::clone);
+        let source = match &found {
+            Some(made) => Arc::clone(made),
+            None => Arc::new(made::make(&server, visible).await?),
+        };
+        if found.is_none() {
+            state.made.insert(visible.name.clone(), Arc::clone(&source));
+        }
+        if found.is_none() || state.unswept.is_some_and(|since| since.elapsed() > PAUSE) {
+            state.sweep(&server, policy, own).await;
+        }
         Ok(source)
     }
 
@@ -129,6 +134,22 @@ impl Catalog {
 }
 
 impl State {
+    /// Drops what the policy has no agent for any more: of another's server only what this process has used.
+    async fn sweep(&mut self, server: &Secret, policy: &PolicySet, own: bool) {
+        let used = |name: &SourceName| policy.agents.values().any(|agent| agent.visible.name == *name);
+        let unused = |name: &SourceName| !used(name) && (own || self.made.contains_key(name));
+        match made::sweep(server, own, unused).await {
+            Ok(left) => {
+                self.made.retain(|name, _| used(name) || left.contains(name));
+                self.unswept = (!left.is_empty()).then(Instant::now);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "catalogs that are of no more use were not dropped");
+                self.unswept = Some(Instant::now());
+            }
+        }
+    }
+
     async fn start(&mut self, wanted: &PrivateServer, server_version: u32) -> Result<(), CatalogError> {
         if let Some((_, error)) = self.failed.as_ref().filter(|(when, _)| when.elapsed() < PAUSE) {
             return Err(error.clone());

@@ -2,10 +2,13 @@
 
 use std::fmt::Write as _;
 
-use crate::policy::{Visible, VisibleForeignKey, VisibleRelation, VisibleType, VisibleTypeKind};
+use crate::{
+    policy::{Visible, VisibleForeignKey, VisibleRelation, VisibleType, VisibleTypeKind},
+    sql::catalog::Oid,
+};
 
 /// Changes with the statements made here.
-pub(super) const FORMAT: &str = "2";
+pub(super) const FORMAT: &str = "3";
 
 /// Statements that make schemas and types, one text.
 pub(super) fn types(visible: &Visible) -> String {
@@ -99,6 +102,8 @@ fn define_type(out: &mut String, made: &VisibleType) {
             );
             return;
         }
+        VisibleTypeKind::Range { subtype, multirange } => define_range(out, &common, made.oid, *subtype, *multirange),
+        VisibleTypeKind::Multirange => insert_type(out, 4532, &common),
         VisibleTypeKind::Base(category, delimiter) => insert_type(
             out,
             25,
@@ -123,6 +128,19 @@ fn define_type(out: &mut String, made: &VisibleType) {
             ),
         );
     }
+}
+
+/// Like `numrange`, over another type. What an enum's and a row's default operators are declared for is pseudo types.
+fn define_range(out: &mut String, common: &str, oid: Oid, subtype: Oid, multirange: Oid) {
+    insert_type(out, 3906, common);
+    line(
+        out,
+        format_args!(
+            "INSERT INTO pg_catalog.pg_range SELECT {oid}, {subtype}, {multirange}, t.typcollation, coalesce((SELECT c.oid FROM \
+             pg_catalog.pg_opclass c WHERE c.opcmethod = 403 AND c.opcdefault AND c.opcintype = CASE t.typtype WHEN 'e' THEN 3500 WHEN 'c' \
+             THEN 2249 WHEN 'd' THEN t.typbasetype ELSE t.oid END), 0), '-', '-' FROM pg_catalog.pg_type t WHERE t.oid = {subtype};"
+        ),
+    );
 }
 
 /// A row of `pg_type` like that of another type, but for these fields: the one way to choose its OID.

@@ -94,6 +94,7 @@ fn refused_kind(refused: &Refused) -> Report {
 fn parse(error: &ParseError) -> Report {
     match error {
         ParseError::Syntax { message, position } => Report { position: *position, ..Report::error("42601", message.clone()) },
+        ParseError::TooLong { .. } => Report::error("54000", error.to_string()).hint("give long values as bind parameters"),
         ParseError::TooComplex => Report::error("54001", "statement is nested too deeply")
             .hint("split it: fewer nested subqueries, chained operators or joins in one statement"),
         ParseError::Multiple => Report::error("42601", "cannot insert multiple commands into a prepared statement"),
@@ -115,7 +116,7 @@ fn source(error: &SourceError) -> Report {
         SourceError::BackingOff { retry_in, .. } => Report::error("08006", "the source cannot be reached")
             .hint(format!("the next attempt to reach it is in {} ms", retry_in.as_millis().max(1))),
         SourceError::Lost(_) => Report::error("08006", "the connection to the source was lost").hint("try again"),
-        SourceError::Terminated(_) => Report::error("57P01", "the source ended the connection").hint(unavailable),
+        SourceError::Terminated(error) => Report::error(ended_by(&error.sqlstate), "the source ended the connection").hint(unavailable),
         SourceError::Protocol(_) => Report::error("08P01", "the source answered out of turn").hint("tell the operator of pgwicket"),
         SourceError::PoolTimeout { waited } => {
             Report::error("53300", format!("no connection to the source became free within {}", seconds(*waited)))
@@ -127,6 +128,17 @@ fn source(error: &SourceError) -> Report {
         SourceError::NotPrepared => Report::error("XX000", "statement is not prepared at the source"),
         SourceError::Bind(reason) => Report::error("08P01", *reason),
         SourceError::Setting(name) => Report::error("22023", format!("invalid value for parameter \"{name}\"")),
+    }
+}
+
+/// Why a source ends a session, where a client's driver acts on it: idle for too long, a crash, a database dropped.
+fn ended_by(sqlstate: &str) -> &'static str {
+    match sqlstate {
+        "25P03" => "25P03",
+        "57P02" => "57P02",
+        "57P04" => "57P04",
+        "57P05" => "57P05",
+        _ => "57P01",
     }
 }
 
@@ -194,6 +206,10 @@ fn protocol(error: &ProtocolError) -> Report {
         ProtocolError::FunctionCall => (Severity::Error, "0A000"),
         ProtocolError::Malformed(_) => (Severity::Error, "08P01"),
         ProtocolError::TooLong { .. } => (Severity::Fatal, "54000"),
+        ProtocolError::PassedOver { .. } => {
+            return Report::error("54000", error.to_string())
+                .hint("send less at once: fewer or shorter bind parameters, a shorter statement");
+        }
         ProtocolError::NotUtf8 => (Severity::Error, "22021"),
         ProtocolError::FormatCode(_) => (Severity::Error, "22023"),
     };

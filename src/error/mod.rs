@@ -315,6 +315,14 @@ pub enum ProtocolError {
         /// What is allowed.
         limit: usize,
     },
+    /// Over the size of message that is kept; its bytes were passed over, and the connection goes on.
+    #[error("message of {body} bytes is over the limit of {limit} bytes")]
+    PassedOver {
+        /// What the length field says.
+        body: usize,
+        /// What is kept.
+        limit: usize,
+    },
     /// Text that is not UTF-8.
     #[error("invalid byte sequence for encoding \"UTF8\"")]
     NotUtf8,

@@ -5,16 +5,15 @@ use std::time::Duration;
 use super::*;
 use crate::{govern::RefusalCode, sql::RefusedKind};
 
-/// Every error a client can read, one line each: severity, SQLSTATE, message.
-#[test]
-fn each_error_has_its_sqlstate() {
+fn every_error() -> Vec<Error> {
     let kind = |kind| Error::Kind(Refused { verb: "UPDATE".to_owned(), kind });
-    let errors: Vec<Error> = vec![
+    vec![
         Refusal::new(RefusalCode::UndefinedTable, "relation \"x\" does not exist").into(),
         kind(RefusedKind::Write),
         kind(RefusedKind::Administration),
         kind(RefusedKind::Unsupported),
         Error::Parse(ParseError::Syntax { message: "syntax error at end of input".to_owned(), position: Some(1) }),
+        Error::Parse(ParseError::TooLong { bytes: 2_000_000 }),
         Error::Parse(ParseError::TooComplex),
         Error::Parse(ParseError::Multiple),
         JournalError::TooLarge { bytes: 1 }.into(),
@@ -53,9 +52,16 @@ fn each_error_has_its_sqlstate() {
         ProtocolError::FunctionCall.into(),
         ProtocolError::Malformed("invalid message format").into(),
         ProtocolError::TooLong { body: 2, limit: 1 }.into(),
+        ProtocolError::PassedOver { body: 2, limit: 1 }.into(),
         ProtocolError::NotUtf8.into(),
         ProtocolError::FormatCode(7).into(),
-    ];
+    ]
+}
+
+/// Every error a client can read, one line each: severity, SQLSTATE, message.
+#[test]
+fn each_error_has_its_sqlstate() {
+    let errors = every_error();
     let line = |error: &Error| {
         let report = error.report();
         format!("{:?} {} {}", report.severity, report.sqlstate, report.message)
@@ -67,6 +73,7 @@ fn each_error_has_its_sqlstate() {
     Error 42501 permission denied: UPDATE is not allowed here
     Error 0A000 UPDATE is not supported
     Error 42601 syntax error at end of input
+    Error 54000 statement of 2000000 bytes is over the limit of 1048576 bytes
     Error 54001 statement is nested too deeply
     Error 42601 cannot insert multiple commands into a prepared statement
     Error 58030 could not record evidence, so the statement was not answered
@@ -105,6 +112,7 @@ fn each_error_has_its_sqlstate() {
     Error 0A000 function call messages are not supported
     Error 08P01 invalid message format
     Fatal 54000 message of 2 bytes is over the limit of 1 bytes
+    Error 54000 message of 2 bytes is over the limit of 1 bytes
     Error 22021 invalid byte sequence for encoding "UTF8"
     Error 22023 unsupported format code: 7
     "#);

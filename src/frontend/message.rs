@@ -8,6 +8,8 @@ use crate::{
 
 /// The body of a Query, Parse or Bind message at most: 64 MiB. Unit: bytes.
 pub(super) const LARGE_MESSAGE: usize = 64 << 20;
+/// Such a message may be this long to be passed over; PostgreSQL takes none that is longer (`PQ_LARGE_MESSAGE_LIMIT`).
+pub(super) const LONGEST_MESSAGE: usize = 0x3fff_fffe;
 
 /// The body of any other message at most: names are under this by far. Unit: bytes.
 pub(super) const SMALL_MESSAGE: usize = 64 << 10;

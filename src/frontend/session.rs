@@ -1,17 +1,18 @@
 //! A client session: reads one message after the other and hands each to the pipeline.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
+use bytes::Buf as _;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
     Accepted, CancelSlot, CancelTicket, Drain, DrainWatch,
-    message::{Message, body_limit, decode},
+    message::{LARGE_MESSAGE, LONGEST_MESSAGE, Message, body_limit, decode},
 };
 use crate::{
     error::{Error, ProtocolError, Report, SessionError, Severity},
     pipeline::{Ended, Interrupt, Interrupts, Lane, Session, Start},
-    wire::{FrameError, header},
+    wire::{FrameError, Header, header},
 };
 
 /// Bytes queued for a client above which they are sent before its next message is taken.
@@ -48,7 +49,8 @@ async fn serve(session: &mut Session<Outside>) -> Ended {
             Err(ended) => return ended,
         };
         let (tag, body) = message;
-        let taken = match decode(tag, &body) {
+        let decoded = body.as_ref().map_err(Clone::clone).and_then(|body| decode(tag, body));
+        let taken = match decoded {
             Ok(Message::Terminate) => return Ended::Gone,
             Ok(message) => take(session, message, &mut types).await,
             Err(error) => session.refuse_message(error, matches!(tag, b'Q' | b'F')).await,
@@ -80,12 +82,15 @@ async fn take(session: &mut Session<Outside>, message: Message<'_>, types: &mut 
     }
 }
 
-/// Waits for a whole message. What is queued for the client is sent before waiting, not before each message.
-async fn next_message(session: &mut Session<Outside>) -> Result<(u8, bytes::Bytes), Ended> {
-    let idle = !session.is_in_transaction();
-    let mut patience = session.idle_bound().map(|bound| (bound, Instant::now() + bound));
+/// How long the client may stay silent until its idle cursors end, and when that is.
+type Patience = Option<(Duration, Instant)>;
+
+/// Waits for a whole message. What is queued for the client is sent before waiting, not before each message. One that is too long
+/// to be kept is read to its end all the same, so that the client, which sends it first, hears of it.
+async fn next_message(session: &mut Session<Outside>) -> Result<(u8, Result<bytes::Bytes, ProtocolError>), Ended> {
+    let mut patience: Patience = session.idle_bound().map(|bound| (bound, Instant::now() + bound));
     loop {
-        let (client, outside) = session.parts();
+        let (client, _) = session.parts();
         let tag = client.incoming().first().copied();
         // Nothing read yet is a Sync's length at most.
         let limit = body_limit(tag.unwrap_or(b'S')).map_err(|unknown| fatal(&unknown.into()))?;
@@ -96,40 +101,65 @@ async fn next_message(session: &mut Session<Outside>) -> Result<(u8, bytes::Byte
             Ok(Some(head)) if client.incoming().len() >= head.total() => {
                 let mut message = client.incoming().split_to(head.total()).freeze();
                 let body = message.split_off(5);
-                return Ok((head.tag, body));
+                return Ok((head.tag, Ok(body)));
             }
             Ok(Some(head)) => {
                 let missing = head.total() - client.incoming().len();
                 client.incoming().reserve(missing);
             }
             Ok(None) => {}
+            Err(FrameError::TooLong { body, limit: LARGE_MESSAGE }) if body <= LONGEST_MESSAGE => {
+                pass_over(session, Header::SIZE + body, &mut patience).await?;
+                return Ok((tag.unwrap_or_default(), Err(ProtocolError::PassedOver { body, limit })));
+            }
             Err(error) => return Err(fatal(&frame(error))),
         }
-        client.flush().await.map_err(|_gone| Ended::Gone)?;
-        let stage = if idle { Drain::Draining } else { Drain::Closing };
-        let waited = async {
-            match patience {
-                Some((bound, end)) => {
-                    sleep_until(end).await;
-                    bound
-                }
-                None => std::future::pending().await,
-            }
-        };
-        let waited = tokio::select! {
-            biased;
-            read = client.fill() => match read {
-                Ok(0) | Err(_) => return Err(Ended::Gone),
-                Ok(_) => None,
-            },
-            () = outside.drain.reached(stage) => return Err(fatal(&SessionError::ShuttingDown.into())),
-            bound = waited => Some(bound),
-        };
-        if let Some(bound) = waited {
-            session.end_idle_cursors(bound);
-            patience = None;
-        }
+        read(session, &mut patience).await?;
     }
+}
+
+/// Reads so many bytes and keeps none of them.
+async fn pass_over(session: &mut Session<Outside>, mut left: usize, patience: &mut Patience) -> Result<(), Ended> {
+    loop {
+        let (client, _) = session.parts();
+        let here = left.min(client.incoming().len());
+        client.incoming().advance(here);
+        left -= here;
+        if left == 0 {
+            return Ok(());
+        }
+        read(session, patience).await?;
+    }
+}
+
+/// Waits for more of the client's bytes, at most until its idle cursors end.
+async fn read(session: &mut Session<Outside>, patience: &mut Patience) -> Result<(), Ended> {
+    let stage = if session.is_in_transaction() { Drain::Closing } else { Drain::Draining };
+    let (client, outside) = session.parts();
+    client.flush().await.map_err(|_gone| Ended::Gone)?;
+    let waited = async {
+        match *patience {
+            Some((bound, end)) => {
+                sleep_until(end).await;
+                bound
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let waited = tokio::select! {
+        biased;
+        read = client.fill() => match read {
+            Ok(0) | Err(_) => return Err(Ended::Gone),
+            Ok(_) => None,
+        },
+        () = outside.drain.reached(stage) => return Err(fatal(&SessionError::ShuttingDown.into())),
+        bound = waited => Some(bound),
+    };
+    if let Some(bound) = waited {
+        session.end_idle_cursors(bound);
+        *patience = None;
+    }
+    Ok(())
 }
 
 fn frame(error: FrameError) -> Error {

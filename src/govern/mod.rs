@@ -128,7 +128,7 @@ impl From<ParseError> for Refusal {
     fn from(error: ParseError) -> Self {
         match error {
             ParseError::Syntax { message, position } => Self { position, ..Self::new(RefusalCode::Syntax, message) },
-            ParseError::TooComplex => Self::too_complex(),
+            ParseError::TooLong { .. } | ParseError::TooComplex => Self::too_complex(),
             ParseError::Multiple => Self::unsupported("more than one statement at once").hint("send them one after the other"),
         }
     }
@@ -166,13 +166,13 @@ fn older_server(text: &str, version: u32) -> Result<(), Refusal> {
     if newer { Err(Refusal::unsupported("this form of numeric literal").hint("write it in plain decimal digits")) } else { Ok(()) }
 }
 
-/// A parameter of a type that looks its text up in the source's catalog would tell of hidden names. An enum's labels are
-/// told, and nothing else is looked up.
+/// A parameter of a type that looks its text up in the source's catalog would tell of hidden names. Of the source's own types
+/// those may be declared that the virtual catalog shows and that look nothing up.
 fn declared_types(request: &Request<'_>, catalog: &CatalogSnapshot) -> Result<(), Refusal> {
-    let is_enum = |oid| request.agent.schemas.iter().any(|schema| request.agent.visible.is_enum(&schema.source, oid));
+    let reads = |oid| request.agent.schemas.iter().any(|schema| request.agent.visible.reads_type(&schema.source, oid));
     for oid in request.declared_types.iter().filter(|oid| **oid != 0 && **oid != 705) {
         let known = catalog.types.get(oid).filter(|known| known.schema == "pg_catalog" && allow::cast_type(&known.name).is_ok());
-        if known.is_none() && !is_enum(*oid) {
+        if known.is_none() && !reads(*oid) {
             let message = format!("a parameter cannot be declared with type {oid}");
             return Err(Refusal::new(RefusalCode::UndefinedObject, message).hint("declare a built-in type, or none"));
         }

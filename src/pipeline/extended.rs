@@ -117,9 +117,12 @@ impl<I: Interrupts> Session<I> {
         }
         description.parameter_formats(bind.formats, &mut self.formats.0);
         description.result_formats(bind.results, &mut self.formats.1);
-        self.ready_for(statement).await?;
         let formats = self.asked_formats(bind);
         let open = self.decide(&plan, Some((bind.parameters, &formats)))?;
+        if let Err(failure) = self.ready_for(statement).await {
+            self.close_unforwarded(open, &failure);
+            return Err(failure);
+        }
         if let Err(error) = self.queue_bind(&plan, number, bind.parameters, Tell::Client) {
             self.close_failed(open, Some(&error));
             return Err(error.into());

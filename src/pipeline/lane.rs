@@ -114,6 +114,7 @@ impl Lane {
         let mut pools = self.pools.borrow_mut();
         if pools.epoch != Some(policy.epoch) {
             pools.epoch = Some(policy.epoch);
+            self.leave_catalogs(&policy);
             pools.by_source.retain(|name, _| policy.sources.contains_key(name));
             for (name, source) in &policy.sources {
                 match pools.by_source.get(name) {
@@ -132,22 +133,27 @@ impl Lane {
 
     /// The database that holds the catalog of what an agent sees.
     pub(super) async fn catalog_source(&self, visible: &Visible) -> Result<Arc<Source>, CatalogError> {
-        let found = self.common.catalog.source(visible, &self.policy()).await;
+        let policy = self.policy();
+        self.leave_catalogs(&policy);
+        let found = self.common.catalog.source(visible, &policy).await;
         if let Err(error) = &found {
             tracing::warn!(%error, "a statement over the catalog cannot be answered");
         }
         found
     }
 
-    /// The pool of a catalog. A catalog that no agent has any more is reached no more.
+    /// Closes the idle connections to catalogs that no agent has any more: only what nobody reads can be dropped.
+    fn leave_catalogs(&self, policy: &PolicySet) {
+        self.catalog_pools.borrow_mut().retain(|name, _| policy.agents.values().any(|agent| agent.visible.name == *name));
+    }
+
+    /// The pool of a catalog.
     pub(super) fn catalog_pool(&self, source: &Arc<Source>) -> Pool {
         let mut pools = self.catalog_pools.borrow_mut();
         if let Some(pool) = pools.get(&source.name) {
             pool.replace(Arc::clone(source), self.share(source));
             return pool.clone();
         }
-        let policy = self.policy.load();
-        pools.retain(|name, _| policy.agents.values().any(|agent| agent.visible.name == *name));
         let pool = Pool::new(Arc::clone(source), self.share(source));
         pools.insert(source.name.clone(), pool.clone());
         pool

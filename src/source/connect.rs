@@ -17,7 +17,13 @@ use crate::{
     wire::Socket,
 };
 
-use super::{Connection, SourceError, error::Step, startup, tls};
+use super::{
+    Connection, SourceError,
+    error::Step,
+    startup,
+    target::{self, Target},
+    tls,
+};
 
 /// How long each step of reaching a source may take, unless the URL has `connect_timeout`.
 const STEP: Duration = Duration::from_secs(5);
@@ -104,6 +110,7 @@ pub(super) struct Connector {
     tls: Option<Arc<ClientConfig>>,
     pub(super) step: Duration,
     pub(super) startup: Vec<(&'static str, String)>,
+    target: Target,
 }
 
 impl fmt::Debug for Connector {
@@ -116,28 +123,29 @@ impl Connector {
     /// Reads the URL and the roots.
     pub(super) fn new(address: &SourceAddress<'_>) -> Result<Self, SourceError> {
         // The parser's own words may quote the URL.
-        let config: Config = address
-            .url
-            .expose()
-            .parse()
-            .map_err(|_quoted: tokio_postgres::Error| configuration("the URL is not a postgresql:// URL that can be read"))?;
+        let (url, target) = target::split(address.url.expose());
+        let config: Config =
+            url.parse().map_err(|_quoted: tokio_postgres::Error| configuration("the URL is not a postgresql:// URL that can be read"))?;
         check(&config, address.tls)?;
         let startup = startup::parameters(&config, address)?;
         let step = config.get_connect_timeout().copied().filter(|limit| !limit.is_zero()).unwrap_or(STEP);
-        Ok(Self { tls: tls::client_config(address.tls, address.root_certificates)?, config, step, startup })
+        let target = target.map_or_else(|| Target::of(&config), |named| Target::named(&named))?;
+        Ok(Self { tls: tls::client_config(address.tls, address.root_certificates)?, config, step, startup, target })
     }
 
-    /// Connects to the first host that can be used.
+    /// Connects to the first host that can be used and is what `target_session_attrs` asks for.
     pub(super) async fn connect(&self) -> Result<Connection, SourceError> {
         let mut last = configuration("the URL names no host");
-        for endpoint in self.endpoints().await {
-            let connected = match endpoint {
-                Ok(endpoint) => startup::start(self, endpoint).await,
-                Err(error) => Err(error),
-            };
-            match connected {
-                Ok(connection) => return Ok(connection),
-                Err(error) => last = error,
+        for wanted in self.target.in_turn() {
+            for endpoint in self.endpoints().await {
+                let connected = match endpoint {
+                    Ok(endpoint) => startup::start(self, endpoint, *wanted).await,
+                    Err(error) => Err(error),
+                };
+                match connected {
+                    Ok(connection) => return Ok(connection),
+                    Err(error) => last = error,
+                }
             }
         }
         Err(last)

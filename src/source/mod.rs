@@ -23,6 +23,7 @@ mod shapes;
 mod simple;
 mod startup;
 mod statements;
+mod target;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -44,6 +44,7 @@ fn shape(cells: &mut Cells) -> Option<TypeShape> {
         base_name: cells.text()?,
         base_modifier: cells.parsed()?,
         not_null: cells.truth()?,
+        range: cells.json()?,
     })
 }
 
@@ -81,10 +82,11 @@ WITH RECURSIVE used(oid) AS (
     WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid >= 16384
   UNION
     SELECT below.oid FROM used JOIN pg_type t ON t.oid = used.oid
-    LEFT JOIN pg_class c ON c.oid = t.typrelid AND c.relkind = 'c'
-    LEFT JOIN pg_range r ON r.rngtypid = t.oid
+    LEFT JOIN pg_class c ON c.oid = t.typrelid
+    LEFT JOIN pg_range r ON t.oid IN (r.rngtypid, r.rngmultitypid)
     CROSS JOIN LATERAL (
-        SELECT t.typbasetype UNION ALL SELECT t.typelem UNION ALL SELECT t.typarray UNION ALL SELECT r.rngsubtype
+        SELECT t.typbasetype UNION ALL SELECT t.typelem UNION ALL SELECT t.typarray
+        UNION ALL SELECT r.rngsubtype UNION ALL SELECT r.rngtypid UNION ALL SELECT r.rngmultitypid
         UNION ALL SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     ) below(oid)
     WHERE below.oid >= 16384
@@ -93,8 +95,11 @@ SELECT t.oid, n.nspname, t.typname, t.typtype, t.typbasetype, t.typarray, CASE W
        t.typrelid = 0 OR c.relkind = 'c',
        (SELECT coalesce(json_agg(e.enumlabel ORDER BY e.enumsortorder), '[]') FROM pg_enum e WHERE e.enumtypid = t.oid),
        (SELECT coalesce(json_agg(json_build_array(a.attname, a.atttypid::int8, format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum), '[]')
-        FROM pg_attribute a WHERE a.attrelid = c.oid AND c.relkind = 'c' AND a.attnum > 0 AND NOT a.attisdropped),
-       coalesce(format_type(nullif(t.typbasetype, 0), t.typtypmod), ''), t.typtypmod, t.typnotnull
+        FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+       coalesce(format_type(nullif(t.typbasetype, 0), t.typtypmod), ''), t.typtypmod, t.typnotnull,
+       coalesce((SELECT json_build_object('subtype', r.rngsubtype::int8, 'range', r.rngtypid::int8, 'multirange', r.rngmultitypid::int8,
+                                          'built_in', r.rngcanonical::oid < 16384 AND r.rngsubopc < 16384)
+                 FROM pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)), 'null')
 FROM used JOIN pg_type t ON t.oid = used.oid JOIN pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_class c ON c.oid = t.typrelid
 ORDER BY 1";

@@ -7,7 +7,7 @@ use postgres_protocol::authentication::{
     md5_hash,
     sasl::{self, ScramSha256},
 };
-use tokio_postgres::config::{ChannelBinding, Config, TargetSessionAttrs};
+use tokio_postgres::config::{ChannelBinding, Config};
 
 use crate::wire::{Channel, Header, MessageWriter, Socket};
 
@@ -17,6 +17,7 @@ use super::{
     connect::{Connector, Endpoint, configuration, within},
     connection::Server,
     error::Step,
+    target::Wanted,
     tls,
 };
 
@@ -63,24 +64,16 @@ pub(super) fn parameters(config: &Config, address: &SourceAddress<'_>) -> Result
 }
 
 /// Opens the endpoint and makes an idle, checked session of it.
-pub(super) async fn start(connector: &Connector, endpoint: Endpoint) -> Result<Connection, SourceError> {
+pub(super) async fn start(connector: &Connector, endpoint: Endpoint, wanted: Wanted) -> Result<Connection, SourceError> {
     let socket = endpoint.open().await?;
     let greeting = within(connector.step, Step::Authenticate, greet(connector, socket)).await??;
     let cancel = CancelTarget::new(endpoint, greeting.process, greeting.key);
     let mut connection = Connection::new(greeting.channel, Arc::new(cancel), greeting.server);
-    check_target(&connector.config, greeting.server.standby)?;
+    if !wanted.is(greeting.server.standby) {
+        return Err(SourceError::connect(Step::Check, "the server is not what target_session_attrs asks for"));
+    }
     within(connector.step, Step::Check, check(&mut connection)).await??;
     Ok(connection)
-}
-
-fn check_target(config: &Config, standby: bool) -> Result<(), SourceError> {
-    let wanted = match config.get_target_session_attrs() {
-        TargetSessionAttrs::ReadWrite => !standby,
-        TargetSessionAttrs::ReadOnly => standby,
-        TargetSessionAttrs::Any => true,
-        _ => return Err(configuration("target_session_attrs is not one that is supported")),
-    };
-    if wanted { Ok(()) } else { Err(SourceError::Unfit("the server is not what target_session_attrs asks for".into())) }
 }
 
 /// Refuses a server that is too old, a database that is not UTF-8, and a server (or a pooler before it) that dropped what the startup message pinned.

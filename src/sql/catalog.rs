@@ -96,7 +96,7 @@ pub struct TypeShape {
     pub standalone: bool,
     /// Labels of an enum, in their order.
     pub labels: Vec<String>,
-    /// Attributes of a composite type.
+    /// Attributes of a composite type, or columns of the relation whose rows it is.
     pub attributes: Vec<Attribute>,
     /// `format_type(typbasetype, typtypmod)` of a domain.
     pub base_name: String,
@@ -104,6 +104,22 @@ pub struct TypeShape {
     pub base_modifier: i32,
     /// `typnotnull`
     pub not_null: bool,
+    /// Of a range or multirange type; none in a snapshot saved before these were shown.
+    #[serde(default)]
+    pub range: Option<RangeShape>,
+}
+
+/// A range type, and the multirange type over it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeShape {
+    /// `rngsubtype`
+    pub subtype: Oid,
+    /// `rngtypid`
+    pub range: Oid,
+    /// `rngmultitypid`
+    pub multirange: Oid,
+    /// Whether no function of the source's own works on its values: `rngcanonical` and `rngsubopc` are none or built in.
+    pub built_in: bool,
 }
 
 /// An attribute of a composite type.

@@ -20,7 +20,13 @@ pub enum ParseError {
         /// 1-based character position.
         position: Option<usize>,
     },
-    /// Deeper or longer than the parser's bounds.
+    /// Longer than is parsed.
+    #[error("statement of {bytes} bytes is over the limit of {MAX_TEXT} bytes")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// Deeper than the parser's bounds.
     #[error("statement is too complex")]
     TooComplex,
     /// More than one statement where one is asked for: a prepared statement.
@@ -50,7 +56,10 @@ pub fn statements(text: &str) -> Result<Vec<Range<usize>>, ParseError> {
 }
 
 fn parse_all(text: &str) -> Result<pg_query::ParseResult, ParseError> {
-    if text.len() > MAX_TEXT || comment_cost(text) > MAX_COMMENT_COST {
+    if text.len() > MAX_TEXT {
+        return Err(ParseError::TooLong { bytes: text.len() });
+    }
+    if comment_cost(text) > MAX_COMMENT_COST {
         return Err(ParseError::TooComplex);
     }
     pg_query::parse(text, pg_query::ParserOptions::DEFAULT).map_err(|error| describe(text, &error))

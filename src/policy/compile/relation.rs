@@ -1,6 +1,9 @@
 //! Alias schemas and their relations, held against the catalog.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{Compiler, filter, names, tenant, writes};
 use crate::{
@@ -259,15 +262,32 @@ fn columns(compiler: &mut Compiler<'_>, context: &Context<'_>, real: &Real<'_>) 
     exposed
 }
 
-/// An untyped literal beside a `regclass` is looked up in the source's own catalog, where hidden names are.
+/// An untyped literal beside a `regclass` is looked up in the source's own catalog, where hidden names are; so is one in a row.
 fn check_type(compiler: &mut Compiler<'_>, catalog: &CatalogSnapshot, base: Oid, name: &Spanned<String>) {
-    let built_in = catalog.types.get(&base).filter(|known| known.schema == "pg_catalog" && matches!(known.kind, 'b' | 'p'));
-    if let Some((known, class)) = built_in.and_then(|known| Some((known, allow::cast_type(&known.name).err()?))) {
+    let parts = parts(catalog, base).into_iter().filter_map(|oid| catalog.types.get(&oid));
+    let mut built_in = parts.filter(|known| known.schema == "pg_catalog" && matches!(known.kind, 'b' | 'p'));
+    if let Some((known, class)) = built_in.find_map(|known| Some((known, allow::cast_type(&known.name).err()?))) {
         compiler
             .problems
             .error(&name.at, format!("columns of type {} cannot be exposed: {}", known.name, class.reason))
             .hint("leave the column out, or expose a view that casts it to text");
     }
+}
+
+/// A type and what it is made of, however deep.
+fn parts(catalog: &CatalogSnapshot, oid: Oid) -> BTreeSet<Oid> {
+    let mut parts = BTreeSet::new();
+    let mut next = vec![oid];
+    while let Some(oid) = next.pop() {
+        if let Some(shape) = catalog.shapes.types.get(&oid).filter(|_| parts.insert(oid)) {
+            let range = shape.range.as_ref().map(|of| of.subtype);
+            next.extend([shape.base, shape.element].into_iter().filter(|oid| *oid != 0).chain(range));
+            next.extend(shape.attributes.iter().map(|attribute| attribute.type_oid));
+        } else {
+            parts.insert(oid);
+        }
+    }
+    parts
 }
 
 fn compile_mask(compiler: &mut Compiler<'_>, context: &Context<'_>, mask: &MaskDocument, name: &str, real: &Real<'_>) -> Option<Mask> {

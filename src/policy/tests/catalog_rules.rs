@@ -36,6 +36,12 @@ fn the_catalog_decides_what_exists() {
     p.yaml:10:23: error: columns of type regclass cannot be exposed: it looks its text up in the source's own catalog, where hidden names are
       hint: leave the column out, or expose a view that casts it to text
     ");
+    assert_snapshot!(at("from: public.names\nsingle_tenant: true\ncolumns: [found, all_found]"), @r"
+    p.yaml:10:19: error: columns of type regclass cannot be exposed: it looks its text up in the source's own catalog, where hidden names are
+      hint: leave the column out, or expose a view that casts it to text
+    p.yaml:10:26: error: columns of type regclass cannot be exposed: it looks its text up in the source's own catalog, where hidden names are
+      hint: leave the column out, or expose a view that casts it to text
+    ");
     assert_snapshot!(at("from: public.shared\ntenant_column: price\ncolumns: [code]"), @r"
     p.yaml:9:24: error: a tenant column of type numeric is not supported
       hint: it must be smallint, integer, bigint, text, varchar, char or uuid

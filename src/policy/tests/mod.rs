@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    sql::catalog::{CatalogSnapshot, Column, Function, Operator, Relation, Type},
+    sql::catalog::{Attribute, CatalogSnapshot, Column, Function, Oid, Operator, Relation, Shapes, Type, TypeShape},
     types::{PolicyEpoch, Secret, SourceName},
 };
 
@@ -25,7 +25,7 @@ public.accounts r: id 2950!, org 23, name 25 / id
 public.shared r: code 25!, label 25, tenant_ci 25~, price 1700 / code
 public.everyone v: id 20, tenant_id 25 /
 public.secrets r: id 20-, value 25- / id
-public.names r: id 20!, place 2205 / id
+public.names r: id 20!, place 2205, found 90010, all_found 90011 / id
 ";
 
 fn column(text: &str) -> Column {
@@ -58,6 +58,14 @@ fn relation(line: &str) -> Relation {
     }
 }
 
+/// A composite type that holds a regclass, and its array.
+fn shapes() -> BTreeMap<Oid, TypeShape> {
+    let attribute = Attribute { name: "place".to_owned(), type_oid: 2205, type_name: "regclass".to_owned() };
+    let found = visible::type_shape("found", 'c', 90_011);
+    let array = TypeShape { element: 90_010, category: 'A', ..visible::type_shape("_found", 'b', 0) };
+    [(90_010, TypeShape { attributes: vec![attribute], ..found }), (90_011, array)].into()
+}
+
 pub(super) fn catalog() -> CatalogSnapshot {
     let base = |name: &str| Type { schema: "pg_catalog".to_owned(), name: name.to_owned(), kind: 'b', base: 0, array: false };
     let mut types: BTreeMap<_, _> =
@@ -66,6 +74,8 @@ pub(super) fn catalog() -> CatalogSnapshot {
             .into();
     types.insert(90_000, Type { kind: 'e', ..base("ticket_status") });
     types.insert(90_001, Type { kind: 'd', base: 23, ..base("level") });
+    let own = |kind, name: &str| Type { schema: "public".to_owned(), kind, ..base(name) };
+    types.extend([(90_010, own('c', "found")), (90_011, Type { base: 90_010, array: true, ..own('b', "_found") })]);
     let operators = |left: u32, right: u32| ["=", "<>", "<", "<=", ">", ">="].map(|name| Operator { name: name.to_owned(), left, right });
     let function = |name: &str, arguments: &str, volatility| Function {
         schema: "public".to_owned(),
@@ -74,7 +84,7 @@ pub(super) fn catalog() -> CatalogSnapshot {
         volatility,
     };
     CatalogSnapshot {
-        shapes: crate::sql::catalog::Shapes::default(),
+        shapes: Shapes { types: shapes(), ..Shapes::default() },
         server_version: 150_018,
         relations: RELATIONS.trim().lines().map(relation).collect(),
         types,

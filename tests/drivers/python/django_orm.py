@@ -59,24 +59,29 @@ class Ticket(models.Model):
         db_table = "tickets"
 
 
+def each(name, rows):
+    for number, row in enumerate(rows):
+        step(f"{name}, row {number}", row=canonical(row))
+
+
 def reads():
     step("get", **canonical(Ticket.objects.values("id", "subject", "amount", "meta", "created_at").get(pk=42)))
     step("missing", found=Ticket.objects.filter(pk=-1).exists())
-    step("filter", rows=canonical(list(Ticket.objects.filter(subject__icontains="refund", id__lt=80).order_by("-id").values_list("id", "subject"))))
-    step("in", rows=canonical(list(Ticket.objects.filter(id__in=[1, 2, 3, 40]).order_by("id").values_list("id", "priority"))))
+    each("filter", Ticket.objects.filter(subject__icontains="refund", id__lt=80).order_by("-id").values_list("id", "subject"))
+    each("in", Ticket.objects.filter(id__in=[1, 2, 3, 40]).order_by("id").values_list("id", "priority"))
     step("count", count=Ticket.objects.count(), distinct=Ticket.objects.values("priority").distinct().count())
     step("aggregate", **canonical(Ticket.objects.aggregate(most=models.Max("amount"), sum=models.Sum("id"), mean=models.Avg("id"))))
     counted = Customer.objects.filter(id__lt=20).annotate(tickets=models.Count("ticket")).order_by("id")
-    step("annotate", rows=canonical(list(counted.values_list("id", "tickets"))))
+    each("annotate", counted.values_list("id", "tickets"))
     related = Ticket.objects.select_related("customer").filter(id__lt=12).order_by("id")
-    step("select_related", rows=canonical([(ticket.id, ticket.customer.name) for ticket in related]))
+    each("select_related", [(ticket.id, ticket.customer.name) for ticket in related])
     fetched = Customer.objects.filter(id__lt=12).prefetch_related("ticket_set").order_by("id")
     step("prefetch_related", rows=canonical([(customer.id, sorted(ticket.id for ticket in customer.ticket_set.all())) for customer in fetched]))
     step("dates", rows=canonical(list(Ticket.objects.filter(id__lt=200).dates("created_at", "month"))))
     exists = Customer.objects.filter(models.Exists(Ticket.objects.filter(customer=models.OuterRef("pk"), priority="high")), id__lt=60)
     step("exists", rows=canonical(sorted(exists.values_list("id", flat=True))))
-    step("json key", rows=canonical(list(Ticket.objects.filter(id__lt=30).order_by("id").values_list("id", "meta__source"))))
-    step("slice", rows=canonical(list(Ticket.objects.order_by("id").values_list("id", flat=True)[10:20])))
+    each("json key", Ticket.objects.filter(id__lt=30).order_by("id").values_list("id", "meta__channel"))
+    each("slice", Ticket.objects.order_by("id").values_list("id", "created_at")[10:20])
 
 
 def iterators():

@@ -12,7 +12,9 @@ QUERY = "select id, subject, amount::float8 as amount, created_at, rating, assig
 
 
 def frame(name, found):
-    step(name, columns=[[column, str(kind)] for column, kind in found.dtypes.items()], rows=found.to_json(orient="values", date_format="iso").split("],["))
+    step(name, columns=[[column, str(kind)] for column, kind in found.dtypes.items()], count=len(found))
+    for number, row in enumerate(found.to_json(orient="records", lines=True, date_format="iso").splitlines()):
+        step(f"{name}, row {number}", row=row)
 
 
 def by_pandas():
@@ -43,7 +45,9 @@ def by_adbc():
             with connection.cursor() as cursor:
                 cursor.execute(query)
                 table = cursor.fetch_arrow_table()
-                step(name, schema=[[field.name, str(field.type)] for field in table.schema], rows=[str(row) for row in table.to_pylist()][:80], count=table.num_rows)
+                step(name, schema=[[field.name, str(field.type)] for field in table.schema], count=table.num_rows)
+                for number, row in enumerate(table.slice(0, 80).to_pylist()):
+                    step(f"{name}, row {number}", row=str(row))
         with connection.cursor() as cursor:
             cursor.execute("select id, subject from tickets where id = $1", parameters=(42,))
             step("adbc parameters", rows=[str(row) for row in cursor.fetchall()])

@@ -1,9 +1,14 @@
 //! The catalog's own server: where it comes from, how it ends, and life without it.
 
-use std::{fs, process::Command, time::Duration};
+use std::{
+    fs,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::{error, rows};
-use crate::support::{Cluster, Pgwicket};
+use crate::support::{Cluster, Pgwicket, Wire, run, support_policy};
 
 const ASK: &str = "select oid from pg_class where relname = 'tickets'";
 
@@ -28,20 +33,20 @@ fn the_server_ends_with_us_however_we_end_and_numbers_stay() {
     let first = ask(&pgwicket);
     assert_eq!(servers(&directory).len(), 1);
     pgwicket.kill();
-    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(10);
     while !servers(&directory).is_empty() {
-        assert!(std::time::Instant::now() < deadline, "the server outlived a kill -9");
-        std::thread::sleep(Duration::from_millis(50));
+        assert!(Instant::now() < deadline, "the server outlived a kill -9");
+        thread::sleep(Duration::from_millis(50));
     }
     pgwicket.restart();
     assert_eq!(ask(&pgwicket), first, "OIDs stay");
     // It crashes: it is started again.
     let pid = servers(&directory).pop().unwrap();
     assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
-    std::thread::sleep(Duration::from_millis(300));
+    thread::sleep(Duration::from_millis(300));
     let mut wire = pgwicket.login().wire().unwrap();
     let answered = (0..20).any(|_| {
-        std::thread::sleep(Duration::from_millis(300));
+        thread::sleep(Duration::from_millis(300));
         error(&wire.simple(ASK).unwrap()).is_none()
     });
     assert!(answered, "{}", pgwicket.log());
@@ -87,4 +92,78 @@ fn another_server_may_hold_the_catalog() {
     let names = rows(&wire.simple("select datname from pg_database union all select rolname from pg_roles").unwrap());
     let names: Vec<String> = names.into_iter().flatten().flatten().collect();
     assert_eq!(names, ["support", "pgwicket", "support_agent"], "nothing of the server shows");
+}
+
+#[test]
+fn a_catalog_that_no_agent_has_any_more_is_dropped() {
+    let policy = |columns: &str| support_policy().replacen("labels, body]", columns, 1);
+    for shared in [false, true] {
+        let server = Cluster::own();
+        let url = server.empty_here("postgres").socket_url("postgres");
+        let variables = [("PGWICKET_CATALOG_URL", url.as_str())];
+        let pgwicket = Pgwicket::start_with_variables(&Cluster::desk(), if shared { &variables } else { &[] });
+        let catalogs = || {
+            let names = "select datname from pg_database where datname ~ '^pgwicket_(catalog|draft)_' order by 1";
+            let mut psql = Command::new("psql");
+            if shared {
+                psql.args(["-X", "-A", "-t", "-d", &url, "-c", names]);
+            } else {
+                psql.args(["-X", "-A", "-t", "-U", "pgwicket", "-d", "postgres", "-c", names, "-h"]).arg(pgwicket.catalog().join("socket"));
+            }
+            run(&mut psql).ok().lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let mut wires: Vec<Wire> = (0..6).map(|_| pgwicket.login().wire().unwrap()).collect();
+        let columns = "select count(*) from pg_attribute where attrelid = 'documents'::regclass and attnum > 0";
+        let ask = |wire: &mut Wire| rows(&wire.simple(columns).unwrap()).first().and_then(|row| row[0].clone());
+        for wire in &mut wires {
+            assert_eq!(ask(wire).as_deref(), Some("7"));
+        }
+        let first = catalogs();
+        assert_eq!(first.len(), 1);
+        if shared {
+            // Another process's, and what it is making.
+            run(Command::new("psql").args([
+                "-X",
+                "-q",
+                "-d",
+                &url,
+                "-c",
+                "create database pgwicket_draft_00",
+                "-c",
+                "create database pgwicket_catalog_00_00",
+            ]))
+            .ok();
+        } else {
+            let mut draft = Command::new("psql");
+            draft.args(["-X", "-q", "-U", "pgwicket", "-d", "postgres", "-c", "create database pgwicket_draft_00", "-h"]);
+            run(draft.arg(pgwicket.catalog().join("socket"))).ok();
+        }
+        // A transaction holds on to the first.
+        wires[0].simple("begin").unwrap();
+        assert_eq!(ask(&mut wires[0]).as_deref(), Some("7"));
+        fs::write(pgwicket.policies().join("policy.yaml"), policy("labels]")).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while ask(&mut wires[1]).as_deref() != Some("6") {
+            assert!(Instant::now() < deadline, "the new policy's catalog does not show");
+            thread::sleep(Duration::from_millis(100));
+        }
+        assert!(catalogs().contains(&first[0]), "it has a reader");
+        wires[0].simple("rollback").unwrap();
+        let others = usize::from(shared) * 2;
+        while catalogs().len() > 1 + others {
+            assert!(Instant::now() < deadline, "the old catalog stays: {:?}", catalogs());
+            for wire in &mut wires {
+                assert_eq!(ask(wire).as_deref(), Some("6"));
+            }
+            thread::sleep(Duration::from_millis(200));
+        }
+        assert!(!catalogs().contains(&first[0]));
+        // Back again: it is made anew.
+        fs::write(pgwicket.policies().join("policy.yaml"), policy("labels, body]")).unwrap();
+        while ask(&mut wires[2]).as_deref() != Some("7") {
+            assert!(Instant::now() < deadline, "the first policy's catalog does not show");
+            thread::sleep(Duration::from_millis(100));
+        }
+        assert!(catalogs().contains(&first[0]), "the same objects have the same catalog");
+    }
 }

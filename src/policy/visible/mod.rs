@@ -5,6 +5,8 @@
 //! catalog. Relations, keys and row types get OIDs of their own from their alias names: the same after each restart and
 //! in each process.
 
+mod types;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -14,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{ExposedColumn, ExposedRelation, ExposedSchema, Mask};
 use crate::{
-    sql::catalog::{CatalogSnapshot, FIRST_NORMAL_OID, ForeignKey, Oid, TypeShape},
+    sql::catalog::{CatalogSnapshot, ForeignKey, Oid},
     types::SourceName,
 };
 
@@ -22,14 +24,11 @@ use crate::{
 pub const CATALOG_PREFIX: &str = "pgwicket_catalog_";
 
 /// Changes with what is made of a [`Visible`], so that an older catalog is not taken for a new one.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// OIDs of what has none in a source: above what counters reach soon, and positive in 32 bits.
 const FIRST_OWN_OID: u32 = 0x6000_0000;
 const OWN_OIDS: u32 = 0x1f00_0000;
-
-/// Types within types at most.
-const DEPTH: usize = 16;
 
 /// The visible objects of an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +43,8 @@ pub struct Visible {
     pub types: Vec<VisibleType>,
     /// Which types of a source are among them.
     shown: BTreeMap<SourceName, BTreeSet<Oid>>,
+    /// Those whose values are read by the server's own functions alone, which look nothing up.
+    plain: BTreeMap<SourceName, BTreeSet<Oid>>,
     /// Where a relation of a source stands here.
     places: BTreeMap<(SourceName, Oid), Vec<Place>>,
     /// What a source calls its types in a message, and what the agent may read instead.
@@ -143,6 +144,15 @@ pub enum VisibleTypeKind {
     },
     /// A composite type: names and types of its attributes.
     Composite(Vec<(String, String)>),
+    /// A range type.
+    Range {
+        /// OID of what its bounds are.
+        subtype: Oid,
+        /// OID of the multirange type over it, which comes next.
+        multirange: Oid,
+    },
+    /// A multirange type.
+    Multirange,
     /// A type of an extension, shown as a kind of text: `typcategory` and `typdelim`.
     Base(char, char),
 }
@@ -189,6 +199,7 @@ impl Visible {
             schemas,
             types: builder.types,
             shown: builder.shown,
+            plain: builder.plain,
             places: builder.places,
             spoken,
         };
@@ -203,10 +214,10 @@ impl Visible {
         self.shown.get(source).is_some_and(|shown| shown.contains(&oid))
     }
 
-    /// The enum, or array of an enum, with that OID at a source.
-    pub fn is_enum(&self, source: &SourceName, oid: Oid) -> bool {
-        let is = |known: &VisibleType| known.oid == oid || known.array.as_ref().is_some_and(|(array, _)| *array == oid);
-        self.shows_type(source, oid) && self.types.iter().any(|known| is(known) && matches!(known.kind, VisibleTypeKind::Enum(_)))
+    /// Whether a text of a client may be read as that type of a source: an enum, a composite or range type of plain types, an
+    /// array of one. No domain, whose checks would run, and nothing that looks names up.
+    pub fn reads_type(&self, source: &SourceName, oid: Oid) -> bool {
+        self.plain.get(source).is_some_and(|plain| plain.contains(&oid))
     }
 
     /// What a source calls its types in a message, and what the agent may read instead.
@@ -238,6 +249,7 @@ impl ExposedColumn {
 struct Builder {
     types: Vec<VisibleType>,
     shown: BTreeMap<SourceName, BTreeSet<Oid>>,
+    plain: BTreeMap<SourceName, BTreeSet<Oid>>,
     /// OIDs in use, by catalog: a type of a second source may have the OID of one of the first.
     taken: BTreeSet<(&'static str, Oid)>,
     /// How a type is written: by source and OID.
@@ -246,93 +258,6 @@ struct Builder {
 }
 
 impl Builder {
-    /// Makes a type visible, with what it is made of. False: it is shown as `text`.
-    fn show(&mut self, source: &SourceName, schema: &str, relations: &[&str], catalog: &CatalogSnapshot, oid: Oid, depth: usize) -> bool {
-        if oid < FIRST_NORMAL_OID || self.written.contains_key(&(source.clone(), oid)) {
-            return true;
-        }
-        let Some(shape) = catalog.shapes.types.get(&oid).filter(|_| depth < DEPTH) else { return false };
-        let mut below = |oid| self.show(source, schema, relations, catalog, oid, depth + 1);
-        if shape.element != 0 {
-            let of_it = catalog.shapes.types.get(&shape.element).is_some_and(|element| element.array == oid);
-            // With its elements comes the array.
-            return of_it && below(shape.element) && self.written.contains_key(&(source.clone(), oid));
-        }
-        let complete = match shape.kind {
-            'e' | 'b' => true,
-            'd' => below(shape.base),
-            'c' => shape.standalone && shape.attributes.iter().all(|attribute| below(attribute.type_oid)),
-            _ => false,
-        };
-        if !complete || !self.taken.insert(("pg_type", oid)) {
-            return false;
-        }
-        let Some(kind) = self.kind(source, shape) else { return false };
-        let array = Some(shape.array).filter(|array| *array != 0 && self.taken.insert(("pg_type", *array)));
-        let free = |name: &str, types: &[VisibleType]| {
-            !relations.contains(&name)
-                && !types.iter().any(|known| {
-                    *known.schema == *schema && (known.name == name || known.array.as_ref().is_some_and(|(_, array)| array == name))
-                })
-        };
-        let name = (0..=u16::MAX).map(|n| if n == 0 { shape.name.clone() } else { format!("{}_{n}", shape.name) });
-        let name = name.into_iter().find(|name| free(name, &self.types)).unwrap_or_default();
-        let array_name = (1..64).map(|n| format!("{}{name}", "_".repeat(n))).find(|name| free(name, &self.types)).unwrap_or_default();
-        let written = format!("{}.{}", quoted(schema), quoted(&name));
-        let shown = self.shown.entry(source.clone()).or_default();
-        shown.insert(oid);
-        if let Some(array) = array {
-            shown.insert(array);
-            self.written.insert((source.clone(), array), format!("{written}[]"));
-        }
-        self.written.insert((source.clone(), oid), written);
-        let array = array.map(|array| (array, array_name));
-        self.types.push(VisibleType { schema: schema.into(), name, oid, array, kind });
-        true
-    }
-
-    fn kind(&self, source: &SourceName, shape: &TypeShape) -> Option<VisibleTypeKind> {
-        Some(match shape.kind {
-            'e' => VisibleTypeKind::Enum(shape.labels.clone()),
-            'b' => VisibleTypeKind::Base(shape.category, shape.delimiter),
-            'd' => VisibleTypeKind::Domain { base: shape.base, modifier: shape.base_modifier, not_null: shape.not_null },
-            'c' => {
-                let written = |oid, name: &str| self.type_name(source, oid, name);
-                VisibleTypeKind::Composite(
-                    shape
-                        .attributes
-                        .iter()
-                        .map(|attribute| (attribute.name.clone(), written(attribute.type_oid, &attribute.type_name)))
-                        .collect(),
-                )
-            }
-            _ => return None,
-        })
-    }
-
-    /// As `format_type` prints the types of a source, whose sessions look names up in `pg_catalog` only.
-    fn spoken(&self, source: &SourceName, catalog: &CatalogSnapshot) -> Vec<(String, String)> {
-        let spellings = |name: &str| [name.to_owned(), quoted(name)];
-        let mut spoken = Vec::new();
-        for (oid, shape) in &catalog.shapes.types {
-            let made = self.types.iter().find(|made| made.oid == *oid && self.written.contains_key(&(source.clone(), *oid)));
-            let told = made.map_or_else(|| "another type".to_owned(), |made| made.name.clone());
-            for schema in spellings(&shape.schema) {
-                for name in spellings(&shape.name) {
-                    spoken.push((format!("{schema}.{name}"), told.clone()));
-                }
-            }
-        }
-        spoken
-    }
-
-    fn type_name(&self, source: &SourceName, oid: Oid, name: &str) -> String {
-        if oid < FIRST_NORMAL_OID {
-            return name.to_owned();
-        }
-        self.written.get(&(source.clone(), oid)).cloned().unwrap_or_else(|| "text".to_owned())
-    }
-
     fn schema(&mut self, schema: &ExposedSchema, catalog: &CatalogSnapshot, all: &[Arc<ExposedSchema>]) -> VisibleSchema {
         let relations = schema.relations.values().map(|relation| self.relation(relation, catalog, all)).collect();
         VisibleSchema { name: schema.name.clone(), oid: self.own_oid("pg_namespace", &[&schema.name]), relations }
