@@ -15,6 +15,8 @@ use super::{PASSWORD, free_port, guardian, repository, run, servers::server_prog
 pub(crate) struct Cluster {
     directory: PathBuf,
     port: u16,
+    /// What it is started with.
+    options: String,
 }
 
 /// A database of the cluster, dropped with it.
@@ -49,12 +51,55 @@ impl Cluster {
 
     /// Stops it as a crash does, and starts it again.
     pub(crate) fn restart(&self) {
-        let before = self.postmaster();
-        let mut restart = server_program("pg_ctl");
-        restart.arg("-D").arg(self.directory.join("data")).arg("-l").arg(self.log()).args(["-w", "-s", "-m", "immediate", "restart"]);
-        assert!(restart.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success(), "PostgreSQL did not restart");
-        guardian::forget_server(before);
+        self.stop("immediate");
+        self.start_again();
+    }
+
+    /// Stops it, `fast` as an operator does or `immediate` as a crash does.
+    pub(crate) fn stop(&self, mode: &str) {
+        let postmaster = self.postmaster();
+        self.control(&["-m", mode, "stop"]);
+        guardian::forget_server(postmaster);
+    }
+
+    /// Starts it as it was.
+    pub(crate) fn start_again(&self) {
+        self.control(&["-o", &self.options, "start"]);
         guardian::stop_server_at_end(self.postmaster());
+    }
+
+    /// Makes a primary of a standby.
+    pub(crate) fn promote(&self) {
+        self.control(&["promote"]);
+    }
+
+    /// A hot standby of it, which follows.
+    pub(crate) fn standby(&self) -> &'static Self {
+        let standby = Self::place("-c synchronous_commit=on");
+        let mut copy = server_program("pg_basebackup");
+        copy.arg("-h").arg(&self.directory).args([
+            "-p",
+            &self.port.to_string(),
+            "-U",
+            "postgres",
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+            "-D",
+        ]);
+        run(copy.arg(standby.directory.join("data"))).ok();
+        standby.start_again();
+        Box::leak(Box::new(standby))
+    }
+
+    /// Waits for what it is told to do. Its own output must not hold our pipe open: the server would inherit it.
+    fn control(&self, arguments: &[&str]) {
+        let mut control = server_program("pg_ctl");
+        control.arg("-D").arg(self.directory.join("data")).arg("-l").arg(self.log()).args(["-w", "-s"]).args(arguments);
+        let status = control.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        assert!(status.success(), "pg_ctl {arguments:?}: {}", fs::read_to_string(self.log()).unwrap_or_default());
     }
 
     fn postmaster(&self) -> u32 {
@@ -136,6 +181,19 @@ impl Cluster {
     }
 
     fn start(settings: &str) -> Self {
+        let made = Self::place(settings);
+        run(server_program("initdb")
+            .arg("-D")
+            .arg(made.directory.join("data"))
+            .args(["-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"])
+            .args(["--auth-local=trust", "--auth-host=scram-sha-256"]))
+        .ok();
+        made.start_again();
+        made
+    }
+
+    /// A directory and a port for one.
+    fn place(settings: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("pgwicket-it-").tempdir().unwrap().keep();
         guardian::remove_at_end(&directory);
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
@@ -143,26 +201,12 @@ impl Cluster {
             run(Command::new("chown").arg("postgres").arg(&directory)).ok();
         }
         let port = free_port();
-        let data = directory.join("data");
-        run(server_program("initdb")
-            .arg("-D")
-            .arg(&data)
-            .args(["-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"])
-            .args(["--auth-local=trust", "--auth-host=scram-sha-256"]))
-        .ok();
         let options = format!(
             "-p {port} -k {} -c listen_addresses=127.0.0.1 -c fsync=off {settings} -c full_page_writes=off \
              -c max_connections=200 -c shared_buffers=256MB -c autovacuum=off -c log_statement=all -c log_line_prefix='%m %p %d %u '",
             directory.display()
         );
-        // pg_ctl's own output must not hold our pipe open: the server would inherit it.
-        let mut start = server_program("pg_ctl");
-        start.arg("-D").arg(&data).arg("-l").arg(directory.join("postgresql.log")).args(["-w", "-s", "-o", &options, "start"]);
-        let status = start.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
-        assert!(status.success(), "PostgreSQL did not start: {}", fs::read_to_string(directory.join("postgresql.log")).unwrap_or_default());
-        let started = Self { directory, port };
-        guardian::stop_server_at_end(started.postmaster());
-        started
+        Self { directory, port, options }
     }
 
     /// Its major version.
@@ -210,6 +254,11 @@ impl Database {
     pub(crate) fn socket_url(&self, role: &str) -> String {
         let directory = self.cluster.directory.display().to_string().replace('/', "%2F");
         format!("postgresql://{role}@{directory}:{}/{}", self.cluster.port, self.name)
+    }
+
+    /// The same database of another server.
+    pub(crate) fn on(&self, cluster: &'static Cluster) -> Self {
+        Self { cluster, ..self.clone() }
     }
 
     /// The URL that the policy reads from `APP_POSTGRES_URL`.

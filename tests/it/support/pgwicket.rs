@@ -66,8 +66,13 @@ impl Pgwicket {
 
     /// Serves `policies/support.yaml` with further environment variables.
     pub(crate) fn start_with_variables(source: &Database, variables: &[(&str, &str)]) -> Self {
+        Self::start_with_policy_and_variables(source, &support_policy(), variables)
+    }
+
+    /// Serves a policy of the test's own with further environment variables.
+    pub(crate) fn start_with_policy_and_variables(source: &Database, policy: &str, variables: &[(&str, &str)]) -> Self {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Self::launch(source, &support_policy(), &Extras { variables, ..Extras::default() })
+        Self::launch(source, policy, &Extras { variables, ..Extras::default() })
     }
 
     /// The directory of its catalog's server.
@@ -122,8 +127,17 @@ impl Pgwicket {
 
     /// Resident memory now, in MiB.
     pub(crate) fn resident_memory(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most resident memory so far, in MiB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, what: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 

@@ -99,6 +99,22 @@ impl Wire {
         Ok(Message { tag: header[0], body })
     }
 
+    /// Receives one message and hands it on in pieces, its header first, each with the tag; which is the answer too.
+    pub(crate) fn receive_in_pieces(&mut self, mut piece: impl FnMut(u8, &[u8])) -> io::Result<u8> {
+        let mut header = [0; 5];
+        self.stream.read_exact(&mut header)?;
+        piece(header[0], &header);
+        let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize - 4;
+        let (mut left, mut buffer) = (length, vec![0; 1 << 16]);
+        while left > 0 {
+            let here = left.min(buffer.len());
+            self.stream.read_exact(&mut buffer[..here])?;
+            piece(header[0], &buffer[..here]);
+            left -= here;
+        }
+        Ok(header[0])
+    }
+
     /// Receives up to and with ReadyForQuery.
     pub(crate) fn until_ready(&mut self) -> io::Result<Vec<Message>> {
         let mut messages = Vec::new();
