@@ -3,7 +3,11 @@
 use bytes::{BufMut as _, BytesMut};
 
 use super::options::{ForceQuote, Format, Options, problem};
-use crate::{error::SessionError, pipeline::reply, wire::MessageWriter};
+use crate::{
+    error::SessionError,
+    pipeline::{bind::Parameters, reply},
+    wire::MessageWriter,
+};
 
 /// A row at most: it is held whole, since it is written with its length before it. Unit: bytes.
 const MAX_ROW: usize = 64 << 20;
@@ -179,17 +183,8 @@ fn row_size(bytes: &[u8]) -> Option<usize> {
     usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?.checked_add(1)
 }
 
+/// The values of a DataRow message's body.
 fn values(body: &[u8]) -> Vec<Option<&[u8]>> {
-    let Some((count, mut rest)) = body.split_first_chunk::<2>() else { return Vec::new() };
-    let next = |_| {
-        let (length, after) = rest.split_first_chunk::<4>()?;
-        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
-            rest = after;
-            return Some(None);
-        };
-        let (value, after) = after.split_at_checked(length)?;
-        rest = after;
-        Some(Some(value))
-    };
-    (0..u16::from_be_bytes(*count)).map_while(next).collect()
+    let Some((count, values)) = body.split_first_chunk::<2>() else { return Vec::new() };
+    Parameters::new(u16::from_be_bytes(*count).into(), values).iter().collect()
 }

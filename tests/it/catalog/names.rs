@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Canary, error, rows};
-use crate::support::{Message, Wire, repository};
+use crate::support::{Cluster, Message, Wire, repository};
 
 /// Statements of the corpus that fail, and why: PostgreSQL answers them the same way where nothing has that name.
 const FAILS: [(&str, &str); 1] = [("\\sf f", "42883 function \"f\" does not exist")];
@@ -19,8 +19,9 @@ fn what_clients_ask_is_answered_and_names_nothing_hidden() {
         let (text, trigger) = (entry["sql"].as_str().unwrap(), entry["trigger"].as_str().unwrap());
         let reply = if entry["protocol"] == "simple" { wire.simple(text).unwrap() } else { extended(&mut wire, text) };
         canary.check(text, &reply);
+        let renamed = Cluster::shared().version() >= 17 && RENAMED.contains(&trigger);
         let expected = FAILS.iter().find(|(known, _)| *known == trigger).map(|(_, error)| *error);
-        let seen = error(&reply);
+        let seen = error(&reply).filter(|error| !(renamed && error.starts_with("42703")));
         if seen.as_deref() != expected && !(seen.is_none() && expected.is_some()) {
             failed.push(format!("{} {trigger}: {}\n{text}", entry["client"], seen.unwrap_or_default()));
         }
@@ -28,6 +29,9 @@ fn what_clients_ask_is_answered_and_names_nothing_hidden() {
     assert!(corpus.lines().count() > 200, "the corpus is not there");
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 }
+
+/// What psql 15 asks for by columns that PostgreSQL 17 has renamed: it fails on such a server itself.
+const RENAMED: [&str; 3] = ["\\l", "\\l+", "\\dO"];
 
 /// Parse, Describe, Bind with NULLs, Execute, Sync.
 fn extended(wire: &mut Wire, text: &str) -> Vec<Message> {
@@ -99,7 +103,7 @@ fn what_speaks_of_the_server_or_does_something_is_refused() {
         ("select 'tickets'::regclass from tickets", "0A000"),
         ("with t as (select * from pg_class) select * from t join public.customers c on true", "0A000"),
         ("select * from nowhere.pg_catalog.pg_class", "0A000"),
-        ("select 'canary_schema.canary_tickets'::regclass", "3F000"),
+        ("select 'canary_schema.canary_tickets'::regclass", if Cluster::shared().version() < 16 { "3F000" } else { "42P01" }),
         ("select * from pg_ls_dir('.') where 'pg_class'::regclass is not null", "42501"),
     ] {
         let reply = wire.simple(text).unwrap();
@@ -149,7 +153,10 @@ fn the_catalog_shows_keys_types_and_comments_of_the_policy_and_no_more() {
     );
     assert_eq!(one(&format!("{columns} 'customers'::regclass order by attnum")), "id bigint t; name character varying(40) t; home place f");
     assert_eq!(
-        one("select conname, pg_get_constraintdef(oid) from pg_constraint where connamespace = 'public'::regnamespace order by 1"),
+        // PostgreSQL 18 lists NOT NULL there as well.
+        one(
+            "select conname, pg_get_constraintdef(oid) from pg_constraint where connamespace = 'public'::regnamespace and contype <> 'n' order by 1"
+        ),
         "customers_pkey PRIMARY KEY (id); tickets_customer_id_fkey FOREIGN KEY (customer_id) REFERENCES customers(id) ON DELETE CASCADE; \
          tickets_pkey PRIMARY KEY (id)"
     );

@@ -4,6 +4,7 @@
 //! One difference is documented and kept out of the programs: the copy's enum stands in another schema than the alias schema that
 //! pgwicket shows it in, so these programs cast it. In [`own_types`] both are the same.
 
+mod negotiation;
 mod own_types;
 mod sqlx_reads;
 mod table;
