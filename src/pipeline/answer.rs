@@ -302,13 +302,15 @@ impl<I: Interrupts> Session<I> {
         let within_row = self.queue.front_open().is_some_and(Open::is_within_row);
         let error = self.lose_upstream(error);
         let portal = self.queue.front_portal();
+        let parsed = self.queue.parsing();
         self.undo(portal, Some(&error));
         self.queue.expected.clear();
+        let recorded = parsed.map_or(Ok(()), |plan| self.decide(&plan, None).map(|open| self.close_failed(open, Some(&error))));
         if within_row {
             return Err(Ended::Gone);
         }
         if !self.queue.passing_over {
-            self.fail(&error);
+            self.fail(recorded.as_ref().err().unwrap_or(&error));
         }
         Ok(())
     }

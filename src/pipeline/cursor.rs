@@ -52,7 +52,9 @@ impl<I: Interrupts> Session<I> {
         let Action::Declare(declare, governed) = plan.action() else { return Err(SourceError::NotPrepared.into()) };
         self.check_declare(declare)?;
         self.describe_plan(plan).await?;
-        self.ready_for(governed).await?;
+        if let Err(failure) = self.ready_for(governed).await {
+            return Err(self.unreached(plan, failure));
+        }
         self.drain().await?;
         if self.skipping {
             return Err(Failure::PassedOver);

@@ -71,7 +71,9 @@ impl<I: Interrupts> Session<I> {
         let Action::Write(write) = plan.action() else { return Err(SourceError::NotPrepared.into()) };
         let statement = write.read();
         self.describe_plan(plan).await?;
-        self.ready_for(statement).await?;
+        if let Err(failure) = self.ready_for(statement).await {
+            return Err(self.unreached(plan, failure));
+        }
         self.drain().await?;
         if self.skipping {
             return Err(Failure::PassedOver);

@@ -155,7 +155,9 @@ impl<I: Interrupts> Session<I> {
     pub(super) async fn explain(&mut self, plan: &Rc<Plan>, bound: &Bound, columns: bool) -> Result<(), Failure> {
         let Action::Explain(explain, governed) = plan.action() else { return Err(SourceError::NotPrepared.into()) };
         self.describe_plan(plan).await?;
-        self.ready_for(governed).await?;
+        if let Err(failure) = self.ready_for(governed).await {
+            return Err(self.unreached(plan, failure));
+        }
         self.drain().await?;
         if self.skipping {
             return Err(Failure::PassedOver);

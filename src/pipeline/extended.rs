@@ -62,7 +62,9 @@ impl<I: Interrupts> Session<I> {
         if self.skipping {
             return Err(Failure::PassedOver);
         }
-        self.need_upstream(statement.source()).await?;
+        if let Err(failure) = self.need_upstream(statement.source()).await {
+            return Err(self.unreached(plan, failure));
+        }
         let portal = self.names.new_portal("")?;
         if let Some(upstream) = &mut self.upstream {
             upstream.lease.prepare(statement);

@@ -258,6 +258,20 @@ impl<I: Interrupts> Session<I> {
         self.need_upstream(statement.source()).await
     }
 
+    /// What was asked for and did not get as far as its decision, because the source was not there: evidence all the same.
+    pub(super) fn unreached(&mut self, plan: &Rc<Plan>, failure: Failure) -> Failure {
+        if !matches!(failure, Failure::Error(Error::Source(_))) {
+            return failure;
+        }
+        match self.decide(plan, None) {
+            Ok(open) => {
+                self.close_unforwarded(open, &failure);
+                failure
+            }
+            Err(error) => error.into(),
+        }
+    }
+
     /// Queues a statement of the simple protocol at the source.
     pub(super) async fn forward(&mut self, plan: &Rc<Plan>, open: Open, parameters: Parameters<'_>) -> Result<(), Failure> {
         self.formats.0.clear();

@@ -17,12 +17,19 @@ schemas:
   desk:
     source: app_postgres
     relations:
-      notes: { from: public.notes, tenant_column: tenant_id, columns: [id, body], primary_key: [id] }
+      notes: { from: public.notes, tenant_column: tenant_id, columns: [id, body], primary_key: [id], writes: { update: [body] } }
 agents:
   support_agent: { auth: { scram: "env:SUPPORT_AGENT_PASSWORD" }, tenant: acme, schemas: [desk] }
 "#;
 
 const READ: &str = "select body from notes where id = 7";
+/// What a text by each way of asking is while the source is away, besides reads.
+const OTHERS: [&str; 3] = [
+    "update notes set body = 'x' where id = 7",
+    "declare c cursor with hold for select id from notes",
+    "prepare p as select id from notes",
+];
+const PARSED: &str = "select id from notes where body = $1";
 /// The server works on this for hours.
 const ENDLESS: &str = "select count(*) from notes a, notes b, notes c, notes d where a.id + b.id + c.id + d.id = 1";
 
@@ -133,6 +140,12 @@ fn restarted(mode: &str) {
         assert_eq!(block.ask(READ), "08006 E");
         assert_eq!(block.ask("rollback"), "0 I");
     }
+    for text in OTHERS {
+        assert_eq!(idle.ask(text), "08006 I", "{text}");
+    }
+    idle.wire.send(b'P', format!("\0{PARSED}\0\0\0").as_bytes()).unwrap();
+    idle.wire.send(b'S', b"").unwrap();
+    assert_eq!(seen(&idle.wire.until_ready().unwrap()), "08006 I");
     // What needs no source is answered, and who comes now is let in.
     assert_eq!(later.ask("show pgwicket.tenant"), "1 I");
     assert_eq!(later.ask("select relname from pg_class where relname = 'notes'"), "1 I");
@@ -151,7 +164,10 @@ fn restarted(mode: &str) {
     let reads = [&idle, &block, &in_statement, &later, &new].map(|client| client.reads).iter().sum();
     evidence_is_whole(&pgwicket, READ, reads);
     evidence_is_whole(&pgwicket, "select body from notes where id = $1", prepared.reads);
-    evidence_is_whole(&pgwicket, ENDLESS, 1);
+    for text in OTHERS.into_iter().chain([PARSED, ENDLESS]) {
+        // Of a PREPARE, what is prepared.
+        evidence_is_whole(&pgwicket, text.strip_prefix("prepare p as ").unwrap_or(text), 1);
+    }
 }
 
 #[test]

@@ -265,7 +265,7 @@ fn columns(compiler: &mut Compiler<'_>, context: &Context<'_>, real: &Real<'_>) 
 /// An untyped literal beside a `regclass` is looked up in the source's own catalog, where hidden names are; so is one in a row.
 fn check_type(compiler: &mut Compiler<'_>, catalog: &CatalogSnapshot, base: Oid, name: &Spanned<String>) {
     let parts = parts(catalog, base).into_iter().filter_map(|oid| catalog.types.get(&oid));
-    let mut built_in = parts.filter(|known| known.schema == "pg_catalog" && matches!(known.kind, 'b' | 'p'));
+    let mut built_in = parts.filter(|known| known.schema == "pg_catalog" && matches!(known.kind, 'b' | 'p' | 'c'));
     if let Some((known, class)) = built_in.find_map(|known| Some((known, allow::cast_type(&known.name).err()?))) {
         compiler
             .problems
