@@ -17,7 +17,9 @@ pub(super) fn safe(error: &ServerError, statement: Option<&GovernedStatement>, a
     let exposed: Vec<&ExposedRelation> = relations.iter().filter_map(|name| exposed(agent, name)).collect();
     let data = error.sqlstate.starts_with("22");
     let with_types = |text: &str| types.iter().fold(text.to_owned(), |text, (real, told)| replaced(&text, real, told));
-    let message = with_types(&error.message);
+    // A read meets no check but a domain's; its message ends with the constraint's name, in whatever language.
+    let check = &*error.sqlstate == "23514";
+    let message = if check { "value violates a check constraint of its domain".to_owned() } else { with_types(&error.message) };
     let message = if data { message } else { aliased(&message, &exposed) };
     let clean = |text: &str| exposed.iter().all(|relation| !names(text, relation));
     let detail = error.detail.as_deref().filter(|detail| data && clean(detail));

@@ -36,6 +36,16 @@ fn asyncpg_introspects_and_gives_codecs_to_types_of_the_source() {
 }
 
 #[test]
+fn a_value_that_a_domain_does_not_take_names_no_constraint() {
+    let (_, pgwicket) = servers();
+    let mut wire = pgwicket.login().wire().unwrap();
+    let reply = wire.simple("select id from things where prices = '{-1}'").unwrap();
+    let error = reply.iter().find(|message| message.tag == b'E').unwrap();
+    assert_eq!(error.field('C').as_deref(), Some("23514"));
+    assert!(!error.strings().concat().contains("price_is_positive"), "{:?}", error.strings());
+}
+
+#[test]
 fn tokio_postgres_looks_types_of_the_source_up() {
     let steps = compare_on(servers(), by_tokio_postgres);
     let driven = "enums, domains, composites, ranges, arrays of them: looked up, decoded, sent";
