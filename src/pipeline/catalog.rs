@@ -98,8 +98,9 @@ impl<I: Interrupts> Session<I> {
 
     /// Puts the connection in hand aside, everything that it owes settled, and takes up the other one.
     async fn put_aside(&mut self) -> Result<(), Failure> {
+        let failed_before = self.skipping;
         self.sync_upstream().await?;
-        if self.skipping {
+        if self.skipping && !failed_before {
             return Err(Failure::PassedOver);
         }
         // In a block that is over here, the catalog's is still to be ended as that was.

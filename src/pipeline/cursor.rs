@@ -249,9 +249,7 @@ impl<I: Interrupts> Session<I> {
             self.need_upstream(&source).await
         };
         match reached {
-            Ok(()) if self.upstream.as_ref().is_some_and(|upstream| upstream.loan == loan) => {
-                self.control_in_hand(TransactionCommand::Close(number)).await?;
-            }
+            Ok(()) if self.upstream.as_ref().is_some_and(|upstream| upstream.loan == loan) => self.close_at_source(number).await?,
             // It cannot be told to the source now: the connection goes when nothing else holds it.
             Err(Failure::Error(Error::Transaction(_))) if hold != Hold::No => self.discard(loan),
             Ok(()) | Err(Failure::Error(Error::Transaction(_))) => {}
@@ -260,6 +258,16 @@ impl<I: Interrupts> Session<I> {
         self.cursors.remove(name);
         self.sweep_kept();
         Ok("CLOSE CURSOR")
+    }
+
+    /// Outside a block, the batch goes on: what was declared in it is not committed by this.
+    async fn close_at_source(&mut self, number: u32) -> Result<(), Failure> {
+        let Self { upstream: Some(upstream), queue, .. } = self else { return Err(SourceError::NotPrepared.into()) };
+        upstream.lease.control(TransactionCommand::Close(number));
+        upstream.unsynced = true;
+        queue.push(Expected::Controlled);
+        self.drain().await?;
+        if self.skipping { Err(Failure::PassedOver) } else { Ok(()) }
     }
 
     /// CLOSE ALL: portals of the extended protocol, too.

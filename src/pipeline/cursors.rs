@@ -124,9 +124,20 @@ impl Cursors {
         });
     }
 
-    /// The loans of those that a commit would hold.
-    pub(super) fn pending(&self) -> Vec<u64> {
-        self.open.values().filter(|cursor| cursor.hold == Hold::Pending).map(|cursor| cursor.loan).collect()
+    /// As [`Self::end`], for those WITH HOLD on the connection of this loan.
+    pub(super) fn settle(&mut self, loan: u64, committed: bool) {
+        self.open.retain(|_, cursor| {
+            let pending = cursor.loan == loan && cursor.hold == Hold::Pending;
+            if pending && committed {
+                cursor.hold = Hold::Held;
+            }
+            !pending || committed
+        });
+    }
+
+    /// How many a commit on the connection of this loan would hold.
+    pub(super) fn pending_on(&self, loan: u64) -> usize {
+        self.open.values().filter(|cursor| cursor.loan == loan && cursor.hold == Hold::Pending).count()
     }
 
     /// The DECLARE of one that a commit would hold.
@@ -222,12 +233,17 @@ mod tests {
         declared(&mut cursors, "plain", Hold::No, 1, 0);
         declared(&mut cursors, "held", Hold::Pending, 1, 0);
         cursors.end(true);
-        assert!(cursors.has("held") && !cursors.has("plain") && cursors.held_on(1) && cursors.pending().is_empty());
+        assert!(cursors.has("held") && !cursors.has("plain") && cursors.held_on(1) && cursors.pending_on(1) == 0);
         declared(&mut cursors, "other", Hold::Pending, 1, 1);
         assert_eq!(cursors.rollback_to(0), [1], "what is held already stays");
         declared(&mut cursors, "another", Hold::Pending, 1, 0);
         cursors.end(false);
         assert_eq!(cursors.names(), ["held".into()]);
+        declared(&mut cursors, "here", Hold::Pending, 1, 0);
+        declared(&mut cursors, "there", Hold::Pending, 2, 0);
+        cursors.settle(1, true);
+        cursors.settle(2, false);
+        assert!(cursors.has("held") && cursors.has("here") && !cursors.has("there") && cursors.pending_on(1) == 0);
     }
 
     #[test]

@@ -356,11 +356,12 @@ impl<I: Interrupts> Session<I> {
 
     /// A Sync message: the batch ends.
     pub async fn sync(&mut self) -> Result<(), Ended> {
+        self.take_back_declared();
         self.sync_upstream().await?;
         if !self.is_in_transaction() {
             self.end_portals();
-            self.end_batch_cursors();
             self.release_upstream();
+            self.end_cursors(!self.skipping);
         }
         self.ready();
         Ok(())

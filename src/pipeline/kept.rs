@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::{
     catalog::is_catalog,
+    queue::Expected,
     session::{Interrupts, Session},
     upstream::Upstream,
 };
-use crate::{error::CursorEnd, types::SourceName};
+use crate::{error::CursorEnd, source::TransactionCommand, types::SourceName};
 
 impl<I: Interrupts> Session<I> {
     /// Gives the connection back; the pool closes it when it is not idle. One that holds cursors is kept.
@@ -24,11 +25,21 @@ impl<I: Interrupts> Session<I> {
             if !upstream.discard {
                 upstream.lease.release();
             }
-        } else if upstream.lease.is_idle() {
-            upstream.in_block = false;
+            return;
+        }
+        if !upstream.lease.is_idle() {
+            return self.cursors.end_on(upstream.loan, CursorEnd::Lost);
+        }
+        // The source is in no transaction: what was declared in the last one is held now, unless that failed.
+        let committed = !self.skipping && self.transaction.block().is_none();
+        // A COMMIT that fails at one cursor leaves those it computed before open at the source: nobody else may meet them.
+        upstream.discard |= !committed && self.cursors.pending_on(upstream.loan) > 1;
+        self.cursors.settle(upstream.loan, committed);
+        upstream.in_block = false;
+        if self.cursors.held_on(upstream.loan) {
             self.kept.push(upstream);
-        } else {
-            self.cursors.end_on(upstream.loan, CursorEnd::Lost);
+        } else if !upstream.discard {
+            upstream.lease.release();
         }
     }
 
@@ -63,21 +74,22 @@ impl<I: Interrupts> Session<I> {
 
     /// The transaction is over: cursors WITH HOLD stay when it was committed, the others are gone, at the source too.
     pub(super) fn end_cursors(&mut self, committed: bool) {
-        self.cursors.end(committed);
+        if !self.cursors.is_empty() {
+            self.cursors.end(committed);
+        }
         self.sweep_kept();
     }
 
-    /// What ran outside a block is over. A failure on this side is not one of the source's: what that holds then goes with its connection.
-    pub(super) fn end_batch_cursors(&mut self) {
-        if self.cursors.is_empty() {
+    /// A batch that failed on this side must not commit what it declared: the source, which saw no error, is told.
+    pub(super) fn take_back_declared(&mut self) {
+        if !self.skipping || self.is_in_transaction() || self.cursors.is_empty() {
             return;
         }
-        if self.skipping {
-            for loan in self.cursors.pending() {
-                self.discard(loan);
-            }
+        let Self { upstream: Some(upstream), cursors, queue, .. } = self else { return };
+        if upstream.unsynced && cursors.pending_on(upstream.loan) > 0 && !upstream.lease.awaits_sync() {
+            upstream.lease.control(TransactionCommand::Rollback);
+            queue.push(Expected::Controlled);
         }
-        self.end_cursors(!self.skipping);
     }
 
     /// ROLLBACK TO the savepoint at this depth. The catalog has no savepoints: what was declared there goes with its connection.

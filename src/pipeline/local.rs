@@ -150,7 +150,6 @@ impl<I: Interrupts> Session<I> {
             if self.skipping {
                 return Err(Failure::PassedOver);
             }
-            self.end_cursors(true);
             self.start_block(modes)?;
         } else {
             self.transaction.set_modes(modes)?;
@@ -216,6 +215,9 @@ impl<I: Interrupts> Session<I> {
         self.end_portals();
         let Some(block) = self.transaction.end() else { return Ok(()) };
         let modes = block.modes;
+        if !committed {
+            self.cursors.end(false);
+        }
         let ended = self.control(command).await;
         self.release_upstream();
         let ended = match ended {

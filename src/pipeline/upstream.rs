@@ -148,14 +148,15 @@ impl<I: Interrupts> Session<I> {
         self.control_in_hand(command).await
     }
 
-    /// As [`Self::control`], of the connection in hand.
+    /// As [`Self::control`], of the connection in hand. What failed before it, as a block that is rolled back has, is not its failure.
     pub(super) async fn control_in_hand(&mut self, command: TransactionCommand) -> Result<(), Failure> {
+        let failed_before = self.skipping;
         let Some(upstream) = &mut self.upstream else { return Ok(()) };
         upstream.lease.control(command);
         upstream.unsynced = true;
         self.queue.push(Expected::Controlled);
         self.sync_upstream().await?;
-        if self.skipping { Err(Failure::PassedOver) } else { Ok(()) }
+        if self.skipping && !failed_before { Err(Failure::PassedOver) } else { Ok(()) }
     }
 
     /// Settles everything that is owed, without ending the batch.

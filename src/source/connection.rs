@@ -268,6 +268,11 @@ impl Connection {
         !self.expected.is_empty()
     }
 
+    /// Whether what was queued since the last Sync failed: nothing more is taken before the next.
+    pub fn awaits_sync(&self) -> bool {
+        self.skips()
+    }
+
     /// What the last ReadyForQuery said.
     pub fn transaction_status(&self) -> TransactionStatus {
         self.status

@@ -69,6 +69,30 @@ fn what_a_commit_computes_can_be_stopped() {
 }
 
 #[test]
+fn what_a_failed_commit_computed_is_left_to_nobody() {
+    let policy = support_policy().replacen("pool: { max: 20 }", "pool: { max: 1 }", 1);
+    let pgwicket = Pgwicket::start_with_policy_and_flags(&Cluster::desk(), &policy, &["--lanes", "1"]);
+    for failing in 0..6 {
+        let mut wire = pgwicket.login().wire().unwrap();
+        assert_eq!(error(&wire.simple("begin").unwrap()), None);
+        for number in 0..6 {
+            let query = if number == failing { "select 1 / (id - id) from tickets" } else { "select id from tickets" };
+            assert_eq!(error(&wire.simple(&format!("declare c{number} cursor with hold for {query}")).unwrap()), None);
+        }
+        assert_eq!(error(&wire.simple("commit").unwrap()).as_deref(), Some("22012"));
+        for number in 0..6 {
+            assert_eq!(error(&wire.simple(&format!("fetch c{number}")).unwrap()).as_deref(), Some("34000"));
+        }
+        // The next session gives its cursors the same names at the source.
+        let mut next = pgwicket.login().wire().unwrap();
+        for number in 0..8 {
+            let text = format!("declare c{number} cursor with hold for select {number}; fetch c{number}");
+            assert_eq!(error(&next.simple(&text).unwrap()), None);
+        }
+    }
+}
+
+#[test]
 fn a_session_goes_on_with_what_it_keeps() {
     let desk = Cluster::fresh_desk();
     let pgwicket = Pgwicket::start(&desk);

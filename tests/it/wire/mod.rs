@@ -8,6 +8,7 @@ mod held;
 mod limits;
 mod render;
 mod script;
+mod sequences;
 
 use std::fs;
 

@@ -105,6 +105,29 @@ impl<'a> Script<'a> {
         differences
     }
 
+    /// Where the two did not answer the same: each case up to there.
+    pub(super) fn disagreements(&self, answered: &[Vec<Answered>]) -> Vec<String> {
+        let mut found = Vec::new();
+        for (case, answers) in self.cases.iter().zip(answered) {
+            let Some(at) = answers.iter().position(|answer| answer.postgresql != answer.pgwicket) else { continue };
+            let Answered { postgresql, pgwicket } = &answers[at];
+            let mut untils = 0;
+            let sent = case.steps.iter().take_while(|step| {
+                untils += usize::from(matches!(step, Step::Until(..)));
+                untils <= at
+            });
+            let sent: Vec<&str> = sent.filter_map(|step| if let Step::Send(message) = step { Some(*message) } else { None }).collect();
+            found.push(format!(
+                "case {}\n> {}\nPostgreSQL\n  {}\npgwicket\n  {}",
+                case.title,
+                sent.join("\n> "),
+                postgresql.join("\n  "),
+                pgwicket.join("\n  ")
+            ));
+        }
+        found
+    }
+
     /// The file with what was answered in place of what it expects.
     pub(super) fn written(&self, answered: &[Vec<Answered>]) -> String {
         let mut lines: Vec<String> = self.head.iter().map(|line| (*line).to_owned()).collect();
