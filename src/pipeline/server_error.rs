@@ -18,14 +18,20 @@ pub(super) fn safe(error: &ServerError, statement: Option<&GovernedStatement>, a
     let data = error.sqlstate.starts_with("22");
     let with_types = |text: &str| types.iter().fold(text.to_owned(), |text, (real, told)| replaced(&text, real, told));
     // A read meets no check but a domain's; its message ends with the constraint's name, in whatever language.
-    let check = &*error.sqlstate == "23514";
-    let message = if check { "value violates a check constraint of its domain".to_owned() } else { with_types(&error.message) };
-    let message = if data { message } else { aliased(&message, &exposed) };
+    let message = if &*error.sqlstate == "23514" {
+        "value violates a check constraint of its domain".to_owned()
+    } else if data {
+        data_message(&error.message, types, with_types)
+    } else if is_of_the_client(error) {
+        error.message.to_string()
+    } else {
+        aliased(&outside_quotes(&error.message, types, with_types), &exposed)
+    };
     let clean = |text: &str| exposed.iter().all(|relation| !names(text, relation));
     let detail = error.detail.as_deref().filter(|detail| data && clean(detail));
     let hint = error.hint.as_deref().filter(|hint| (data || explains(&error.sqlstate)) && clean(hint));
     Report {
-        detail: detail.map(|detail| with_types(detail).into()),
+        detail: detail.map(|detail| data_message(detail, types, with_types).into()),
         hint: match &*error.sqlstate {
             "42703" => columns(&exposed).map(Into::into),
             _ => hint.map(|hint| with_types(hint).into()),
@@ -37,6 +43,45 @@ pub(super) fn safe(error: &ServerError, statement: Option<&GovernedStatement>, a
 /// Whether the error says that the source changed under a statement it had prepared.
 pub(super) fn is_stale_plan(error: &ServerError) -> bool {
     &*error.sqlstate == "0A000" && error.message.contains("cached plan must not change result type")
+}
+
+/// What an error says of a value, with the types' names as the client knows them, and the value as it is: a value that spells the real
+/// name of something must not come back otherwise than one that does not.
+fn data_message(message: &str, types: &[(String, String)], with_types: impl Fn(&str) -> String) -> String {
+    const ENUM: &str = "invalid input value for enum ";
+    let told = message.strip_prefix(ENUM).and_then(|rest| {
+        types.iter().find_map(|(real, told)| Some(format!("{ENUM}{told}: \"{}", rest.strip_prefix(real)?.strip_prefix(": \"")?)))
+    });
+    let value = message.find('"').zip(message.rfind('"'));
+    told.unwrap_or_else(|| {
+        match value.and_then(|(first, last)| Some((message.split_at_checked(first)?, message.split_at_checked(last)?))) {
+            Some(((before, _), (_, after))) => {
+                let value = message.get(before.len()..message.len() - after.len()).unwrap_or_default();
+                format!("{}{value}{}", with_types(before), with_types(after))
+            }
+            None => with_types(message),
+        }
+    })
+}
+
+/// As [`data_message`] for what an error says of the statement: PostgreSQL quotes names that the client wrote, and no type's name, but one
+/// that is quoted in itself or that is gone.
+fn outside_quotes(message: &str, types: &[(String, String)], with_types: impl Fn(&str) -> String) -> String {
+    let (quoted, plain): (Vec<_>, Vec<_>) = types.iter().partition(|(real, _)| real.contains('"'));
+    let mended = quoted.iter().fold(message.to_owned(), |text, (real, told)| replaced(&text, real, told));
+    let parts: Vec<&str> = mended.split('"').collect();
+    if message.starts_with("type \"") || parts.len().is_multiple_of(2) {
+        return with_types(message);
+    }
+    let unquoted = |text: &str| plain.iter().fold(text.to_owned(), |text, (real, told)| replaced(&text, real, told));
+    let parts = parts.iter().enumerate().map(|(number, part)| if number % 2 == 0 { unquoted(part) } else { (*part).to_owned() });
+    parts.collect::<Vec<_>>().join("\"")
+}
+
+/// Whether a message names what the client wrote and nothing else, so that nothing in it is a name of the source's.
+fn is_of_the_client(error: &ServerError) -> bool {
+    let no_column = &*error.sqlstate == "42703" && error.message.ends_with(" does not exist") && !error.message.contains(" of relation ");
+    no_column || (&*error.sqlstate == "42P01" && error.message.contains("FROM-clause entry for table"))
 }
 
 /// Errors whose hint speaks of the statement, not of the source.
@@ -99,5 +144,37 @@ mod tests {
         assert_eq!(replaced("relation \"tickets\" of tickets_old", "tickets", "t"), "relation \"t\" of tickets_old");
         assert_eq!(replaced("relation \"public.tickets\"", "public.tickets", "s.t"), "relation \"s.t\"");
         assert_eq!(replaced("", "x", "y"), "");
+    }
+
+    #[test]
+    fn a_value_comes_back_as_it_was_sent_whatever_it_spells() {
+        let types = [("real.mood".to_owned(), "mood".to_owned()), ("\"Real\".\"Mood\"".to_owned(), "Mood".to_owned())];
+        let told = |message: &str| {
+            data_message(message, &types, |text| types.iter().fold(text.to_owned(), |text, (real, told)| replaced(&text, real, told)))
+        };
+        for (message, expected) in [
+            ("invalid input value for enum real.mood: \"real.mood\"", "invalid input value for enum mood: \"real.mood\""),
+            ("invalid input value for enum \"Real\".\"Mood\": \"x\"", "invalid input value for enum Mood: \"x\""),
+            ("invalid input syntax for type integer: \"real.mood\"", "invalid input syntax for type integer: \"real.mood\""),
+            ("invalid value \"a\" real.mood \"b\" for \"YYYY\"", "invalid value \"a\" real.mood \"b\" for \"YYYY\""),
+            ("value \"7\" is out of range for type real.mood", "value \"7\" is out of range for type mood"),
+            ("no value of real.mood", "no value of mood"),
+            ("one quote \"real.mood", "one quote \"mood"),
+            ("", ""),
+        ] {
+            assert_eq!(told(message), expected);
+        }
+        let told = |message: &str| {
+            outside_quotes(message, &types, |text| types.iter().fold(text.to_owned(), |text, (real, told)| replaced(&text, real, told)))
+        };
+        for (message, expected) in [
+            ("operator does not exist: \"Real\".\"Mood\" = real.mood", "operator does not exist: Mood = mood"),
+            ("window \"real.mood\" does not exist", "window \"real.mood\" does not exist"),
+            ("column \"real.mood\" is of type real.mood but \"x\"", "column \"real.mood\" is of type mood but \"x\""),
+            ("recursive query \"q\"x\" column 1 has type real.mood", "recursive query \"q\"x\" column 1 has type mood"),
+            ("type \"real.mood\" does not exist", "type \"mood\" does not exist"),
+        ] {
+            assert_eq!(told(message), expected);
+        }
     }
 }
