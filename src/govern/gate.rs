@@ -6,9 +6,9 @@ use crate::{
     sql::{Node, Tree, allow, catalog::CatalogSnapshot, character},
 };
 
-/// The kinds of nodes a read is made of. The grammar's other kinds (writes, DDL, locking, sampling, what a
-/// newer grammar adds) are refused by not being here.
-const KINDS: [&str; 48] = [
+/// The kinds of nodes a read is made of. The grammar's other kinds (writes, DDL, locking, what a newer
+/// grammar adds) are refused by not being here.
+const KINDS: [&str; 49] = [
     "AArrayExpr",
     "AConst",
     "AExpr",
@@ -44,6 +44,7 @@ const KINDS: [&str; 48] = [
     "RangeSubselect",
     "RangeTableFunc",
     "RangeTableFuncCol",
+    "RangeTableSample",
     "RangeVar",
     "ResTarget",
     "RowExpr",
@@ -89,14 +90,20 @@ impl Gate<'_> {
             if KINDS.contains(&node.kind) || NEWER.iter().any(|(kind, since)| *kind == node.kind && self.catalog.server_version >= *since) {
                 Ok(())
             } else {
-                Err(Refusal::unsupported(construct(node.kind)).hint(instead(node.kind)))
+                Err(Refusal::unsupported(construct(node.kind)).hint("rewrite the statement without it"))
             }
         })
     }
 
     /// Whether every function, operator, type and attribute is on the reviewed lists or added by the policy.
-    /// `relations` are those the statement reads: a column of theirs is a column, whatever it is called.
-    pub(super) fn names(&self, tree: &Tree, relations: &[std::sync::Arc<ExposedRelation>]) -> Result<(), Refusal> {
+    /// `relations` are those the statement reads: a column of theirs is a column, whatever it is called. `types` are the places where
+    /// the kernel found a type of the source that the client can see.
+    pub(super) fn names(
+        &self,
+        tree: &Tree,
+        relations: &[std::sync::Arc<ExposedRelation>],
+        types: &std::collections::BTreeSet<usize>,
+    ) -> Result<(), Refusal> {
         if !self.lists {
             return Ok(());
         }
@@ -106,6 +113,7 @@ impl Gate<'_> {
             "AExpr" => operator(node, "name"),
             "SubLink" => operator(node, "oper_name"),
             "SortBy" => operator(node, "use_op"),
+            "TypeName" if node.location().is_some_and(|at| types.contains(&at)) => Ok(()),
             "TypeName" => type_name(node),
             "ColumnRef" => match node.list("fields")? {
                 [_, .., last] => last.string().map_or(Ok(()), |name| if column(name) { Ok(()) } else { attribute(name) }),
@@ -138,6 +146,7 @@ impl Gate<'_> {
                 _ => Ok(()),
             },
             "AIndirection" => node.list("indirection")?.iter().filter_map(Tree::string).try_for_each(catalog_attribute),
+            "RangeTableSample" => Err(Refusal::unsupported("TABLESAMPLE of the catalog").hint("write WHERE random() < 0.01")),
             // What the session does not answer, the catalog's own server does.
             "RangeFunction" => in_from(node, kernel::answers),
             // Kinds that name nothing, or what is in every catalog.
@@ -280,19 +289,9 @@ fn undefined(name: &str) -> Refusal {
     Refusal::new(RefusalCode::UndefinedFunction, format!("function {name} does not exist"))
 }
 
-/// What to write instead of a construct.
-fn instead(kind: &str) -> &str {
-    match kind {
-        // The sample would be taken of all tenants' rows, block by block: what is drawn would tell how many there are between one's own.
-        "RangeTableSample" => "write WHERE random() < 0.01 for one row in a hundred",
-        _ => "rewrite the statement without it",
-    }
-}
-
 /// A grammar's name for a construct, for people.
 fn construct(kind: &str) -> &str {
     match kind {
-        "RangeTableSample" => "TABLESAMPLE",
         "LockingClause" => "FOR UPDATE / SHARE",
         "IntoClause" => "SELECT INTO",
         "JsonFuncExpr" => "JSON_VALUE, JSON_QUERY, JSON_EXISTS",

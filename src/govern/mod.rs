@@ -76,7 +76,11 @@ fn decide(request: &Request<'_>, lists: bool) -> Result<GovernedStatement, Refus
         return catalog::decide(request, &tree, client, lists);
     }
     let expected = kernel::expect(request, &tree, client)?;
-    gate::Gate { text: request.text, agent: request.agent, catalog: &expected.source.catalog, lists }.names(&tree, &expected.relations)?;
+    gate::Gate { text: request.text, agent: request.agent, catalog: &expected.source.catalog, lists }.names(
+        &tree,
+        &expected.relations,
+        &expected.types,
+    )?;
     let rewritten = rewrite::rewrite(request.text, &expected.replacements).unwrap_or_default();
     let verified = expected.verify(&rewritten.text)?;
     let rules = rules(&expected);

@@ -41,6 +41,10 @@ pub enum RefusalCode {
     Cardinality,
     /// 22001 `string_data_right_truncation`
     TooLong,
+    /// 2202H `invalid_tablesample_argument`
+    SampleArgument,
+    /// 2202G `invalid_tablesample_repeat`
+    SampleRepeat,
     /// 53400 `configuration_limit_exceeded`
     Limit,
     /// 54001 `statement_too_complex`
@@ -64,6 +68,8 @@ impl RefusalCode {
             Self::UndefinedObject => "42704",
             Self::Cardinality => "21000",
             Self::TooLong => "22001",
+            Self::SampleArgument => "2202H",
+            Self::SampleRepeat => "2202G",
             Self::Limit => "53400",
             Self::TooComplex => "54001",
             Self::Unverified => "XX000",

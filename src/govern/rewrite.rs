@@ -28,7 +28,10 @@ pub(super) fn rewrite(text: &str, replacements: &[Replacement]) -> Option<Rewrit
         // `TABLE t` is the grammar's `SELECT * FROM t`.
         let before = first.checked_sub(1).and_then(|before| code.get(before));
         let table = before.filter(|token| replacement.form == Form::Relation && token.kind == Token::Table);
-        let start = table.or_else(|| code.get(first))?.start;
+        let start = match replacement.form {
+            Form::Sample => before.filter(|token| token.kind == Token::Tablesample)?.start,
+            Form::Relation | Form::Call | Form::Word | Form::SchemaPrefix | Form::TypeName => table.or_else(|| code.get(first))?.start,
+        };
         // Comments inside a replaced stretch go with it.
         cuts.retain(|(comment, _, _)| !(start..end).contains(comment));
         if table.is_some() {
@@ -87,35 +90,47 @@ fn end_of(code: &[Span], first: usize, form: Form) -> Option<usize> {
             let name = name_end(code, first);
             (kind(name + 1)? == Token::Ascii46).then(|| code.get(name + 2).map(|token| token.start))?
         }
+        Form::TypeName => code.get(qualified_end(code, first)).map(|token| token.end),
         Form::Relation => {
-            let mut last = name_end(code, first);
-            while kind(last + 1) == Some(Token::Ascii46) {
-                last = name_end(code, last + 2);
-            }
+            let mut last = qualified_end(code, first);
             if kind(last + 1) == Some(Token::Ascii42) {
                 last += 1;
             }
             code.get(last).map(|token| token.end)
         }
-        Form::Call => {
-            let mut place = name_end(code, first);
-            while kind(place + 1) == Some(Token::Ascii46) {
-                place = name_end(code, place + 2);
-            }
-            let mut depth = 0_usize;
-            for token in code.iter().skip(place + 1) {
-                if token.kind == Token::Ascii40 {
-                    depth += 1;
-                } else if token.kind == Token::Ascii41 {
-                    depth = depth.checked_sub(1)?;
-                }
-                if depth == 0 {
-                    return (token.kind == Token::Ascii41).then_some(token.end);
-                }
-            }
-            None
+        Form::Call => code.get(parentheses_end(code, qualified_end(code, first) + 1)?).map(|token| token.end),
+        Form::Sample => {
+            let arguments = parentheses_end(code, qualified_end(code, first) + 1)?;
+            let seeded = kind(arguments + 1) == Some(Token::Repeatable);
+            let last = if seeded { parentheses_end(code, arguments + 2)? } else { arguments };
+            code.get(last).map(|token| token.end)
         }
     }
+}
+
+/// The token that closes the parenthesis which token `first` opens.
+fn parentheses_end(code: &[Span], first: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (place, token) in code.iter().enumerate().skip(first) {
+        if token.kind == Token::Ascii40 {
+            depth += 1;
+        } else if token.kind == Token::Ascii41 {
+            depth = depth.checked_sub(1)?;
+        }
+        if depth == 0 {
+            return (token.kind == Token::Ascii41).then_some(place);
+        }
+    }
+    None
+}
+
+/// The last token of a name with what qualifies it.
+fn qualified_end(code: &[Span], first: usize) -> usize {
+    let mut last = name_end(code, first);
+    while code.get(last + 1).is_some_and(|token| token.kind == Token::Ascii46) {
+        last = name_end(code, last + 2);
+    }
+    last
 }
 
 /// The stretch with `ONLY` before the name, and with the parentheses that may be around it then.

@@ -6,20 +6,24 @@ use super::*;
 use crate::{
     policy::{
         AgentAuth, Durability, ExposedColumn, ExposedSchema, Limits, Mask, OnWrite, Receipts, RowFilter, Source, SourceTls, TenantRule,
-        Writes,
+        Visible, Writes,
     },
-    sql::catalog::{CatalogSnapshot, Operator, Shapes, Type},
+    sql::catalog::{CatalogSnapshot, Operator, Shapes, Type, TypeShape},
     types::{Digest, PolicyEpoch, Secret},
 };
 
 const INT4: Oid = 23;
 const INT8: Oid = 20;
-const TEXT: Oid = 25;
+pub(in crate::govern) const TEXT: Oid = 25;
 const NUMERIC: Oid = 1700;
 const TIMESTAMPTZ: Oid = 1184;
 const JSONB: Oid = 3802;
 const TEXT_ARRAY: Oid = 1009;
-const STATUS: Oid = 16_400;
+pub(in crate::govern) const STATUS: Oid = 16_400;
+/// An enum to which the source casts by a function of its own, one of no exposed column, and a domain.
+const KIND: Oid = 16_410;
+const SALARY: Oid = 16_420;
+const CODE: Oid = 16_430;
 
 fn catalog() -> CatalogSnapshot {
     let built_in = [
@@ -46,7 +50,16 @@ fn catalog() -> CatalogSnapshot {
         .collect();
     types.insert(TEXT_ARRAY, Type { schema: "pg_catalog".into(), name: "_text".into(), kind: 'b', base: TEXT, array: true });
     types.insert(1007, Type { schema: "pg_catalog".into(), name: "_int4".into(), kind: 'b', base: INT4, array: true });
-    types.insert(STATUS, Type { schema: "public".into(), name: "status".into(), kind: 'e', base: 0, array: false });
+    let own =
+        [(STATUS, "public", "status", 'e'), (KIND, "public", "kind", 'e'), (SALARY, "hr", "salary", 'e'), (CODE, "public", "code", 'd')];
+    let mut shapes = Shapes::default();
+    for (oid, schema, name, kind) in own {
+        let base = if kind == 'd' { TEXT } else { 0 };
+        types.insert(oid, Type { schema: schema.into(), name: name.into(), kind, base, array: false });
+        let array = Type { schema: schema.into(), name: format!("_{name}"), kind: 'b', base: oid, array: true };
+        shapes.types.extend([(oid, shape(&types[&oid], oid + 1, 0)), (oid + 1, shape(&array, 0, oid))]);
+        types.insert(oid + 1, array);
+    }
     let leakproof_operators = ["=", "<>", "<", "<=", ">", ">="]
         .iter()
         .flat_map(|name| {
@@ -55,13 +68,27 @@ fn catalog() -> CatalogSnapshot {
             same.chain(cross).map(|(left, right)| Operator { name: (*name).into(), left, right }).collect::<Vec<_>>()
         })
         .collect();
-    CatalogSnapshot {
-        server_version: 150_018,
-        relations: Vec::new(),
-        types,
-        leakproof_operators,
-        functions: Vec::new(),
-        shapes: Shapes::default(),
+    CatalogSnapshot { server_version: 150_018, relations: Vec::new(), types, leakproof_operators, functions: Vec::new(), shapes }
+}
+
+fn shape(known: &Type, array: Oid, element: Oid) -> TypeShape {
+    TypeShape {
+        schema: known.schema.clone(),
+        name: known.name.clone(),
+        kind: known.kind,
+        base: if known.kind == 'd' { known.base } else { 0 },
+        array,
+        element,
+        category: 'E',
+        delimiter: ',',
+        standalone: true,
+        labels: vec!["open".into()],
+        attributes: Vec::new(),
+        base_name: String::new(),
+        base_modifier: -1,
+        not_null: false,
+        range: None,
+        cast_by_function: known.name == "kind",
     }
 }
 
@@ -74,6 +101,8 @@ fn type_name(type_oid: Oid) -> &'static str {
         JSONB => "jsonb",
         TEXT_ARRAY => "text[]",
         STATUS => "public.status",
+        KIND => "public.kind",
+        CODE => "public.code",
         _ => "text",
     }
 }
@@ -152,12 +181,14 @@ pub(super) fn policy() -> PolicySet {
         relation("f", vec![column("id", INT8, None), column("x", TEXT, None)], tenant(), Some(("1/n > 0", false))),
         relation("g", vec![column("id", INT8, None), column("x", TEXT, None)], TenantRule::Single, None),
         relation("Odd \"name\"", vec![column("id", INT8, None)], tenant(), None),
+        relation("m", vec![column("kind", KIND, None), column("code", CODE, None)], tenant(), None),
     ];
     let schema = ExposedSchema {
         name: "s".into(),
         source: "db".parse().unwrap(),
         relations: relations.into_iter().map(|relation| (relation.name.clone(), relation)).collect(),
     };
+    let schemas = vec![Arc::new(schema)];
     let source = Source {
         name: "db".parse().unwrap(),
         url: Secret::new("postgresql://"),
@@ -172,12 +203,12 @@ pub(super) fn policy() -> PolicySet {
         catalog: Arc::new(catalog()),
     };
     let agent = Agent {
-        visible: Arc::default(),
+        visible: Arc::new(Visible::of(&schemas, |_| Some(Arc::new(catalog())))),
         name: "a".parse().unwrap(),
         session_token: None,
         auth: AgentAuth::ScramPassword(Secret::new("x")),
         tenant: Some("acme".parse().unwrap()),
-        schemas: vec![Arc::new(schema)],
+        schemas,
         functions: Vec::new(),
         allow_explain: false,
         statement_timeout: Duration::ZERO,
@@ -200,14 +231,14 @@ pub(in crate::govern) fn with<T>(text: &str, declared: &[Oid], then: impl FnOnce
 }
 
 /// What is sent, or the refusal.
-fn governed(text: &str) -> String {
+pub(in crate::govern) fn governed(text: &str) -> String {
     with(text, &[], |request| match govern(request) {
         Ok(statement) => statement.text().to_owned(),
         Err(refusal) => format!("REFUSED {} {}", refusal.code.sqlstate(), refusal.message),
     })
 }
 
-fn fenced(text: &str) -> Option<String> {
+pub(in crate::govern) fn fenced(text: &str) -> Option<String> {
     with(text, &[], |request| {
         let statement = govern(request).unwrap_or_else(|refusal| panic!("{text}: {refusal:?}"));
         statement
@@ -461,7 +492,6 @@ fn what_is_not_allowed_is_refused_by_name() {
         ("select * from real_t", "REFUSED 42P01 relation \"real_t\" does not exist"),
         ("select * from T, \"T\"", "REFUSED 42P01 relation \"T\" does not exist"),
         ("select * from pg_authid", "REFUSED 42P01 relation \"pg_authid\" does not exist"),
-        ("select * from t tablesample system (10)", "REFUSED 0A000 TABLESAMPLE is not supported"),
         ("select pg_sleep(1)", "REFUSED 42501"),
         ("select (1).pg_sleep", "REFUSED 42501"),
         ("select ('x'::text).pg_read_file", "REFUSED 42501"),
@@ -473,7 +503,6 @@ fn what_is_not_allowed_is_refused_by_name() {
         ("select nosuch(1)", "REFUSED 42883"),
         ("select public.f(1)", "REFUSED 42883"),
         ("select 'x'::regrole", "REFUSED 42704"),
-        ("select 'x'::public.status", "REFUSED 42704"),
         ("select 1 operator(public.+) 2", "REFUSED 42883"),
         ("select query_to_xml('select 1', true, true, '')", "REFUSED 42501"),
         ("select set_config('a.b', 'c', false)", "REFUSED 42501"),

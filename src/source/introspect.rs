@@ -222,7 +222,7 @@ WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdro
   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
 ORDER BY a.attrelid, a.attnum";
 
-/// The built-in types, those that columns use, and those below them.
+/// The built-in types, those that columns use, those below them, and arrays of these.
 const TYPES: &str = "
 WITH RECURSIVE used(oid) AS (
     SELECT oid FROM pg_type WHERE oid < 16384
@@ -231,7 +231,7 @@ WITH RECURSIVE used(oid) AS (
     WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped
   UNION
     SELECT below.oid FROM used JOIN pg_type t ON t.oid = used.oid,
-         LATERAL (VALUES (t.typbasetype), (t.typelem)) below(oid)
+         LATERAL (VALUES (t.typbasetype), (t.typelem), (t.typarray)) below(oid)
     WHERE below.oid <> 0
 )
 SELECT t.oid, n.nspname, t.typname, t.typtype,

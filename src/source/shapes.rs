@@ -45,6 +45,7 @@ fn shape(cells: &mut Cells) -> Option<TypeShape> {
         base_modifier: cells.parsed()?,
         not_null: cells.truth()?,
         range: cells.json()?,
+        cast_by_function: cells.truth()?,
     })
 }
 
@@ -99,7 +100,8 @@ SELECT t.oid, n.nspname, t.typname, t.typtype, t.typbasetype, t.typarray, CASE W
        coalesce(format_type(nullif(t.typbasetype, 0), t.typtypmod), ''), t.typtypmod, t.typnotnull,
        coalesce((SELECT json_build_object('subtype', r.rngsubtype::int8, 'range', r.rngtypid::int8, 'multirange', r.rngmultitypid::int8,
                                           'built_in', r.rngcanonical::oid < 16384 AND r.rngsubopc < 16384)
-                 FROM pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)), 'null')
+                 FROM pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)), 'null'),
+       EXISTS (SELECT FROM pg_cast k WHERE k.casttarget IN (t.oid, t.typarray) AND k.castfunc <> 0)
 FROM used JOIN pg_type t ON t.oid = used.oid JOIN pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_class c ON c.oid = t.typrelid
 ORDER BY 1";

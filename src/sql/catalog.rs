@@ -107,6 +107,9 @@ pub struct TypeShape {
     /// Of a range or multirange type; none in a snapshot saved before these were shown.
     #[serde(default)]
     pub range: Option<RangeShape>,
+    /// Whether the source casts something to it, or to its array, by a function (`pg_cast.castfunc`); taken to be so when not known.
+    #[serde(default = "yes")]
+    pub cast_by_function: bool,
 }
 
 /// A range type, and the multirange type over it.

@@ -22,7 +22,7 @@ use std::{
 use pgwicket::policy::PolicySet;
 
 use crate::{
-    generator::{Statement, statement},
+    generator::{SAMPLES, Statement, statement},
     support::{AGENT, Cluster, Database, Login, Message, Pgwicket, Wire, governed, number, repository, run},
 };
 
@@ -213,7 +213,9 @@ impl<'a> Worker<'a> {
         let mut wires = [&mut self.copy, &mut self.rls, &mut self.one, &mut self.other];
         for (at, wire) in wires.iter_mut().enumerate() {
             let reference = statement.staged.as_ref().filter(|_| at < 2);
-            send(wire, reference.unwrap_or(&statement.text), statement.parameters.as_deref());
+            let text = reference.unwrap_or(&statement.text);
+            let text = if at == 1 { SAMPLES.iter().fold(text.clone(), |text, sample| text.replace(sample, "")) } else { text.clone() };
+            send(wire, &text, statement.parameters.as_deref());
         }
         let [expected, rls, one, other] = wires.map(|wire| Answer::of(wire.until_ready().unwrap(), statement.ordered));
         if statement.parameters.is_none()

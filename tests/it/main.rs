@@ -32,6 +32,7 @@ mod proposing;
 mod prove;
 mod redteam;
 mod reviewing;
+mod samples;
 mod sqlsmith;
 mod storing;
 mod story;

@@ -39,6 +39,13 @@ const MORE: &[&str] = &[
     "select * from pg_stats",
     "select reltuples from pg_class where relname = 'tickets'",
     "select tableoid, ctid, xmin from tickets where id = 1",
+    "select * from tickets tablesample bernoulli (50) repeatable (7) order by id",
+    "select count(*), sum(id) from tickets tablesample system (3.5) repeatable (-0.25)",
+    "select t.id, c.id from tickets t tablesample system (30) repeatable (1) join customers c tablesample bernoulli (60) repeatable (1) on c.id = t.customer_id order by 1",
+    "select count(*) from tickets tablesample system (20) repeatable (9) where 1 / (amount - 4711) > -2",
+    "select 'public.ticket_status'::ticket_status",
+    "select count(*) from tickets where amount = 4711 and secret::ticket_status is null",
+    "select count(*) from tickets where status = 'new'::ticket_status and 'x' ~ secret",
 ];
 
 /// Other tenants' clients that share one lane and its three connections with the agent.

@@ -479,3 +479,24 @@ select count(*) from tickets t where id > 7770 and (select count(*) from documen
 
 -- name: subplan-having
 select count(*) from tickets t where id > 7770 and (select count(*) from documents having count(*) > 1000 / (t.id - 7777)) < 0;
+
+-- name: where-cast-text-to-enum
+select count(*) from tickets where amount = 7777 and secret::ticket_status = 'open';
+
+-- name: where-cast-text-to-enum-first
+select count(*) from tickets where cast(secret as external_support.ticket_status) is null and id = 7777;
+
+-- name: where-cast-to-an-array-of-an-enum
+select count(*) from tickets where amount = 7777 and status = any(array[secret]::ticket_status[]);
+
+-- name: join-on-a-cast-to-an-enum
+select count(*) from documents d left join tickets t on t.id = d.id and t.amount = 7777 and t.secret::ticket_status = t.status;
+
+-- name: subquery-select-list-cast-to-an-enum
+select count(*) from (select amount, secret::ticket_status as s from tickets) t where amount = 7777 and s = 'open';
+
+-- name: exists-cast-to-an-enum
+select count(*) from customers c where exists (select from tickets t where t.customer_id = c.id and t.amount = 7777 and t.secret::ticket_status = 'new');
+
+-- name: case-cast-to-an-enum
+select count(*) from tickets where amount = 7777 and (case when id > 0 then secret else 'open' end)::ticket_status = 'open'::ticket_status;

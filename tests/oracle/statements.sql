@@ -772,3 +772,27 @@ order by external_support.tickets.status, external_support.tickets.amount, n;
 
 -- name: a-schema-before-a-whole-relation
 select external_support.customers.* from external_support.customers where (external_support.customers.id) in (1, 2, 3) order by external_support.customers.id;
+
+-- name: enum-cast
+select id, status from tickets where status = 'open'::ticket_status and id < 200 order by id;
+
+-- name: enum-cast-qualified-and-quoted
+select id, status from tickets where status <> cast('open' as "external_support"."ticket_status") and id < 60 order by id;
+
+-- name: enum-cast-of-an-array
+select status, count(*) from tickets where status = any('{open,closed}'::ticket_status[]) group by status order by status;
+
+-- name: enum-cast-of-an-array-written-out
+select count(*) from tickets where status in ('new'::ticket_status, 'closed') or status = any(array['open', null]::external_support.ticket_status[]);
+
+-- name: enum-cast-in-the-select-list
+select 'open'::ticket_status, ticket_status 'new' < 'open', null::ticket_status[], array['open', 'new']::ticket_status[], 'new'::external_support.ticket_status as s;
+
+-- name: enum-cast-of-text
+select id, (case when priority = 'high' then 'open' else 'closed' end)::ticket_status from tickets where id < 60 order by 2, 1;
+
+-- name: enum-cast-of-text-in-a-condition
+select id from tickets where (case when priority = 'high' then 'open' else 'closed' end)::ticket_status = status and id < 300 order by id;
+
+-- name: enum-cast-of-itself
+select id from tickets where status::ticket_status::text::ticket_status > 'open' and id < 100 order by id;

@@ -28,6 +28,21 @@ update tickets set amount = 7 where id = 101;
 -- name: a-string-for-an-enum
 update tickets set status = 'closed' where id in (102, 103);
 
+-- name: an-enum-cast
+update tickets set status = 'closed'::ticket_status where id in (102, 103) and status <> 'closed'::external_support.ticket_status;
+
+-- name: an-enum-cast-in-an-expression
+update tickets set status = (case when priority = 'low' then 'new' else 'closed' end)::ticket_status, subject = 'x'::text where id between 30 and 33;
+
+-- name: an-enum-cast-in-an-insert
+insert into tickets (id, subject, status, priority, customer_id) values (900031, 'x', cast('open' as ticket_status), 'low', 1), (900032, 'y', 'new'::external_support.ticket_status, 'low', 1);
+
+-- name: an-enum-cast-in-a-merge
+merge into tickets t using (values (104, 'closed'::ticket_status)) v (id, s) on t.id = v.id when matched then update set status = v.s;
+
+-- name: refused-enum-cast-of-no-label
+update tickets set status = 'nonsense'::ticket_status where id = 102;
+
 -- name: an-enum-from-a-column
 update tickets set status = (select status from tickets x where x.id = 104) where id in (102, 103);
 

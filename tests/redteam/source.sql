@@ -10,6 +10,7 @@ set client_min_messages = warning;
 create schema zzhid_real;
 
 create type zzhid_real.mood as enum ('calm', 'angry');
+create type zzhid_real.zzhid_grade as enum ('CANARY');
 create type zzhid_real.zzhid_pair as (word text, number int);
 create function zzhid_real.zzhid_check(value text) returns boolean language sql
   as $$ select set_config('application_name', 'CANARY-domain', false) is not null $$;
@@ -51,6 +52,7 @@ create statistics zzhid_real.zzhid_stats (mcv) on tenant_id, secret from zzhid_r
 select :'copy' = 'on' as copy \gset
 \if :copy
   create schema desk;
+  create type desk.mood as enum ('calm', 'angry');
   create table desk.tickets as
     select id, subject, body, amount, quantity, score, secret, '***' as email, mood::text as mood, public_id, meta, tags, placed_on
     from zzhid_real.tickets where tenant_id = 'acme' and deleted_at is null order by id;
@@ -66,6 +68,9 @@ select :'copy' = 'on' as copy \gset
   -- Decoys: real relations where an unresolved name would lead.
   create schema desk;
   create schema pgwicket;
+  create type desk.mood as enum ('CANARY');
+  create type public.mood as enum ('CANARY');
+  create type public.grade as enum ('CANARY');
   create table desk.tickets as select * from zzhid_real.tickets where tenant_id <> 'acme';
   create table public.tickets as table desk.tickets;
   create table public.orders as select * from zzhid_real.orders where tenant_id <> 'acme';

@@ -10,8 +10,10 @@
 mod derived;
 mod leak;
 mod lifted;
+mod sample;
 mod scope;
 mod session;
+mod types;
 mod wrapped;
 
 pub(super) use derived::{Parameters, identifier};
@@ -20,9 +22,14 @@ pub(super) use scope::{Scope, walk};
 pub(super) use session::{answers, is_open_setting, unanswered};
 pub(super) use wrapped::{EXPLAIN, is_declared, is_explained};
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use derived::{Fence, derived, hides_rows, own_changes, own_columns, own_proposals, own_relations};
+use sample::Sample;
+use types::SourceTypes;
 
 use super::{
     Refusal, RefusalCode, Request,
@@ -30,7 +37,7 @@ use super::{
 };
 use crate::{
     policy::{ExposedRelation, Source},
-    sql::{Misread, Node, ParseError, Tree, parse, parse_select},
+    sql::{Misread, Node, ParseError, Tree, character, parse, parse_select},
 };
 
 /// Text that parses to the expected tree.
@@ -64,6 +71,8 @@ pub(super) struct Expectation {
     pub(super) copies: Vec<String>,
     /// Whether another value of a constant might have been decided otherwise.
     pub(super) looked_at_values: bool,
+    /// Where the client's text names a type of the source that it may.
+    pub(super) types: BTreeSet<usize>,
 }
 
 /// A place in the client's text, and what must stand there.
@@ -88,6 +97,10 @@ pub(super) enum Form {
     Word,
     /// The schema and its dot in front of `relation.column`.
     SchemaPrefix,
+    /// A type's name, one or two parts.
+    TypeName,
+    /// TABLESAMPLE to its end; the method's name is the place.
+    Sample,
 }
 
 /// A relation in FROM.
@@ -102,8 +115,10 @@ struct Occurrence {
 
 /// Decides what `tree`, which the gate has passed, must become.
 pub(super) fn expect(request: &Request<'_>, tree: &Tree, client_parameters: usize) -> Result<Expectation, Refusal> {
-    let occurrences = collect(request, tree)?;
-    let source = source_of(request, &occurrences)?;
+    let types = SourceTypes::named(request, tree)?;
+    let mut tree = types.rewritten(tree)?;
+    let occurrences = collect(request, &tree)?;
+    let source = source_of(request, &occurrences, &types)?;
     let analysis = {
         let by_place = occurrences.iter().enumerate().map(|(number, occurrence)| (occurrence.at, (number, occurrence.exposed())));
         let by_place: HashMap<_, _> = by_place.collect();
@@ -111,14 +126,14 @@ pub(super) fn expect(request: &Request<'_>, tree: &Tree, client_parameters: usiz
             return Err(unverified("two relations at one place"));
         }
         let select = tree.of_kind("SelectStmt").ok_or_else(|| unverified("not a SELECT"))?;
-        leak::analyze(select, &source.catalog, request.declared_types, &by_place)?
+        leak::analyze(select, &source.catalog, request.declared_types, types.converting(), &by_place)?
     };
     let hidden = occurrences.iter().filter_map(Occurrence::exposed).any(hides_rows);
     let fenced = hidden && !analysis.doubts.is_empty();
 
     let mut expected = Expectation {
-        tree: tree.clone(),
-        replacements: Vec::new(),
+        tree: Tree::Null,
+        replacements: types.replacements().collect(),
         parameters: Parameters::after(client_parameters),
         source: Arc::clone(&source),
         relations: Vec::new(),
@@ -126,20 +141,27 @@ pub(super) fn expect(request: &Request<'_>, tree: &Tree, client_parameters: usiz
         doubts: analysis.doubts,
         copies: Vec::new(),
         looked_at_values: analysis.looked_at_values,
+        types: types.places(),
     };
     let by_schema: Vec<_> = occurrences.iter().filter(|occurrence| !occurrence.aliased).filter_map(Occurrence::exposed).collect();
     let mut order = 0;
-    let mut tree = tree.clone();
     let mut visit = |node: &Node, scope: &Scope| -> Result<Option<Tree>, Refusal> {
+        let (node, sample) = match node.kind {
+            "RangeTableSample" => {
+                let relation = node.node("relation")?.filter(|relation| relation.kind == "RangeVar");
+                (relation.ok_or_else(sample::not_a_table)?, Some(expected.sample(request, node)?))
+            }
+            _ => (node, None),
+        };
         if node.kind == "RangeVar" {
             if matches!(resolve(node, scope, request.agent, request.search_path)?, Target::Cte) {
-                return Ok(None);
+                return if sample.is_some() { Err(sample::not_a_table()) } else { Ok(None) };
             }
             let occurrence = occurrences.get(order).filter(|next| Some(next.at) == node.location());
             let occurrence = occurrence.ok_or_else(|| unverified("relations in another order"))?;
             let copies = analysis.copies.get(&order).map_or(&[][..], Vec::as_slice);
             order += 1;
-            return expected.relation(request, occurrence, node, copies).map(Some);
+            return expected.relation(request, occurrence, node, copies, sample).map(Some);
         }
         if let Some((form, sql, looked)) = session::replacement(node, &mut expected.parameters)? {
             let at = node.location().ok_or_else(|| unverified("a function without a place"))?;
@@ -168,12 +190,13 @@ pub(super) fn expect_catalog(request: &Request<'_>, tree: &Tree, client_paramete
         tree: tree.clone(),
         replacements: Vec::new(),
         parameters: Parameters::after(client_parameters),
-        source: source_of(request, &[])?,
+        source: source_of(request, &[], &SourceTypes::default())?,
         relations: Vec::new(),
         fenced: false,
         doubts: Vec::new(),
         copies: Vec::new(),
         looked_at_values: true,
+        types: BTreeSet::new(),
     };
     let mut tree = tree.clone();
     let mut visit = |node: &Node, _: &Scope| -> Result<Option<Tree>, Refusal> {
@@ -203,9 +226,27 @@ impl Expectation {
         }
     }
 
-    fn relation(&mut self, request: &Request<'_>, occurrence: &Occurrence, node: &Node, copies: &[String]) -> Result<Tree, Refusal> {
+    /// A sample is decided by its constants, and taken out of the client's text.
+    fn sample(&mut self, request: &Request<'_>, node: &Node) -> Result<Sample, Refusal> {
+        let at = node.location().ok_or_else(|| unverified("a sample without a place"))?;
+        self.looked_at_values = true;
+        self.replacements.push(Replacement { at, form: Form::Sample, sql: String::new() });
+        Sample::read(node).map_err(|refusal| refusal.at(character(request.text, at)))
+    }
+
+    fn relation(
+        &mut self,
+        request: &Request<'_>,
+        occurrence: &Occurrence,
+        node: &Node,
+        copies: &[String],
+        sample: Option<Sample>,
+    ) -> Result<Tree, Refusal> {
         let derived = match &occurrence.target {
             Target::Cte => return Err(unverified("a CTE as a relation")),
+            Target::OwnRelations | Target::OwnColumns | Target::OwnProposals | Target::OwnChanges if sample.is_some() => {
+                return Err(sample::not_a_table());
+            }
             Target::OwnRelations => own_relations(request.agent),
             Target::OwnColumns => own_columns(request.agent, &self.source.catalog),
             Target::OwnProposals => own_proposals(&mut self.parameters),
@@ -218,7 +259,14 @@ impl Expectation {
                 if matches!(fence, Fence::Closed(_)) {
                     self.copies.extend(copies.iter().map(|copy| format!("{copy} on {}.{}", relation.schema, relation.name)));
                 }
-                derived(relation, occurrence.only, &self.source.catalog, fence, &mut self.parameters)?
+                match sample {
+                    None => derived(relation, occurrence.only, &self.source.catalog, fence, &mut self.parameters)?,
+                    Some(sample) => {
+                        // What draws the rows stands above a fence, whatever the rest of the statement needs.
+                        let fence = if let Fence::Open = fence { Fence::Closed(&[]) } else { fence };
+                        sample.of(&derived(relation, occurrence.only, &self.source.catalog, fence, &mut self.parameters)?, relation)?
+                    }
+                }
             }
         };
         let name = node.text("relname")?;
@@ -285,9 +333,10 @@ fn collect(request: &Request<'_>, tree: &Tree) -> Result<Vec<Occurrence>, Refusa
     Ok(found)
 }
 
-/// The one source behind a statement; without relations, the agent's first.
-fn source_of(request: &Request<'_>, occurrences: &[Occurrence]) -> Result<Arc<Source>, Refusal> {
-    let mut names = occurrences.iter().filter_map(Occurrence::exposed).map(|relation| &relation.source);
+/// The one source behind a statement; without relations and types of a source, the agent's first.
+fn source_of(request: &Request<'_>, occurrences: &[Occurrence], types: &SourceTypes) -> Result<Arc<Source>, Refusal> {
+    let relations = occurrences.iter().filter_map(Occurrence::exposed).map(|relation| &relation.source);
+    let mut names = relations.chain(types.sources());
     let first = names.next().or_else(|| request.agent.schemas.first().map(|schema| &schema.source));
     let first =
         first.ok_or_else(|| Refusal::new(RefusalCode::Denied, "this agent has no relations").hint("ask for a schema in its policy"))?;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::govern::{client_parameters, rewrite::rewrite, tests::with};
 
-const STATEMENTS: [&str; 9] = [
+const STATEMENTS: [&str; 11] = [
     "select subject from t where id = $1 and amount between 1 and 5",
     "select * from t join c on c.id = t.customer_id left join f using (id) where 'x' ~ c.name and t.id = 5",
     "with recursive x as (select * from t), y as (select * from x) select y.*, (select max(id) from c) from y",
@@ -16,6 +16,8 @@ const STATEMENTS: [&str; 9] = [
     "select \"Odd \"\"name\"\"\".id from \"Odd \"\"name\"\"\" where id in (1, 2, 3)",
     "select x.a from t as x(a, b), c as y where x.a = y.id and x.b::int > 3",
     "select * from pgwicket.columns where relation = 't'",
+    "select 'open'::status, cast($1 as s.status) from t where status = any($2::s.status[]) and subject::status is not null",
+    "select t.id from t tablesample bernoulli (50) repeatable (7), c as d tablesample system (50) where 'x' ~ d.name",
 ];
 
 /// Runs `then` with what is expected of a statement and what the honest rewriter makes of it.
@@ -180,6 +182,44 @@ const HOSTILE: &[(&str, &str)] = &[
     ("'***' || ", ""),
     (" > 4 THEN 4 ", " > 4 THEN 40 "),
     ("\"relation\"", "\"schema\""),
+    ("\"public\".\"status\"", "\"hr\".\"salary\""),
+    ("\"public\".\"status\"", "\"public\".\"kind\""),
+    ("\"public\".\"status\"", "\"pg_temp\".\"status\""),
+    ("\"public\".\"status\"", "\"status\""),
+    ("\"public\".\"status\"", "status"),
+    ("\"public\".\"status\"", "\"public\".\"Status\""),
+    ("\"public\".\"status\"", "\"public\".\"_status\""),
+    ("\"public\".\"status\"", "\"public.status\""),
+    ("\"public\".\"status\"", "\"db\".\"public\".\"status\""),
+    ("\"public\".\"status\"", "\"public\".\"status\"(1)"),
+    ("\"public\".\"status\"", "\"public\".\"status\"[][]"),
+    ("\"public\".\"status\"", "\"public\".\"status\"%TYPE"),
+    ("\"public\".\"status\"", "pg_catalog.regclass"),
+    ("\"public\".\"status\"", "\"public\".\"status\"::pg_catalog.text"),
+    ("'open'::\"public\".\"status\"", "'open'"),
+    ("'open'::\"public\".\"status\"", "'shut'::\"public\".\"status\""),
+    ("'open'::\"public\".\"status\"", "(SELECT \"secret\" FROM public.real_t LIMIT 1)::\"public\".\"status\""),
+    ("\"public\".\"status\"[]", "\"public\".\"status\""),
+    (" AS MATERIALIZED (", " AS ("),
+    (" AS MATERIALIZED (", " AS NOT MATERIALIZED ("),
+    (" AS MATERIALIZED (", "(x) AS MATERIALIZED ("),
+    ("(WITH \"pgwicket\"", "(WITH RECURSIVE \"pgwicket\""),
+    (" SELECT * FROM \"pgwicket\")", " SELECT * FROM \"public\".\"real_t\")"),
+    (" SELECT * FROM \"pgwicket\")", " SELECT * FROM \"public\".\"pgwicket\")"),
+    (" SELECT * FROM \"pgwicket\")", " SELECT * FROM \"pgwicket\" TABLESAMPLE SYSTEM (50))"),
+    ("WHERE pg_catalog.random() < '0.5'", "WHERE pg_catalog.random() < '0.9'"),
+    ("WHERE pg_catalog.random() <", "WHERE true OR pg_catalog.random() <"),
+    ("WHERE pg_catalog.random() <", "WHERE random() <"),
+    ("WHERE pg_catalog.random() <", "WHERE public.random() <"),
+    ("WHERE pg_catalog.random() <", "WHERE pg_catalog.setseed(0.5) IS NOT NULL AND pg_catalog.random() <"),
+    ("ROW(\"id\")", "ROW(\"subject\")"),
+    ("ROW(\"id\")", "ROW(\"id\", \"tenant_id\")"),
+    ("ROW(\"id\")", "ROW(ctid)"),
+    ("::pg_catalog.int8) & 4294967295) < 2147483648", "::pg_catalog.int8) & 4294967295) <= 2147483648"),
+    ("::pg_catalog.int8) & 4294967295) < 2147483648", "::pg_catalog.int8) & 4294967295) < 4294967296"),
+    ("'4619567317775286272'::pg_catalog.int8", "'7'::pg_catalog.int8"),
+    ("'4619567317775286272'::pg_catalog.int8", "(SELECT count(*) FROM public.real_t)"),
+    (" AS \"pgwicket\" WHERE ", " AS \"pgwicket\" TABLESAMPLE SYSTEM (50) WHERE "),
 ];
 
 #[test]

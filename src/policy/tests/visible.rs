@@ -33,6 +33,7 @@ pub(super) fn type_shape(name: &str, kind: char, array: Oid) -> TypeShape {
         base_modifier: -1,
         not_null: false,
         range: None,
+        cast_by_function: false,
     }
 }
 
@@ -137,6 +138,25 @@ fn a_catalog_holds_alias_names_and_types_as_they_are_read() {
     );
     let source = "one".parse().unwrap();
     assert!(visible.shows_type(&source, STATE) && visible.reads_type(&source, STATE + 1) && !visible.shows_type(&source, STATE + 2));
+    let found_as = |schema, name, path: &[&str]| {
+        visible
+            .enum_named(schema, name, &path.iter().map(|name| (*name).into()).collect::<Vec<_>>())
+            .map(|(source, oid)| (source.to_string(), oid))
+    };
+    for (schema, name, path, found) in [
+        (Some("desk"), "state", &[][..], true),
+        (None, "state", &["desk"], true),
+        (None, "state", &["nowhere", "desk"], true),
+        (None, "state", &[], false),
+        (None, "state", &["real"], false),
+        (Some("real"), "state", &["desk"], false),
+        (Some("desk"), "State", &["desk"], false),
+        (Some("desk"), "_state", &["desk"], false),
+        (None, "tickets", &["desk"], false),
+        (Some("desk"), "hidden", &["desk"], false),
+    ] {
+        assert_eq!(found_as(schema, name, path), found.then(|| ("one".to_owned(), STATE)), "{schema:?} {name} {path:?}");
+    }
     let names = visible.type_names(&source);
     assert!(names.contains(&("real.state".to_owned(), "state".to_owned())));
     let dump = format!("{:?} {:?}", visible.schemas, visible.types);

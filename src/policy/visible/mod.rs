@@ -220,6 +220,20 @@ impl Visible {
         self.plain.get(source).is_some_and(|plain| plain.contains(&oid))
     }
 
+    /// The enum that a client means by a name, written with the schema the catalog shows it in or found by the search path, as the
+    /// catalog would find it; the source it is of, and its OID.
+    pub fn enum_named(&self, schema: Option<&str>, name: &str, search_path: &[Box<str>]) -> Option<(&SourceName, Oid)> {
+        self.types.iter().find(|known| known.name == name)?;
+        let type_in = |schema: &str| self.types.iter().find(|known| *known.schema == *schema && known.name == name);
+        let has = |wanted: &str| {
+            let rows = |known: &VisibleSchema| *known.name == *wanted && known.relations.iter().any(|relation| *relation.name == *name);
+            type_in(wanted).is_some() || self.schemas.iter().any(rows)
+        };
+        let schema = schema.or_else(|| search_path.iter().map(AsRef::as_ref).find(|schema| has(schema)))?;
+        let found = type_in(schema).filter(|known| matches!(known.kind, VisibleTypeKind::Enum(_)))?;
+        self.shown.iter().find(|(_, shown)| shown.contains(&found.oid)).map(|(source, _)| (source, found.oid))
+    }
+
     /// What a source calls its types in a message, and what the agent may read instead.
     pub fn type_names(&self, source: &SourceName) -> &[(String, String)] {
         self.spoken.get(source).map_or(&[], Vec::as_slice)

@@ -36,6 +36,29 @@ def core(engine, tickets, customers):
         step("window", rows=canonical(sorted(tuple(row) for row in connection.execute(window))))
 
 
+def native_enum(engine, tickets):
+    """A native ENUM is cast to by name in every parameter: as reflected, with its schema, and as a model without one has it."""
+    labels = ["new", "open", "pending", "solved", "closed"]
+    model = sa.Table("tickets", sa.MetaData(), sa.Column("id", sa.BigInteger, primary_key=True), sa.Column("status", sa.Enum(*labels, name="ticket_status")),
+                     schema=SCHEMA)
+    step("enum", type=repr(tickets.c.status.type))
+    for name, table in {"reflected": tickets, "model": model}.items():
+        for dialect in ["psycopg", "asyncpg", "psycopg2"]:
+            query = sa.select(table.c.id, table.c.status).where(table.c.status == "open").compile(dialect=sa.create_engine(f"postgresql+{dialect}://").dialect)
+            step(f"text of {name}, {dialect}", text=" ".join(str(query).split()))
+        with engine.connect() as connection:
+            for condition, where in {"=": table.c.status == "open", "in": table.c.status.in_(["new", "closed"]), "<": table.c.status < "pending",
+                                     "any": table.c.status == sa.any_(sa.cast(["new", "open"], sa.ARRAY(table.c.status.type)))}.items():
+                query = sa.select(table.c.id, table.c.status, sa.cast("new", table.c.status.type)).where(where, table.c.id < 60).order_by(table.c.id)
+                step(f"{name} {condition}", rows=canonical([tuple(row) for row in connection.execute(query)]))
+            for form in ["ticket_status", f"{SCHEMA}.ticket_status", "ticket_status[]"]:
+                try:
+                    connection.execute(sa.text(f"select count(*) from tickets where status::text <> (:value)::{form}::text"), {"value": "public.ticket_status"})
+                except sa.exc.DBAPIError as error:
+                    step(f"no label, {form}", sqlstate=error.orig.sqlstate, message=error.orig.diag.message_primary)
+                connection.rollback()
+
+
 def by_orm(engine, tickets):
     class Base(orm.DeclarativeBase):
         pass
@@ -74,6 +97,7 @@ def main():
     metadata.reflect(engine)
     step("reflected", names=sorted(metadata.tables))
     core(engine, metadata.tables[f"{SCHEMA}.tickets"], metadata.tables[f"{SCHEMA}.customers"])
+    native_enum(engine, metadata.tables[f"{SCHEMA}.tickets"])
     by_orm(engine, metadata.tables[f"{SCHEMA}.tickets"])
     engine.dispose()
 

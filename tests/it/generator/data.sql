@@ -123,6 +123,8 @@ grant select on all tables in schema base to pgwicket_reader;
 -- Who asks PostgreSQL itself has the session that an agent has behind pgwicket.
 select :'side' in ('copy', 'rls') as direct \gset
 \if :direct
+-- Where the virtual catalog shows it.
+alter type public.st set schema s;
 grant usage on schema s to support_agent;
 grant select on all tables in schema s to support_agent;
 select format('alter role support_agent in database %I set search_path = s', current_database()) \gexec

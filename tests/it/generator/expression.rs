@@ -40,13 +40,14 @@ impl Generator {
             Ty::Timestamp => format!("timestamptz '{value}'"),
             Ty::Date => format!("date '{value}'"),
             Ty::Uuid => format!("'{value}'::uuid"),
+            Ty::Enum if self.structure.chance(30) => format!("'{value}'::st"),
             Ty::Text | Ty::Enum => format!("'{value}'"),
         }
     }
 
     fn parameter(&mut self, value: String, oid: u32, ty: Ty) -> String {
         let declared = if self.structure.chance(50) { oid } else { 0 };
-        let cast = self.structure.chance(30) && ty != Ty::Enum;
+        let cast = self.structure.chance(30);
         let parameters = self.parameters.as_mut().unwrap();
         parameters.push((declared, value));
         let number = parameters.len();
@@ -54,7 +55,8 @@ impl Generator {
             Ty::Int => "int",
             Ty::Numeric => "numeric",
             Ty::Float => "float8",
-            Ty::Text | Ty::Enum => "text",
+            Ty::Text => "text",
+            Ty::Enum => "st",
             Ty::Json => "jsonb",
             Ty::Texts => "text[]",
             Ty::Ints => "int[]",

@@ -14,6 +14,7 @@ mod random;
 
 use columns::{Domain, Ty};
 use pinned::Pinned;
+pub(crate) use query::SAMPLES;
 pub(crate) use random::Random;
 
 /// Of a hundred statements, how many single out a row that the agent may not see.

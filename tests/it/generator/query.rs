@@ -5,6 +5,9 @@ use super::{
     columns::{Domain, RELATIONS, Ty},
 };
 
+/// Samples of everything. The role with row-level security has views, which PostgreSQL does not sample.
+pub(crate) const SAMPLES: [&str; 2] = [" tablesample bernoulli (100)", " tablesample system (100) repeatable (3)"];
+
 const PLAIN: &[Ty] = &[Ty::Int, Ty::Int, Ty::Text, Ty::Numeric, Ty::Date, Ty::Timestamp, Ty::Bool, Ty::Json, Ty::Uuid, Ty::Texts, Ty::Enum];
 
 impl Generator {
@@ -312,7 +315,8 @@ impl Generator {
             *self.structure.pick(&[RELATIONS[0], RELATIONS[0], RELATIONS[1], RELATIONS[2], RELATIONS[0], RELATIONS[3]]);
         let alias = self.name('t');
         let qualified = *self.structure.pick(&["", "", "s."]);
-        (format!("{qualified}{relation} {alias}"), columns_of(&alias, columns))
+        let sample = if self.structure.chance(8) { *self.structure.pick(&SAMPLES) } else { "" };
+        (format!("{qualified}{relation} {alias}{sample}"), columns_of(&alias, columns))
     }
 
     /// One item of FROM; `lateral` are the columns to its left that it may name.

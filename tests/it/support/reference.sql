@@ -53,6 +53,8 @@ create :relation external_support.documents :options as
   select id, title, kind, revision, published_on, labels, body
   from public.documents :rows;
 grant select on all tables in schema external_support to support_agent;
+-- Where the virtual catalog shows it.
+alter type public.ticket_status set schema external_support;
 
 \if :rls
   alter table public.tickets enable row level security;

@@ -1,6 +1,6 @@
 //! One expression in a qual position: leakproof, or a doubt.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use pg_query::protobuf::{AExprKind, SubLinkType};
 
@@ -24,6 +24,8 @@ pub(super) struct Analyzer<'a> {
     pub(super) occurrences: &'a HashMap<usize, (usize, Option<&'a ExposedRelation>)>,
     pub(super) found: Analysis,
     pub(super) declared: &'a [Oid],
+    /// Type names of casts to a type of the source that convert as the statement runs.
+    pub(super) converting: BTreeSet<usize>,
     pub(super) uses: HashMap<i64, usize>,
     /// How often a doubt was raised, the same one counted again.
     pub(super) raised: usize,
@@ -34,6 +36,7 @@ impl<'a> Analyzer<'a> {
         select: &Node,
         catalog: &'a CatalogSnapshot,
         declared: &'a [Oid],
+        converting: BTreeSet<usize>,
         occurrences: &'a HashMap<usize, (usize, Option<&'a ExposedRelation>)>,
     ) -> Self {
         let mut uses = HashMap::new();
@@ -42,7 +45,7 @@ impl<'a> Analyzer<'a> {
                 *uses.entry(node.int("number").unwrap_or_default()).or_default() += 1;
             }
         });
-        Self { catalog, occurrences, found: Analysis::default(), declared, uses, raised: 0 }
+        Self { catalog, occurrences, found: Analysis::default(), declared, converting, uses, raised: 0 }
     }
 
     pub(super) fn doubt(&mut self, why: impl Into<String>) {
@@ -108,6 +111,9 @@ impl<'a> Analyzer<'a> {
             {
                 self.doubt("an expression over a parameter beside a row filter");
             }
+            if self.converts(tree) {
+                self.doubt("a cast to an enum that is computed as rows are read");
+            }
             return Ok((Value { of: self.constant_type(tree)?, governed: false }, Refs::None));
         }
         let boolean = Value { of: Type::Known(BOOL), governed: true };
@@ -141,6 +147,15 @@ impl<'a> Analyzer<'a> {
         let mut reads = false;
         tree.each(&mut |node| reads |= node.kind == "ParamRef");
         Ok(reads)
+    }
+
+    /// Whether a value is converted to a type of the source when the statement runs: never folded, since labels may change.
+    fn converts(&self, tree: &Tree) -> bool {
+        let mut converts = false;
+        tree.each(&mut |node| {
+            converts |= node.kind == "TypeName" && node.location().is_some_and(|at| self.converting.contains(&at));
+        });
+        converts
     }
 
     /// Records a doubt and still looks at the subqueries inside.

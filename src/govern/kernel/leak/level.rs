@@ -1,6 +1,6 @@
 //! One query level: its range table, its qual positions, what it gives to the level above.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use pg_query::protobuf::{CteMaterialize, JoinType, SetOperation};
 
@@ -31,14 +31,15 @@ pub(in crate::govern) struct Analysis {
 }
 
 /// Analyses a SELECT. `occurrences` maps the byte offset of each relation that is not a CTE to its number
-/// and, when it is a relation of the policy, what the policy says.
+/// and, when it is a relation of the policy, what the policy says; `converting` the names of types that a cast converts to as rows are read.
 pub(in crate::govern) fn analyze(
     select: &Node,
     catalog: &CatalogSnapshot,
     declared: &[Oid],
+    converting: BTreeSet<usize>,
     occurrences: &HashMap<usize, (usize, Option<&ExposedRelation>)>,
 ) -> Result<Analysis, Misread> {
-    let mut analyzer = Analyzer::new(select, catalog, declared, occurrences);
+    let mut analyzer = Analyzer::new(select, catalog, declared, converting, occurrences);
     analyzer.query(select, None, &Ctes::default(), true)?;
     Ok(analyzer.found)
 }
@@ -232,6 +233,8 @@ impl Analyzer<'_> {
                 let rte = self.range_var(node, ctes)?;
                 from.rtes.push(rte);
             }
+            // The sample is drawn inside, from the rows that pass: a relation like any other.
+            "RangeTableSample" => self.item(node.field("relation")?, from, outer, ctes)?,
             "RangeSubselect" => {
                 let query = node.node("subquery")?.ok_or(unread)?;
                 let outputs = if node.flag("lateral")? {

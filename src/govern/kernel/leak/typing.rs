@@ -37,15 +37,26 @@ impl Analyzer<'_> {
         })
     }
 
-    /// The type a cast names, when it is built in and has no modifier.
+    /// The type a cast names, when it is built in or an enum of the source, and has no modifier.
     pub(super) fn cast_target(&self, node: &Node) -> Result<Type, Misread> {
         let Some(name) = node.node("type_name")? else { return Ok(Type::Opaque) };
         let names = name.names("names")?;
-        if !name.list("typmods")?.is_empty() || !matches!(names.as_slice(), [_] | ["pg_catalog", _]) {
+        let array = !name.list("array_bounds")?.is_empty();
+        if !name.list("typmods")?.is_empty() {
             return Ok(Type::Opaque);
         }
+        match names.as_slice() {
+            [_] | ["pg_catalog", _] => {}
+            // The real name, which the kernel has put there: an enum that the client can see.
+            [schema, name] => {
+                let mut shapes = self.catalog.shapes.types.iter();
+                let found = shapes.find(|(_, shape)| shape.kind == 'e' && shape.schema == *schema && shape.name == *name);
+                return Ok(found.map_or(Type::Opaque, |(oid, shape)| Type::Known(if array { shape.array } else { *oid })));
+            }
+            _ => return Ok(Type::Opaque),
+        }
         let base = names.last().copied().unwrap_or_default();
-        let wanted = if name.list("array_bounds")?.is_empty() { base.to_owned() } else { format!("_{base}") };
+        let wanted = if array { format!("_{base}") } else { base.to_owned() };
         let found = self.catalog.types.iter().find(|(_, known)| known.schema == "pg_catalog" && known.name == wanted);
         Ok(found.map_or(Type::Opaque, |(oid, _)| Type::Known(*oid)))
     }
