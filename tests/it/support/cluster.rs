@@ -109,7 +109,7 @@ impl Cluster {
 
     /// An empty database in this cluster, where pgwicket is to be this role.
     pub(crate) fn empty_here(&'static self, reader: &'static str) -> Database {
-        Database { reader, ..self.database(&format!("empty_{}", unique()), "template1") }
+        Database { reader, ..self.database(&format!("it_empty_{}", unique()), "template1") }
     }
 
     /// The support desk that every test may read and none may change.
