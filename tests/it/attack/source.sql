@@ -36,7 +36,7 @@ begin
   for function in
     select oid from pg_proc
     where pronamespace = 'pg_catalog'::regnamespace and prokind in ('f', 'w', 'a')
-      and (provolatile = 'v' and proname not in ('random', 'gen_random_uuid', 'clock_timestamp', 'timeofday')
+      and (provolatile = 'v' and proname not in ('random', 'random_normal', 'gen_random_uuid', 'uuidv4', 'uuidv7', 'clock_timestamp', 'timeofday')
         or proname ~ '^(pg_|has_|lo_|lo[a-z]+|to_reg|txid_|inet_|current_|session_|version|nextval|setval|currval|lastval|row_security|col_desc|obj_desc|shobj|query_to|cursor_to|table_to|schema_to|database_to|ts_stat|ts_rewrite|acl|makeacl|binary_upgrade|getpgusername|getdatabaseencoding|brin_|gin_|xmlvalidate|regclass|currtid)')
       and proname not in ('lower', 'log', 'log10', 'pg_typeof', 'pg_column_size', 'pg_size_pretty', 'pg_size_bytes', 'pg_client_encoding', 'lower_inc', 'lower_inf', 'loctest')
   loop
