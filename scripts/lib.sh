@@ -24,6 +24,51 @@ free_port() {
   done
 }
 
+# --- How long each stage took. -------------------------------------------------------------------------------
+
+# A file that the outermost script makes and prints; the scripts that it starts add to it.
+stages=${PGWICKET_STAGES:-}
+stages_printed_here=''
+stage_name=''
+
+# begin_stages: from here on, a table of the stages stands at the end, however it ends.
+begin_stages() {
+  at_end
+  [ -z "$stages" ] || return 0
+  stages=$(mktemp)
+  stages_printed_here=yes
+  export PGWICKET_STAGES=$stages
+}
+
+# stage NAME COMMAND…: COMMAND is a stage of that name.
+stage() {
+  stage_name=$1 stage_began=$EPOCHSECONDS
+  shift
+  say "$stage_name"
+  local status=0
+  # Where nobody looks at the outcome, a failure ends the script here, and at_end names the stage.
+  "$@"
+  status=$?
+  end_stage $status
+  return $status
+}
+
+end_stage() {
+  [ -n "$stages" ] || return 0
+  printf '%s\t%s\t%s\n' "$((EPOCHSECONDS - stage_began))" "$([ "$1" = 0 ] && echo ok || echo FAILED)" "$stage_name" >>"$stages"
+  [ "$1" = 0 ] || printf '%serror: the stage "%s" failed with status %s%s\n' "$red" "$stage_name" "$1" "$plain" >&2
+  stage_name=''
+}
+
+end_stages() {
+  [ -z "$stage_name" ] || end_stage "$1"
+  [ -n "$stages_printed_here" ] || return 0
+  printf '\n%sHow long each stage took%s\n' "$bold" "$plain"
+  awk -F '\t' '{ printf "%4d min %02d s  %-6s  %s\n", $1 / 60, $1 % 60, $2, $3 }' "$stages"
+  printf '%4d min %02d s  %-6s  all of it, %s cores\n' $((SECONDS / 60)) $((SECONDS % 60)) "$([ "$1" = 0 ] && echo ok || echo FAILED)" "$(nproc)"
+  rm -f "$stages"
+}
+
 # --- A scratch directory, and what runs in it. ---------------------------------------------------------------
 
 work=''
@@ -33,7 +78,12 @@ children=()
 make_work() {
   work=$(mktemp -d "${TMPDIR:-/tmp}/pgwicket-$1-XXXXXX")
   chmod 755 "$work"
-  trap 'status=$?; trap - EXIT; clean_up; exit $status' EXIT
+  at_end
+}
+
+# at_end: however this script ends, what it started is ended, what it made is removed, and its stages are told.
+at_end() {
+  trap 'status=$?; trap - EXIT; clean_up; end_stages $status; exit $status' EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
 }
@@ -42,10 +92,11 @@ clean_up() {
   local pid
   for pid in "${children[@]}"; do kill "$pid" 2>/dev/null || true; done
   for pid in "${children[@]}"; do wait "$pid" 2>/dev/null || true; done
+  [ -n "$work" ] || return 0
   if [ -f "$work/postgresql/postmaster.pid" ]; then
     as_user postgres "$postgres_bin/pg_ctl" -D "$work/postgresql" -m immediate -s stop || true
   fi
-  [ -z "$work" ] || rm -rf "$work"
+  rm -rf "$work"
 }
 
 # as_user NAME COMMAND…: servers do not run as root; when we are not root, they run as us. Replaces a shell started for it

@@ -79,14 +79,14 @@ prefer() {
 
 # --- Rust and C: what `cargo build` needs. --------------------------------------------------------------------
 
-# compiles: a C program is compiled, put into an archive, linked and run, by the names that crates and rustc use.
+# compiles: a C program is made: compiled, put into an archive, linked and run, by the names that crates and rustc use.
 compiles() {
   local scratch
   scratch=$(mktemp -d)
   printf '#include <stdio.h>\nint answer(void);\nint main(void) { return printf("%%d", answer()) < 0; }\n' >"$scratch/main.c"
   printf 'int answer(void) { return 42; }\n' >"$scratch/answer.c"
-  # shellcheck disable=SC2016
-  works sh -e -c 'cd "$1"; "${CC:-cc}" -c main.c answer.c; "${AR:-ar}" crs libanswer.a answer.o; cc -o main main.o libanswer.a; ./main' sh "$scratch"
+  printf '%s\n' 'main:' $'\t"$${CC:-cc}" -c main.c answer.c' $'\t"$${AR:-ar}" crs libanswer.a answer.o' $'\tcc -o main main.o libanswer.a' $'\t./main' >"$scratch/Makefile"
+  works make --silent -C "$scratch"
   local status=$?
   rm -rf "$scratch"
   return $status
@@ -133,7 +133,7 @@ need_build_tools() {
   works cargo --version || die "cargo does not run (${trouble##*$'\n'}): install Rust from https://rustup.rs, then run this again"
   works rustc --version || die "rustc does not run (${trouble##*$'\n'}): install Rust from https://rustup.rs, then run this again"
   [ -s "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" ] || install_packages ca-certificates
-  need "the C compiler" compiles gcc libc6-dev
+  need "the C compiler or make" compiles gcc libc6-dev make
   if libclang_works; then return; fi
   install_packages libclang1-14 libclang-common-14-dev
   # Another libclang that clang-sys would rather take may be broken.
