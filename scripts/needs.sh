@@ -179,6 +179,10 @@ need_postgresql() {
   fi
 }
 
+# What the tests call beside: /bin/kill is not the shell's.
+tools_work() { works ps -o pid= -p $$ && works env kill -0 $$ && works openssl version; }
+need_tools() { need "ps, kill or openssl" tools_work procps openssl; }
+
 sqlsmith_works() { works sqlsmith --version; }
 # A generator of queries, which one test drives.
 need_sqlsmith() { need sqlsmith sqlsmith_works sqlsmith; }
