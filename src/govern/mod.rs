@@ -217,8 +217,17 @@ fn rules(expected: &kernel::Expectation) -> Vec<String> {
             TenantRule::Single => "single tenant: all rows",
         };
         rules.push(format!("{name}: {columns} allowed columns, {tenant}"));
-        if relation.filter.is_some() {
+        if let Some(filter) = &relation.filter {
             rules.push(format!("{name}: the policy's row filter applies"));
+            if let Some(written) = &filter.written {
+                rules.push(format!(
+                    "{name}: the row filter runs as `{}`, so that no setting moves it; the policy has `{written}`",
+                    filter.text
+                ));
+            }
+            if !filter.total {
+                rules.push(format!("{name}: the row filter may fail on a row, so errors at run time keep their values to themselves"));
+            }
         }
         for column in relation.columns.iter().filter(|column| column.mask.is_some()) {
             rules.push(format!("{name}.{} is masked", column.name));

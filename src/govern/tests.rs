@@ -89,6 +89,7 @@ fn shape(known: &Type, array: Oid, element: Oid) -> TypeShape {
         not_null: false,
         range: None,
         cast_by_function: known.name == "kind",
+        is_text: false,
     }
 }
 
@@ -129,7 +130,7 @@ fn relation(name: &str, columns: Vec<ExposedColumn>, tenant: TenantRule, filter:
         real_name: format!("real_{name}").into(),
         columns,
         tenant,
-        filter: filter.map(|(text, leakproof)| RowFilter { text: text.into(), leakproof }),
+        filter: filter.map(|(text, leakproof)| RowFilter { text: text.into(), written: None, leakproof, total: leakproof }),
         primary_key: vec!["id".into()],
         max_rows: None,
         max_bytes: None,

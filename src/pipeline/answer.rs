@@ -383,8 +383,8 @@ impl<I: Interrupts> Session<I> {
             }
         }
         let statement = plan.as_ref().and_then(|plan| plan.governed()).map(AsRef::as_ref);
-        let report = super::server_error::safe(error, statement, &self.agent);
         let position = plan.as_ref().and_then(|plan| plan.map_position(error.position?));
+        let report = super::server_error::safe(error, statement, &self.agent, position);
         let message = self.cursors.named_in(&report.message).map_or(report.message, Into::into);
         Error::Server(Box::new(Report { message, position, ..report }))
     }

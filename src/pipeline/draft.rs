@@ -198,7 +198,7 @@ impl<I: Interrupts> Session<I> {
                 upstream.discard = true;
             }
         }
-        Error::Server(Box::new(super::server_error::safe(error, open.plan.governed().map(AsRef::as_ref), &self.agent)))
+        Error::Server(Box::new(super::server_error::safe(error, open.plan.governed().map(AsRef::as_ref), &self.agent, None)))
     }
 }
 

@@ -10,11 +10,16 @@ use crate::{
 /// What the client reads of an error of the source.
 ///
 /// The position points into the governed text, so it is left out: the caller maps it. A fenced or leakproof statement fails only on
-/// the agent's own rows (SECURITY.md, "Upstream errors"), so its message and the detail of a data error are its own to read.
-pub(super) fn safe(error: &ServerError, statement: Option<&GovernedStatement>, agent: &Agent) -> Report {
+/// the agent's own rows (SECURITY.md, "Upstream errors"), so its message and the detail of a data error are its own to read, unless a
+/// row filter may have raised it, which reads what the agent does not see. `position` is where the error stands in the client's
+/// text: one that stands there was found before any row was read.
+pub(super) fn safe(error: &ServerError, statement: Option<&GovernedStatement>, agent: &Agent, position: Option<usize>) -> Report {
     let relations = statement.map_or(&[][..], GovernedStatement::relations);
     let types = statement.map_or(&[][..], |statement| agent.visible.type_names(statement.source()));
     let exposed: Vec<&ExposedRelation> = relations.iter().filter_map(|name| exposed(agent, name)).collect();
+    if let Some(report) = exposed.iter().filter(|_| position.is_none()).find_map(|relation| of_the_filter(error, relation)) {
+        return report;
+    }
     let data = error.sqlstate.starts_with("22");
     let with_types = |text: &str| types.iter().fold(text.to_owned(), |text, (real, told)| replaced(&text, real, told));
     // A read meets no check but a domain's; its message ends with the constraint's name, in whatever language.
@@ -38,6 +43,21 @@ pub(super) fn safe(error: &ServerError, statement: Option<&GovernedStatement>, a
         },
         ..Report::error(error.sqlstate.to_string(), message)
     }
+}
+
+/// What is told of an error that the row filter of a relation may have raised. `None`: the filter raises none, or the error says nothing of
+/// a value. A mask's own expression raises none: it only writes a value as text.
+fn of_the_filter(error: &ServerError, relation: &ExposedRelation) -> Option<Report> {
+    // Connections, features, subqueries of several rows, transactions, resources, state, operators: no message of these has a value.
+    const NO_VALUE: [&str; 10] = ["08", "0A", "21", "25", "40", "53", "54", "55", "57", "58"];
+    let total = relation.filter.as_ref().is_none_or(|filter| filter.total);
+    if total || NO_VALUE.iter().any(|class| error.sqlstate.starts_with(class)) {
+        return None;
+    }
+    let message =
+        format!("the row filter of {}.{} or the statement failed on a row: what failed is not told", relation.schema, relation.name);
+    let hint = "check the statement's casts, divisions and patterns; if it has none, the policy's author has to mend the filter";
+    Some(Report::error(error.sqlstate.to_string(), message).hint(hint))
 }
 
 /// Whether the error says that the source changed under a statement it had prepared.

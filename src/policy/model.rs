@@ -335,13 +335,18 @@ pub enum TenantRule {
 }
 
 /// The policy's own predicate over the real relation's columns, checked at compile time: one boolean
-/// expression, columns of this relation only, functions and operators of the reviewed list, no subquery.
+/// expression, columns of this relation only, functions and operators of the reviewed list, no subquery, nothing
+/// that a setting of the session moves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowFilter {
-    /// The expression, comments stripped.
+    /// The expression as it runs, comments stripped.
     pub text: Box<str>,
+    /// As the policy has it, where a constant or an expression is written otherwise to mean the same in every session.
+    pub written: Option<Box<str>>,
     /// Whether every part is leakproof; if not, it runs above a fence that holds the tenant predicate.
     pub leakproof: bool,
+    /// Whether it raises no error on any row; if not, what an error says of values is not told.
+    pub total: bool,
 }
 
 /// A function outside the reviewed list that a policy allows by exact name and signature.

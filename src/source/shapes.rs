@@ -46,6 +46,7 @@ fn shape(cells: &mut Cells) -> Option<TypeShape> {
         not_null: cells.truth()?,
         range: cells.json()?,
         cast_by_function: cells.truth()?,
+        is_text: cells.truth()?,
     })
 }
 
@@ -101,7 +102,8 @@ SELECT t.oid, n.nspname, t.typname, t.typtype, t.typbasetype, t.typarray, CASE W
        coalesce((SELECT json_build_object('subtype', r.rngsubtype::int8, 'range', r.rngtypid::int8, 'multirange', r.rngmultitypid::int8,
                                           'built_in', r.rngcanonical::oid < 16384 AND r.rngsubopc < 16384)
                  FROM pg_range r WHERE t.oid IN (r.rngtypid, r.rngmultitypid)), 'null'),
-       EXISTS (SELECT FROM pg_cast k WHERE k.casttarget IN (t.oid, t.typarray) AND k.castfunc <> 0)
+       EXISTS (SELECT FROM pg_cast k WHERE k.casttarget IN (t.oid, t.typarray) AND k.castfunc <> 0),
+       EXISTS (SELECT FROM pg_cast k WHERE k.castsource = t.oid AND k.casttarget = 'text'::regtype AND k.castmethod = 'b' AND k.castcontext = 'i')
 FROM used JOIN pg_type t ON t.oid = used.oid JOIN pg_namespace n ON n.oid = t.typnamespace
 LEFT JOIN pg_class c ON c.oid = t.typrelid
 ORDER BY 1";

@@ -110,6 +110,10 @@ pub struct TypeShape {
     /// Whether the source casts something to it, or to its array, by a function (`pg_cast.castfunc`); taken to be so when not known.
     #[serde(default = "yes")]
     pub cast_by_function: bool,
+    /// Whether its values are text where text is asked for (an implicit cast to `text` that does nothing); not so in a snapshot
+    /// saved before this was read.
+    #[serde(default)]
+    pub is_text: bool,
 }
 
 /// A range type, and the multirange type over it.

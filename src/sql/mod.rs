@@ -3,11 +3,14 @@
 //! Invariant: nothing about a PostgreSQL statement is read from any parser but `pg_query`.
 
 pub mod allow;
+pub mod builtin;
+pub mod canonical;
 pub mod catalog;
 mod classify;
 mod copy;
 mod cursor;
 mod explain;
+pub mod literal;
 mod parse;
 mod prepared;
 mod shape;

@@ -33,6 +33,7 @@ mod prove;
 mod redteam;
 mod reviewing;
 mod samples;
+mod settings;
 mod sqlsmith;
 mod storing;
 mod story;

@@ -7,7 +7,10 @@ use std::fmt::Write as _;
 use crate::{
     govern::{Appended, AppendedValue, Refusal, RefusalCode, SessionValue},
     policy::{Agent, ExposedColumn, ExposedRelation, Mask, TenantRule},
-    sql::catalog::{CatalogSnapshot, FIRST_NORMAL_OID, Oid},
+    sql::{
+        canonical,
+        catalog::{CatalogSnapshot, FIRST_NORMAL_OID, Oid},
+    },
 };
 
 /// `text` in `pg_type`.
@@ -111,7 +114,12 @@ fn conjunction(parts: impl Iterator<Item = String>) -> String {
 
 fn output(column: &ExposedColumn, catalog: &CatalogSnapshot, parameters: &mut Parameters) -> Result<String, Refusal> {
     let name = identifier(&column.name);
-    let text = format!("{name}::pg_catalog.text");
+    // A form that no setting of the agent's session moves, or its text would tell more of the value than the mask does.
+    let text = || {
+        let form = canonical::text_form(catalog, column.base_type_oid);
+        let form = form.ok_or_else(|| Refusal::new(RefusalCode::Unverified, "a masked column's type has no canonical text"))?;
+        Ok::<_, Refusal>(form.of(&name))
+    };
     let value = match &column.mask {
         None => return Ok(name),
         Some(Mask::Null) => format!("NULL::{}", type_name(column, catalog)?),
@@ -119,6 +127,7 @@ fn output(column: &ExposedColumn, catalog: &CatalogSnapshot, parameters: &mut Pa
             format!("CASE WHEN {name} IS NULL THEN NULL ELSE {}::{} END", literal(value), type_name(column, catalog)?)
         }
         Some(Mask::Last(count)) => {
+            let text = text()?;
             format!("'***' || pg_catalog.\"right\"({text}, CASE WHEN pg_catalog.length({text}) > {count} THEN {count} ELSE 0 END)")
         }
         // A key alone in front would let whoever knows one digest extend it; the outer hash forbids that.
@@ -126,7 +135,7 @@ fn output(column: &ExposedColumn, catalog: &CatalogSnapshot, parameters: &mut Pa
             let number = parameters.number(Appended { type_oid: TEXT, value: AppendedValue::MaskKey(key.clone()) });
             let hash =
                 |inner: String| format!("pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(${number} || {inner}, 'UTF8')), 'hex')");
-            hash(hash(text))
+            hash(hash(text()?))
         }
     };
     Ok(format!("{value} AS {name}"))

@@ -16,7 +16,9 @@ use crate::{
     },
     sql::{
         allow,
+        canonical::{self, TextForm},
         catalog::{CatalogSnapshot, Column, Oid, Relation},
+        literal,
     },
     types::{Secret, SourceName},
 };
@@ -247,7 +249,7 @@ fn columns(compiler: &mut Compiler<'_>, context: &Context<'_>, real: &Real<'_>) 
         let Some(column) = real.column(compiler, &name.value, &name.at) else { continue };
         let base = real.catalog.base_type(column.type_oid);
         check_type(compiler, real.catalog, base, name);
-        let mask = real.document.masks.named(&name.value).and_then(|mask| compile_mask(compiler, context, mask, &name.value, real));
+        let mask = real.document.masks.named(&name.value).and_then(|mask| compile_mask(compiler, context, mask, column, real));
         exposed.push(ExposedColumn {
             name: column.name.as_str().into(),
             type_oid: column.type_oid,
@@ -290,15 +292,13 @@ fn parts(catalog: &CatalogSnapshot, oid: Oid) -> BTreeSet<Oid> {
     parts
 }
 
-fn compile_mask(compiler: &mut Compiler<'_>, context: &Context<'_>, mask: &MaskDocument, name: &str, real: &Real<'_>) -> Option<Mask> {
-    let at = &real.document.masks.names().find(|key| key.value == name)?.at.clone();
+fn compile_mask(compiler: &mut Compiler<'_>, context: &Context<'_>, mask: &MaskDocument, column: &Column, real: &Real<'_>) -> Option<Mask> {
+    let at = &real.document.masks.names().find(|key| key.value == column.name)?.at.clone();
+    check_text_form(compiler, mask, column, at, real);
     Some(match mask {
         MaskDocument::Null => Mask::Null,
         MaskDocument::Last(count) => Mask::Last(u32::try_from(*count).unwrap_or(u32::MAX)),
-        MaskDocument::Constant(text) => {
-            check_constant(compiler, text, name, at, real);
-            Mask::Constant(text.as_str().into())
-        }
+        MaskDocument::Constant(text) => Mask::Constant(constant(compiler, text, column, at, real).into()),
         MaskDocument::Hash => {
             let key = &context.mask_key?.0;
             // A check goes on without the key: it travels as a bind parameter, the statement's text is the same.
@@ -314,18 +314,46 @@ fn compile_mask(compiler: &mut Compiler<'_>, context: &Context<'_>, mask: &MaskD
     })
 }
 
-/// A constant that cannot be a value of the column would fail every statement: caught where its type is simple.
-fn check_constant(compiler: &mut Compiler<'_>, text: &str, name: &str, at: &Place, real: &Real<'_>) {
-    let Some(column) = real.relation.columns.iter().find(|column| column.name == name) else { return };
-    let misfit = match real.catalog.base_type(column.type_oid) {
+/// Of a text that settings move, an agent would see another part, or have another hash, with each setting.
+fn check_text_form(compiler: &mut Compiler<'_>, mask: &MaskDocument, column: &Column, at: &Place, real: &Real<'_>) {
+    let form = canonical::text_form(real.catalog, column.type_oid);
+    let (word, fits) = match mask {
+        MaskDocument::Null | MaskDocument::Constant(_) => return,
+        MaskDocument::Hash => ("hash", form.is_some()),
+        MaskDocument::Last(_) => ("last", form.is_some_and(|form| !matches!(form, TextForm::Binary(_)))),
+    };
+    if !fits {
+        let message =
+            format!("`{word}` cannot mask {}: how {} is written depends on the session's settings", shown(&column.name), column.type_name);
+        compiler.problems.error(at, message).hint("mask it with `null` or a constant, or expose a view that casts it");
+    }
+}
+
+/// A constant that cannot be a value of the column would fail every statement: caught where its type is simple. It is the same
+/// value for all sessions.
+fn constant(compiler: &mut Compiler<'_>, text: &str, column: &Column, at: &Place, real: &Real<'_>) -> String {
+    let base = real.catalog.base_type(column.type_oid);
+    let misfit = match base {
         16 => (!matches!(text, "true" | "false" | "t" | "f")).then_some("true or false"),
         1700 | 700 | 701 => text.parse::<f64>().is_err().then_some("a number"),
         simple @ (20 | 21 | 23 | 2950) => tenant::misfit(text, simple),
         _ => None,
     };
     if let Some(expected) = misfit {
-        let message = format!("the constant {} is no value of column `{name}`, which is {}", shown(text), column.type_name);
+        let message = format!("the constant {} is no value of column `{}`, which is {}", shown(text), column.name, column.type_name);
         compiler.problems.error(at, message).hint(format!("write {expected}, or mask it with `null`"));
+    }
+    let of_the_source = real.catalog.types.get(&base).is_some_and(|known| known.kind == 'e') || canonical::is_text(real.catalog, base);
+    if of_the_source {
+        return text.to_owned();
+    }
+    match literal::canonical(base, text) {
+        Ok(text) => text,
+        Err(moved) => {
+            let message = format!("the constant {} of column `{}`, which is {}, {}", shown(text), column.name, column.type_name, moved.why);
+            compiler.problems.error(at, message).hint(format!("{}, or mask it with `null`", moved.hint));
+            text.to_owned()
+        }
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) fn type_shape(name: &str, kind: char, array: Oid) -> TypeShape {
         not_null: false,
         range: None,
         cast_by_function: false,
+        is_text: false,
     }
 }
 
