@@ -43,8 +43,8 @@ fn a_filter_is_leakproof_only_by_known_shapes() {
     leakproof: subject like 'a%'
     leakproof: subject like 'a\\'
     fenced: lower(subject) = 'x'
-    fenced: deleted_at > now() - interval '7 days'
-    leakproof: deleted_at > '2020-01-01'::timestamptz
+    fenced: deleted_at > pg_catalog.timezone('UTC', pg_catalog.timezone('UTC', now()) - '7 days'::interval)
+    leakproof: deleted_at > '2020-01-01 00:00:00+00'::timestamptz
     fenced: id::text = '5'
     fenced: meta->>'kind' = 'x'
     fenced: id = size

@@ -17,6 +17,6 @@ SELECT concat_ws(E'\t', 'function', p.proname, coalesce(nullif(array_to_string(p
                  p.pronargdefaults, p.provariadic)
 FROM pg_proc p
 WHERE p.oid < 16384 AND p.pronamespace = 'pg_catalog'::regnamespace AND p.prokind = 'f' AND NOT p.proretset
-  AND NOT EXISTS (SELECT FROM pg_type t WHERE p.oid IN (t.typinput, t.typoutput, t.typreceive, t.typsend, t.typmodin, t.typmodout, t.typanalyze))
+  AND NOT EXISTS (SELECT FROM pg_type t WHERE t.oid < 10000 AND p.oid IN (t.typinput, t.typoutput, t.typreceive, t.typsend, t.typmodin, t.typmodout, t.typanalyze))
   AND NOT (2281 = ANY (p.proargtypes) OR 2275 = ANY (p.proargtypes) OR p.prorettype IN (2281, 2275, 2278, 2279))
 ORDER BY 1

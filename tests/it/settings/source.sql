@@ -15,7 +15,7 @@ create table kinds (
   f float8, f4 float4, mo money, mo2 money, by bytea, j jsonb, js json, m mood, em email, ad inet, tags text[], fa float8[],
   da date[], ir int4range, dr daterange, p point, pr pair, vi visit, bits varbit);
 insert into kinds
-select i, case when i % 4 = 0 then 'globex' else 'acme' end, 'a' || i % 3, 'hidden' || i, i % 7, i * 1000000007, i / 7.0, i % 2 = 0,
+select i, case when i % 4 = 0 then 'globex' else 'acme' end, 'a' || i % 3, 'hidden' || i, i % 7, i::bigint * 1000000007, i / 7.0, i % 2 = 0,
   md5(i::text)::uuid, 'v' || i, 'c' || i, timestamptz '2024-05-31 12:00+00' + i * interval '95 minutes',
   timestamptz '2024-05-30 00:00+00' + i * interval '7 hours', timestamp '2024-05-31 12:00' + i * interval '95 minutes',
   date '2024-04-28' + i % 37, date '2024-04-28' + i % 37, time '00:30' + i * interval '47 minutes',

@@ -10,7 +10,7 @@ use super::Compiler;
 use crate::{
     policy::{RowFilter, decode::Spanned, problem::shown},
     sql::{
-        self, Node, ParseError, Tree,
+        self, ParseError, Tree,
         catalog::{CatalogSnapshot, Relation},
     },
 };
@@ -140,6 +140,10 @@ pub(super) fn resolve(
         compiler.problems.error(&written.at, "`where` cannot be written so that every session reads it alike").hint(hint);
         return None;
     };
+    if !found.total {
+        let hint = "`policy explain` shows it; a filter of comparisons with constants raises no error";
+        compiler.problems.warn(&written.at, "`where` may fail on a row: errors over this relation will not tell what failed").hint(hint);
+    }
     let changed = (!edits.is_empty()).then(|| parsed.text.as_str().into());
     Some(RowFilter { text: text.as_str().into(), written: changed, leakproof: found.leakproof, total: found.total })
 }

@@ -142,10 +142,12 @@ impl<'a, 'b> Walk<'a, 'b> {
         Value::refused()
     }
 
-    fn type_name(&self, oid: Oid) -> &str {
-        match oid {
-            UNKNOWN => "a literal",
-            _ => self.types.facts().type_name(oid).or_else(|| Some(self.catalog.types.get(&oid)?.name.as_str())).unwrap_or("another type"),
+    fn type_name(&self, oid: Oid) -> String {
+        let own = || self.catalog.types.get(&oid).map(|known| known.name.as_str());
+        match self.types.element(oid) {
+            _ if oid == UNKNOWN => "a literal".to_owned(),
+            Some(element) => format!("{}[]", self.type_name(element)),
+            None => self.types.facts().type_name(oid).or_else(own).unwrap_or("another type").to_owned(),
         }
     }
 
@@ -318,7 +320,6 @@ impl<'a, 'b> Walk<'a, 'b> {
     }
 
     fn cast(&mut self, node: &Node) -> Value {
-        let Some(value) = self.field(node, "arg") else { return self.other("an empty expression") };
         let Some(type_name) = node.node("type_name").ok().flatten() else { return self.other("a cast without a type") };
         let names = type_name.names("names").unwrap_or_default();
         let name = match names.as_slice() {
@@ -333,6 +334,16 @@ impl<'a, 'b> Walk<'a, 'b> {
         let Some(to) = found.and_then(|oid| if is_array { self.types.array(oid) } else { Some(oid) }) else {
             return self.uncertain(&format!("a cast to {}", shown(name)));
         };
+        // The elements of an array that is written out are cast one by one (`transformTypeCast`).
+        let written = node.node("arg").ok().flatten().filter(|arg| arg.kind == "AArrayExpr");
+        if let (Some(array), Some(element)) = (written, self.types.element(to)) {
+            let values = self.values(array, "elements");
+            let known = values.iter().all(|value| value.oid != REFUSED);
+            let total = values.iter().fold(known, |total, value| known && self.cast_to(value, element) && total);
+            let parts: Vec<&Value> = values.iter().collect();
+            return if known { Value::of(to, &parts).partial(total) } else { Value::refused() };
+        }
+        let Some(value) = self.field(node, "arg") else { return self.other("an empty expression") };
         if value.oid == REFUSED {
             return Value::refused();
         }
