@@ -1,8 +1,8 @@
 //! Forms of values that no session setting moves: of a type's values as text (what masks work on), and of the constants
 //! that a policy writes.
 //!
-//! PostgreSQL writes dates by DateStyle, timestamps by TimeZone, intervals by IntervalStyle, floats by extra_float_digits,
-//! bytes by bytea_output, money by lc_monetary. Agents set these. What is on no list here has no such form.
+//! PostgreSQL writes dates by `DateStyle`, timestamps by `TimeZone`, intervals by `IntervalStyle`, floats by `extra_float_digits`,
+//! bytes by `bytea_output`, money by `lc_monetary`. Agents set these. What is on no list here has no such form.
 
 use std::collections::BTreeSet;
 
@@ -13,13 +13,13 @@ use super::catalog::{CatalogSnapshot, FIRST_NORMAL_OID, Oid};
 pub enum TextForm {
     /// By a cast to text.
     Cast,
-    /// `2024-06-01`, as under DateStyle ISO.
+    /// `2024-06-01`, as under `DateStyle` ISO.
     Date,
-    /// `2024-06-01 05:00:00`, as under DateStyle ISO.
+    /// `2024-06-01 05:00:00`, as under `DateStyle` ISO.
     Timestamp,
-    /// `2024-06-01 05:00:00+00`, as under DateStyle ISO and TimeZone UTC.
+    /// `2024-06-01 05:00:00+00`, as under `DateStyle` ISO and `TimeZone` UTC.
     TimestampTz,
-    /// `\x6162`, as under bytea_output hex.
+    /// `\x6162`, as under `bytea_output` hex.
     Bytea,
     /// The bytes of the binary format, in hex, by that function. Equal only where values are; no digits for people.
     Binary(&'static str),

@@ -74,6 +74,7 @@ pub struct ForeignKey {
 }
 
 /// What a type is made of.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TypeShape {
     /// Schema of the type.

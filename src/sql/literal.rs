@@ -1,7 +1,7 @@
 //! Constants of a policy, in a form that no session setting moves.
 //!
-//! PostgreSQL reads `05/01/2024` by DateStyle, `2024-05-01 05:00` of type timestamptz by TimeZone, `-1 2:00` of type interval
-//! by IntervalStyle, `$5` by lc_monetary, `today` by the clock in TimeZone. What is taken here reads the same under all of them.
+//! PostgreSQL reads `05/01/2024` by `DateStyle`, `2024-05-01 05:00` of type timestamptz by `TimeZone`, `-1 2:00` of type interval
+//! by `IntervalStyle`, `$5` by `lc_monetary`, `today` by the clock in `TimeZone`. What is taken here reads the same under all of them.
 
 use super::catalog::Oid;
 
@@ -150,7 +150,7 @@ fn time(text: &str, zone: Zone) -> Option<String> {
     Some(format!("{clock}{seconds}{offset}"))
 }
 
-/// Whether IntervalStyle does not matter: `sql_standard` spreads a sign in front over what follows, so there is none, or nothing follows.
+/// Whether `IntervalStyle` does not matter: `sql_standard` spreads a sign in front over what follows, so there is none, or nothing follows.
 fn is_steady_interval(text: &str) -> bool {
     let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b' ' | b':' | b'.' | b'@'));
     let Some(rest) = text.strip_prefix('-') else { return plain(text) && !text.is_empty() };

@@ -1,7 +1,7 @@
 //! What a policy says is the same under all settings of an agent's session: row filters choose the same rows, masks give the same text,
 //! and an error of a filter tells no value that the agent does not see.
 
-use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
+use std::{collections::BTreeSet, fmt::Write as _, fs};
 
 use serde_json::Value as Json;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -213,8 +213,7 @@ fn filtered(filters: &[&str]) -> String {
 fn problems(pgwicket: &Pgwicket, policy: &str) -> Vec<(usize, String)> {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("policy.yaml"), policy).unwrap();
-    let output =
-        pgwicket.command().args(["policy", "check", "--live", "--json", "--policies"]).arg(directory.path() as &Path).output().unwrap();
+    let output = pgwicket.command().args(["policy", "check", "--live", "--json", "--policies"]).arg(directory.path()).output().unwrap();
     let report: Json = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
     let problems = report["problems"].as_array().unwrap().iter().filter(|problem| problem["severity"] == "error");
     problems.map(|problem| (usize::try_from(problem["line"].as_u64().unwrap()).unwrap(), problem["message"].to_string())).collect()
@@ -232,11 +231,9 @@ async fn rows(client: &Client, statement: &str) -> String {
     match client.simple_query(statement).await {
         Err(error) => format!("{:?}", error.as_db_error()),
         Ok(messages) => {
-            let rows = messages.iter().filter_map(|message| match message {
-                SimpleQueryMessage::Row(row) => {
-                    Some((0..row.len()).map(|at| row.get(at).unwrap_or("NULL").to_owned()).collect::<Vec<_>>().join("|"))
-                }
-                _ => None,
+            let rows = messages.iter().filter_map(|message| {
+                let SimpleQueryMessage::Row(row) = message else { return None };
+                Some((0..row.len()).map(|at| row.get(at).unwrap_or("NULL").to_owned()).collect::<Vec<_>>().join("|"))
             });
             rows.collect::<Vec<_>>().join("\n")
         }
@@ -363,7 +360,7 @@ fn an_error_of_a_row_filter_tells_no_value() {
         relations.replace("columns: [id, n, name], where", "columns: [id, n, name], primary_key: [id], writes: {update: [name]}, where");
     let pgwicket = Pgwicket::start_with(&source(), &policy(&relations));
     let secrets = ["hidden", "invalid regular", "zero", "substring", "\"a0", "\"a1", "\"a2", "json"];
-    for number in 0..failing.len() {
+    for (number, filter) in failing.iter().enumerate() {
         for statement in [
             format!("select count(*) from r{number}"),
             format!("select id from r{number} where name = 'a1'"),
@@ -374,8 +371,7 @@ fn an_error_of_a_row_filter_tells_no_value() {
         ] {
             let mut wire = pgwicket.login().wire().unwrap();
             let reply = wire.simple(&statement).unwrap();
-            let error =
-                reply.iter().find(|message| message.tag == b'E').unwrap_or_else(|| panic!("{}: {statement} succeeds", failing[number]));
+            let error = reply.iter().find(|message| message.tag == b'E').unwrap_or_else(|| panic!("{filter}: {statement} succeeds"));
             let told = error.strings().concat();
             assert!(error.field('C').unwrap().starts_with("22"), "{statement}: {told}");
             assert!(told.contains("row filter") && !secrets.iter().any(|secret| told.contains(secret)), "{statement}: {told}");

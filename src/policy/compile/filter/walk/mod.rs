@@ -188,7 +188,9 @@ impl<'a, 'b> Walk<'a, 'b> {
     /// AND, OR, NOT.
     fn all(&mut self, node: &Node) -> Value {
         let values = self.values(node, "args");
-        values.iter().for_each(|value| self.settle(value, BOOL));
+        for value in &values {
+            self.settle(value, BOOL);
+        }
         let parts: Vec<&Value> = values.iter().collect();
         Value::of(BOOL, &parts).leakproof(values.iter().all(|value| value.leakproof))
     }
@@ -218,7 +220,9 @@ impl<'a, 'b> Walk<'a, 'b> {
         }
         let oids: Vec<Oid> = values.iter().map(|value| value.oid).collect();
         let Some(common) = self.types.common(&oids) else { return self.uncertain("values of types that do not fit each other") };
-        values.iter().for_each(|value| self.settle(value, common));
+        for value in values {
+            self.settle(value, common);
+        }
         let parts: Vec<&Value> = values.iter().collect();
         Value::of(common, &parts).partial(oids.iter().all(|oid| *oid == UNKNOWN || steady::is_total_cast(*oid, common)))
     }
@@ -444,7 +448,7 @@ impl<'a, 'b> Walk<'a, 'b> {
             self.moved(&what, steady::advice(name, &meant.arguments));
         }
         let parts: Vec<&Value> = values.iter().collect();
-        let total = allow::leakproof_function(name, &meant.arguments) && self.gentle(values, &meant);
+        let total = allow::leakproof_function(name, &meant.arguments) && operators::gentle(values, &meant);
         Value::of(meant.result, &parts).partial(total)
     }
 }

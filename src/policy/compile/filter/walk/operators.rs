@@ -96,7 +96,7 @@ impl Walk<'_, '_> {
         // Two columns may have collations that do not go together.
         let collatable = |oid: Oid| matches!(oid, TEXT | 19 | 1042 | VARCHAR);
         let collides = values.iter().all(|value| value.column) && collatable(left) && collatable(right);
-        marked && !collides && self.gentle(values, meant)
+        marked && !collides && gentle(values, meant)
     }
 
     fn any_of(&mut self, name: &str, left: &Value, right: &Value) -> Value {
@@ -181,14 +181,6 @@ impl Walk<'_, '_> {
         let marked = self.catalog.leakproof_operators.contains(&Operator { name: name.to_owned(), left, right });
         marked || allow::leakproof_operator(name, left, right)
     }
-
-    /// Whether the operands become what the routine takes without an error.
-    pub(super) fn gentle(&self, values: &[Value], meant: &Meant) -> bool {
-        values
-            .iter()
-            .zip(&meant.arguments)
-            .all(|(value, to)| value.literal.is_some() || value.oid == UNKNOWN || steady::is_total_cast(value.oid, *to))
-    }
 }
 
 /// LIKE with a constant pattern that cannot fail on a row.
@@ -199,4 +191,12 @@ fn leakproof_pattern(name: &str, left: Operand, node: &Node) -> bool {
         (Operand::Column(left), Some(pattern)) => allow::well_formed_pattern(pattern) && allow::leakproof_pattern(name, left, TEXT),
         (Operand::Column(_) | Operand::Untyped | Operand::Typed(_) | Operand::Other, _) => false,
     }
+}
+
+/// Whether the operands become what the routine takes without an error.
+pub(super) fn gentle(values: &[Value], meant: &Meant) -> bool {
+    values
+        .iter()
+        .zip(&meant.arguments)
+        .all(|(value, to)| value.literal.is_some() || value.oid == UNKNOWN || steady::is_total_cast(value.oid, *to))
 }
