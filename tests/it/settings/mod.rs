@@ -174,7 +174,7 @@ const REFUSED: &[&str] = &[
     "m = name",
 ];
 
-/// Columns whose masks are as under the defaults before there was a canonical form: their text under DateStyle ISO, TimeZone UTC and so on.
+/// Columns whose masks are as under the defaults before there was a canonical form: their text under `DateStyle` ISO, `TimeZone` UTC and so on.
 const SAME: &[&str] = &[
     "name", "n", "big", "nu", "b", "u", "vc", "bc", "ts", "lt", "d", "dd", "tt", "tz", "by", "j", "js", "m", "em", "ad", "tags", "ir",
     "pr", "bits",
@@ -248,7 +248,7 @@ fn a_row_filter_chooses_the_same_rows_under_all_settings() {
         let (client, mut wrong) = (pgwicket.login().connect().await, Vec::new());
         for (number, filter) in TAKEN.iter().enumerate() {
             let ids = |from: &str| format!("select string_agg(id::text, ',' order by id) from {from}");
-            let owned = format!("kinds where tenant_id = 'acme' and ({})", filter);
+            let owned = format!("kinds where tenant_id = 'acme' and ({filter})");
             let right = source.sql(&format!("set timezone = 'UTC'; {}", ids(&owned)));
             for settings in SETTINGS {
                 set(&client, settings).await;
