@@ -37,6 +37,10 @@ pub enum RefusalCode {
     UndefinedFunction,
     /// 42704 `undefined_object`
     UndefinedObject,
+    /// 42804 `datatype_mismatch`
+    DatatypeMismatch,
+    /// 23502 `not_null_violation`
+    NotNull,
     /// 21000 `cardinality_violation`
     Cardinality,
     /// 22001 `string_data_right_truncation`
@@ -66,6 +70,8 @@ impl RefusalCode {
             Self::UndefinedColumn => "42703",
             Self::UndefinedFunction => "42883",
             Self::UndefinedObject => "42704",
+            Self::DatatypeMismatch => "42804",
+            Self::NotNull => "23502",
             Self::Cardinality => "21000",
             Self::TooLong => "22001",
             Self::SampleArgument => "2202H",

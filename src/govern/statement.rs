@@ -129,6 +129,20 @@ impl GovernedStatement {
         Self { limit, kept: Vec::new(), fingerprint: super::fingerprint(client_text), ..self }
     }
 
+    /// A statement of pgwicket's own, without anything of the client's text and over no relation: the source reads the values as the types of
+    /// their parameters, and returns no row.
+    pub(super) fn reading_values(&self, values: Vec<Appended>) -> Self {
+        let names: Vec<String> = (1..=values.len()).map(|number| format!("${number}")).collect();
+        let text = format!("SELECT {} WHERE FALSE", names.iter().map(|name| format!("{name} IS NULL")).collect::<Vec<_>>().join(" AND "));
+        Self {
+            client_parameters: 0,
+            parameter_types: values.iter().map(|value| value.type_oid).collect(),
+            appended: values,
+            relations: Vec::new(),
+            ..self.with_text(text.into())
+        }
+    }
+
     /// The same decision with these parameters appended after the others, over the text that names them.
     pub(super) fn with_constants(&self, text: Box<str>, constants: impl Iterator<Item = Appended>) -> Self {
         let mut lifted = self.with_text(text);

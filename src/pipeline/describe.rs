@@ -32,6 +32,8 @@ struct RowShape {
     formats: Box<[usize]>,
     /// Which columns are sent as text whatever the client asks; empty when none is.
     foreign: Box<[bool]>,
+    /// The columns' types at the source.
+    types: Box<[Oid]>,
 }
 
 /// What of a source's description means something to the client.
@@ -110,6 +112,11 @@ impl Description {
         &self.parameter_types
     }
 
+    /// The types of its columns at the source.
+    pub(super) fn result_types(&self) -> &[Oid] {
+        self.row.as_ref().map_or(&[], |row| &row.types)
+    }
+
     /// How many columns it returns.
     pub(super) fn columns(&self) -> usize {
         self.row.as_ref().map_or(0, |row| row.formats.len())
@@ -175,13 +182,15 @@ impl RowShape {
         let mut message = BytesMut::with_capacity(body.len() + 5);
         let mut writer = MessageWriter::new(&mut message, b'T').bytes(count);
         let mut place = 5 + 2;
-        let (mut formats, mut foreign) = (Vec::new(), Vec::new());
+        let (mut formats, mut foreign, mut types) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..u16::from_be_bytes(*count) {
             let end = rest.iter().position(|byte| *byte == 0).ok_or(Malformed)?;
             let (name, after) = rest.split_at_checked(end + 1).ok_or(Malformed)?;
             let (fields, after) = after.split_first_chunk::<18>().ok_or(Malformed)?;
             let [r0, r1, r2, r3, n0, n1, t0, t1, t2, t3, type_fields @ .., _, _] = fields;
-            let is_foreign = !terms.knows_type(Oid::from_be_bytes([*t0, *t1, *t2, *t3]));
+            let of = Oid::from_be_bytes([*t0, *t1, *t2, *t3]);
+            let is_foreign = !terms.knows_type(of);
+            types.push(of);
             let (table, number) = terms.column(Oid::from_be_bytes([*r0, *r1, *r2, *r3]), i16::from_be_bytes([*n0, *n1]));
             writer = writer.bytes(name).bytes(&table.to_be_bytes()).int16(number);
             writer = if is_foreign {
@@ -199,7 +208,7 @@ impl RowShape {
         if !rest.is_empty() {
             return Err(Malformed);
         }
-        Ok(Self { message: message.as_ref().into(), formats: formats.into(), foreign: flags(foreign) })
+        Ok(Self { message: message.as_ref().into(), formats: formats.into(), foreign: flags(foreign), types: types.into() })
     }
 }
 

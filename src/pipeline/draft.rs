@@ -71,6 +71,9 @@ impl<I: Interrupts> Session<I> {
         let Action::Write(write) = plan.action() else { return Err(SourceError::NotPrepared.into()) };
         let statement = write.read();
         self.describe_plan(plan).await?;
+        if let (Write::Proposal(draft), Some(description)) = (&**write, plan.description()) {
+            draft.check_types(description.result_types(), &self.agent.visible).map_err(Error::Refused)?;
+        }
         if let Err(failure) = self.ready_for(statement).await {
             return Err(self.unreached(plan, failure));
         }
@@ -81,7 +84,7 @@ impl<I: Interrupts> Session<I> {
         self.formats.0.clone_from(&bound.formats);
         let mut open = self.decide(plan, Some((bound.parameters(), &Rc::from([]))))?; // recorded before anything is forwarded
         let most = i32::try_from(most.saturating_add(1)).unwrap_or(i32::MAX);
-        match self.read_rows(statement, bound, most, &too_many, &mut open).await {
+        match self.read_rows(statement, bound, most, (&too_many, false), &mut open).await {
             Ok(rows) => Ok((open, rows)),
             Err(failure) => {
                 self.close_unforwarded(open, &failure);
@@ -90,19 +93,31 @@ impl<I: Interrupts> Session<I> {
         }
     }
 
+    /// Has the source read new values as the types of their columns: labels of enums, checks of domains. Part of the same write.
+    pub(super) async fn check_values(&mut self, statement: GovernedStatement, open: &mut Open) -> Result<(), Failure> {
+        self.ready_for(&statement).await?;
+        self.formats.0.clear();
+        let none = || WriteError::Nothing;
+        self.read_rows(&Arc::new(statement), &Bound::default(), 1, (&none, true), open).await.map(drop)
+    }
+
     async fn read_rows(
         &mut self,
         statement: &Arc<GovernedStatement>,
         bound: &Bound,
         most: i32,
-        too_many: &impl Fn() -> WriteError,
+        (too_many, once): (&impl Fn() -> WriteError, bool),
         open: &mut Open,
     ) -> Result<Vec<DraftRow>, Failure> {
         let Self { upstream: Some(upstream), who, settings, derived, evidence, transaction, formats, own, .. } = self else {
             return Err(SourceError::NotPrepared.into());
         };
         upstream.lease.apply_settings(&Rc::new(exact(&derived.upstream)));
-        upstream.lease.prepare(statement);
+        if once {
+            upstream.lease.prepare_unnamed(statement);
+        } else {
+            upstream.lease.prepare(statement);
+        }
         let values = Values { who, settings, derived, evidence, transaction, own };
         values.with(statement.appended(), |appended| {
             let bind = BindParameters {

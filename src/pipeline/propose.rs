@@ -15,7 +15,7 @@ use crate::{
     govern::{DraftRow, WriteDraft},
     journal::Status,
     policy::OnWrite,
-    proposal::{Content, Proposal, Verb},
+    proposal::{Content, Proposal, RowChange, Verb},
     source::Setting,
     store::{Created, StoreError},
     types::ProposalId,
@@ -32,8 +32,15 @@ impl<I: Interrupts> Session<I> {
             return Err(WriteError::Returning.into());
         }
         let most = draft.max_rows().saturating_mul(MATCHES);
-        let (open, rows) = self.read_write(plan, bound, most, || WriteError::Draft(draft.too_many())).await?;
-        let stored = self.store_proposal(plan, draft, &rows, &open).await;
+        let (mut open, rows) = self.read_write(plan, bound, most, || WriteError::Draft(draft.too_many())).await?;
+        let stored = match self.changes(draft, &rows, &mut open).await {
+            Ok(changes) => self.store_proposal(plan, draft, changes, &open).await,
+            Err(Failure::Error(error)) => Err(error),
+            Err(failure) => {
+                self.close_unforwarded(open, &failure);
+                return Err(failure);
+            }
+        };
         self.answer_write(draft, notice, stored, open).await
     }
 
@@ -62,12 +69,20 @@ impl<I: Interrupts> Session<I> {
         Err(failure.into())
     }
 
-    async fn store_proposal(&mut self, plan: &Plan, draft: &WriteDraft, rows: &[DraftRow], open: &Open) -> Result<Proposed, Error> {
-        let tenant = self.who.principal.tenant.clone();
-        let changes = draft.changes(rows, tenant.as_ref()).map_err(WriteError::Draft)?;
+    /// What the rows would become; each new value is one of its column's type.
+    async fn changes(&mut self, draft: &WriteDraft, rows: &[DraftRow], open: &mut Open) -> Result<Vec<RowChange>, Failure> {
+        let changes = draft.changes(rows, self.who.principal.tenant.as_ref()).map_err(WriteError::Draft)?;
         if changes.is_empty() {
             return Err(WriteError::Nothing.into());
         }
+        if let Some(check) = draft.check_of_values(&changes).map_err(WriteError::Draft)? {
+            self.check_values(check, open).await?;
+        }
+        Ok(changes)
+    }
+
+    async fn store_proposal(&mut self, plan: &Plan, draft: &WriteDraft, changes: Vec<RowChange>, open: &Open) -> Result<Proposed, Error> {
+        let tenant = self.who.principal.tenant.clone();
         let store = self.lane.store().clone();
         let now = jiff::Timestamp::now().as_millisecond();
         let ttl = draft.relation().writes.as_ref().map_or(0, |writes| i64::try_from(writes.ttl.as_millis()).unwrap_or(i64::MAX));

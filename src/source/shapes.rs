@@ -1,6 +1,6 @@
 //! What introspection reads for the virtual catalog: OIDs, foreign keys, what types are made of.
 
-use crate::sql::catalog::{Attribute, ForeignKey, Oid, RelationShape, Shapes, TypeShape};
+use crate::sql::catalog::{Attribute, ForeignKey, Oid, OwnCast, RelationShape, Shapes, TypeShape};
 
 use super::{
     Connection, SourceError,
@@ -25,7 +25,8 @@ pub(super) async fn read(connection: &mut Connection) -> Result<Shapes, SourceEr
         })
     })?;
     let types = rows(connection.query(TYPES).await?, |cells| Some((cells.parsed::<Oid>()?, shape(cells)?)))?;
-    Ok(Shapes { relations, foreign_keys, types: types.into_iter().collect() })
+    let casts = rows(connection.query(CASTS).await?, |cells| Some(OwnCast { source: cells.parsed()?, target: cells.parsed()? }))?;
+    Ok(Shapes { relations, foreign_keys, types: types.into_iter().collect(), casts })
 }
 
 fn shape(cells: &mut Cells) -> Option<TypeShape> {
@@ -76,6 +77,10 @@ JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace n ON n.oid = c.relnamesp
 JOIN pg_class fc ON fc.oid = f.confrelid JOIN pg_namespace fn ON fn.oid = fc.relnamespace
 WHERE f.contype = 'f' AND f.conparentid = 0
 ORDER BY 1, 2, f.conname";
+
+/// Casts of the source's own that an assignment makes.
+const CASTS: &str = "
+SELECT castsource, casttarget FROM pg_cast WHERE castcontext IN ('i', 'a') AND (castsource >= 16384 OR casttarget >= 16384) ORDER BY 1, 2";
 
 /// The types outside `pg_catalog` and `information_schema` that columns use, those within them, and their arrays.
 const TYPES: &str = "

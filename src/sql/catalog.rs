@@ -37,6 +37,18 @@ pub struct Shapes {
     pub foreign_keys: Vec<ForeignKey>,
     /// What types outside `pg_catalog` are made of, by OID.
     pub types: BTreeMap<Oid, TypeShape>,
+    /// Casts that PostgreSQL makes by itself, to or from types of the source's own.
+    #[serde(default)]
+    pub casts: Vec<OwnCast>,
+}
+
+/// A cast of `pg_cast` that an assignment makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnCast {
+    /// `castsource`
+    pub source: Oid,
+    /// `casttarget`
+    pub target: Oid,
 }
 
 /// By which numbers the source's RowDescription speaks of a relation.

@@ -8,6 +8,7 @@
 )]
 
 mod apply;
+mod assigning;
 mod attack;
 mod catalog;
 mod crash;

@@ -195,3 +195,81 @@ insert into tickets (id, subject) values (1);
 
 -- name: refused-two-assignments
 update tickets set subject = 'a', subject = 'b' where id = 42;
+
+-- name: refused-text-to-an-enum
+update tickets set status = subject where id = 42;
+
+-- name: refused-joined-text-to-an-enum
+update tickets set status = 'op' || 'en' where id = 42;
+
+-- name: refused-case-of-strings-to-an-enum
+update tickets set status = case when id = 42 then 'open' else 'closed' end where id = 42;
+
+-- name: refused-label
+update tickets set status = 'nonsense' where id = 42;
+
+-- name: refused-text-to-json
+update tickets set meta = subject where id = 42;
+
+-- name: refused-text-to-an-array
+update tickets set tags = subject where id = 42;
+
+-- name: refused-text-to-a-number
+update tickets set amount = subject where id = 42;
+
+-- name: refused-truth-to-a-number
+update tickets set amount = id > 5 where id = 42;
+
+-- name: refused-number-to-json
+update tickets set meta = 5 where id = 42;
+
+-- name: refused-a-subquery-of-text
+update tickets set amount = (select max(priority) from tickets) where id = 42;
+
+-- name: refused-a-row-of-text
+update tickets set (amount, subject) = (select subject, subject from tickets where id = 42) where id = 42;
+
+-- name: refused-overflow
+update tickets set amount = 99999999999.5 where id = 42;
+
+-- name: refused-values-of-text-to-an-enum
+insert into tickets (id, subject, status) values (902, 'a', 'open'), (903, 'b', lower('OPEN'));
+
+-- name: refused-values-label
+insert into tickets (id, subject, status) values (902, 'a', 'nonsense');
+
+-- name: refused-select-of-text-to-an-enum
+insert into tickets (id, subject, status) select 902, 'a', priority from tickets where id = 42;
+
+-- name: refused-union-of-strings-to-an-enum
+insert into tickets (id, subject, status) select 902, 'a', 'open' union select 903, 'b', 'open';
+
+-- name: refused-upsert-of-text-to-an-enum
+insert into tickets (id, subject) values (42, 'a') on conflict (id) do update set status = excluded.subject;
+
+-- name: refused-merge-of-text-to-an-enum
+merge into tickets t using (values (42, 'open')) v (i, s) on t.id = v.i when matched then update set status = v.s;
+
+-- name: refused-merge-insert-of-text-to-an-enum
+merge into tickets t using (values (902, 'open')) v (i, s) on t.id = v.i when not matched then insert (id, subject, status) values (v.i, 'a', v.s);
+
+-- name: numbers-and-times-to-text
+update tickets set subject = id, assignee = created_at where id = 42;
+
+-- name: numbers-to-another-number
+update tickets set amount = 1.25::float8 + id::int where id = 42;
+
+-- name: an-enum-to-text
+update tickets set subject = status, priority = status where id = 42;
+
+-- name: json-to-text
+update tickets set subject = meta, assignee = tags where id = 42;
+
+-- name: an-array-of-another-length
+update tickets set tags = array[priority::varchar(20), 'x'] where id = 42;
+
+-- name: strings-of-every-type
+update tickets set status = 'open', amount = '12.5', tags = '{a,b}', meta = '{"a": 1}' where id = 42;
+
+-- name: a-label-by-upsert
+insert into tickets (id, subject, status) values (42, 'a', 'pending') on conflict (id) do update set status = excluded.status, subject = 'x' || excluded.subject;

@@ -7,7 +7,8 @@ use pg_query::{
 
 use super::{
     Action, Context, Draft, Layout,
-    draft::{fill, is_default, skeleton, with},
+    assigned::Assigned,
+    draft::{fill, fill_types, is_default, skeleton, with},
     insert::{NewRows, new_rows},
     unread,
     update::{Outputs, assignments},
@@ -35,8 +36,8 @@ pub(super) fn draft(context: Context<'_>, mut insert: InsertStmt) -> Result<Draf
             .hint("name the columns: ON CONFLICT (id) DO UPDATE …"));
     }
     let OnConflictClause { target_list, where_clause, .. } = *clause;
-    let (inner, update) = existing(context, &keys, &rows.columns, target_list, where_clause.map(|node| *node), does_update)?;
-    let mut draft = outer(context, rows, inner, update)?;
+    let (inner, update, assigned) = existing(context, &keys, &rows.columns, target_list, where_clause.map(|node| *node), does_update)?;
+    let mut draft = outer(context, rows, inner, update, assigned)?;
     with(&mut draft.select, clauses);
     Ok(draft)
 }
@@ -49,11 +50,11 @@ fn existing(
     targets: Vec<Node>,
     condition: Option<Node>,
     does_update: bool,
-) -> Result<(SelectStmt, Option<Action>), Refusal> {
+) -> Result<(SelectStmt, Option<Action>, Vec<Assigned>), Refusal> {
     let mut outputs = Outputs::default();
     outputs.add("TRUE AS \"hit\"".to_owned());
     outputs.add("TRUE AS \"wanted\"".to_owned());
-    let mut values = Vec::new();
+    let (mut values, mut typed) = (Vec::new(), Vec::new());
     let mut update = None;
     if does_update {
         let assignments = assignments(context, targets)?;
@@ -63,6 +64,9 @@ fn existing(
             let output = match value.filter(|value| !is_default(value)) {
                 None => None,
                 Some(value) => {
+                    if context.is_computed(&column, &value)? {
+                        typed.push((column.clone(), value.clone()));
+                    }
                     values.push((outputs.texts.len(), value));
                     Some(outputs.add(context.open_place(context.column(&column)?)?))
                 }
@@ -71,6 +75,7 @@ fn existing(
         }
         update = Some(action);
     }
+    let (assigned, typed) = outputs.types(typed);
     for (number, text) in outputs.texts.iter_mut().enumerate().skip(2) {
         *text = format!("{text} AS \"c{number}\"");
     }
@@ -82,15 +87,22 @@ fn existing(
     for (output, value) in values {
         fill(&mut select, output, value)?;
     }
+    fill_types(&mut select, typed)?;
     if let (Some(condition), Some(NodeEnum::ResTarget(wanted))) =
         (condition, select.target_list.get_mut(1).and_then(|node| node.node.as_mut()))
     {
         wanted.val = Some(Box::new(condition));
     }
-    Ok((select, update))
+    Ok((select, update, assigned))
 }
 
-fn outer(context: Context<'_>, rows: NewRows, inner: SelectStmt, update: Option<Action>) -> Result<Draft, Refusal> {
+fn outer(
+    context: Context<'_>,
+    rows: NewRows,
+    inner: SelectStmt,
+    update: Option<Action>,
+    mut assigned: Vec<Assigned>,
+) -> Result<Draft, Refusal> {
     let mut outputs = Outputs::default();
     let pattern = if rows.patterns.len() > 1 { "\"excluded\".\"pgwicket_pattern\"" } else { "0" };
     let wanted = update.as_ref().map_or("NULL".to_owned(), |_| format!("CASE WHEN {ROW}.\"wanted\" THEN {} END", rows.patterns.len()));
@@ -111,6 +123,14 @@ fn outer(context: Context<'_>, rows: NewRows, inner: SelectStmt, update: Option<
     if rows.patterns.len() > 1 {
         names.push("\"pgwicket_pattern\"".to_owned());
     }
+    for assigned in &mut assigned {
+        assigned.output = outputs.add(format!("{ROW}.\"c{}\"", assigned.output));
+    }
+    for (number, column) in rows.typed.iter().enumerate() {
+        let name = format!("\"pgwicket_type_{number}\"");
+        assigned.push(Assigned { output: outputs.add(format!("\"excluded\".{name}")), column: column.clone() });
+        names.push(name);
+    }
     let names = if names.is_empty() { "\"pgwicket_nothing\"".to_owned() } else { names.join(", ") };
     let mut select = skeleton(&format!(
         "SELECT {} FROM (SELECT) AS \"excluded\" ({names}) LEFT JOIN LATERAL (SELECT) AS {ROW} ON TRUE",
@@ -124,7 +144,7 @@ fn outer(context: Context<'_>, rows: NewRows, inner: SelectStmt, update: Option<
         subselect.subquery = Some(Box::new(super::draft::node(NodeEnum::SelectStmt(Box::new(query)))));
     }
     let tenant = context.given_tenant(&rows.columns).and_then(|column| new.get(column).copied().flatten());
-    Ok(Draft { select, layout: Layout { choice: Some(choice), actions, tenant, width: None } })
+    Ok(Draft { select, layout: Layout { choice: Some(choice), actions, tenant, width: None, assigned } })
 }
 
 /// The columns that say which row is there already, all of them given. Without a conflict target the primary key's,

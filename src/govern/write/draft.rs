@@ -39,6 +39,16 @@ pub(super) fn fill(select: &mut SelectStmt, output: usize, expression: Node) -> 
     fill_cast(target.val.as_deref_mut(), expression)
 }
 
+/// Puts each expression into the output that has its type.
+pub(super) fn fill_types(select: &mut SelectStmt, values: Vec<(usize, Node)>) -> Result<(), Refusal> {
+    for (output, value) in values {
+        let target = select.target_list.get_mut(output).and_then(|node| node.node.as_mut());
+        let Some(NodeEnum::ResTarget(target)) = target else { return Err(unread("the draft lacks an output")) };
+        super::assigned::fill_type(target.val.as_deref_mut(), value)?;
+    }
+    Ok(())
+}
+
 /// Puts `expression` under a cast.
 pub(super) fn fill_cast(cast: Option<&mut Node>, expression: Node) -> Result<(), Refusal> {
     match cast.and_then(|node| node.node.as_mut()) {

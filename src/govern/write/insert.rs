@@ -7,6 +7,7 @@ use pg_query::{
 
 use super::{
     Action, Context, Draft, Layout,
+    assigned::{Assigned, MOST_COMPUTED, TYPE_ONLY, fill_type},
     draft::{fill_cast, is_default, skeleton, with},
     unread,
 };
@@ -24,6 +25,15 @@ pub(super) struct NewRows {
     pub(super) patterns: Vec<Vec<bool>>,
     /// The client's `*` is among the outputs: there must be this many.
     pub(super) width: Option<usize>,
+    /// Of which columns' values the outputs after these have the types, in their order.
+    pub(super) typed: Vec<Box<str>>,
+}
+
+impl NewRows {
+    /// Outputs before those that have only types.
+    pub(super) fn values(&self) -> usize {
+        self.columns.len() + usize::from(self.patterns.len() > 1)
+    }
 }
 
 /// The draft of an INSERT.
@@ -36,6 +46,7 @@ pub(super) fn draft(context: Context<'_>, insert: InsertStmt) -> Result<Draft, R
         actions,
         tenant: context.given_tenant(&rows.columns),
         width: rows.width,
+        assigned: (rows.values()..).zip(&rows.typed).map(|(output, column)| Assigned { output, column: column.clone() }).collect(),
     };
     Ok(Draft { select: rows.select, layout })
 }
@@ -47,7 +58,7 @@ pub(super) fn new_rows(context: Context<'_>, insert: InsertStmt) -> Result<NewRo
     }
     context.may_insert()?;
     let mut rows = match insert.select_stmt.and_then(|node| node.node) {
-        None => NewRows { select: skeleton("SELECT 1")?, columns: Vec::new(), patterns: vec![Vec::new()], width: None },
+        None => NewRows { select: skeleton("SELECT 1")?, columns: Vec::new(), patterns: vec![Vec::new()], width: None, typed: Vec::new() },
         Some(NodeEnum::SelectStmt(select))
             if !select.values_lists.is_empty() && select.sort_clause.is_empty() && select.limit_count.is_none() =>
         {
@@ -94,16 +105,46 @@ fn values(context: Context<'_>, columns: Vec<Node>, lists: Vec<Node>) -> Result<
         }
     }
     let several = patterns.len() > 1;
-    let texts: Vec<String> =
-        texts.into_iter().map(|(number, casts)| if several { format!("({casts}, {number})") } else { format!("({casts})") }).collect();
-    let mut select = skeleton(&format!("VALUES {}", texts.join(", ")))?;
-    for (list, row) in select.values_lists.iter_mut().zip(rows) {
+    let computed = computed(context, &columns, &rows)?;
+    // Each computed value has an output for its type alone: values of one column may be of several types.
+    let texts = texts.into_iter().enumerate().map(|(row, (number, casts))| {
+        let number = if several { format!(", {number}") } else { String::new() };
+        let types = computed.iter().map(|(at, ..)| if *at == row { format!(", {TYPE_ONLY}") } else { ", NULL".to_owned() });
+        format!("({casts}{number}{})", types.collect::<String>())
+    });
+    let mut select = skeleton(&format!("VALUES {}", texts.collect::<Vec<_>>().join(", ")))?;
+    let first = columns.len() + usize::from(several);
+    for (number, (list, row)) in select.values_lists.iter_mut().zip(rows).enumerate() {
         let Some(NodeEnum::List(list)) = &mut list.node else { return Err(unread("a row of VALUES")) };
+        for (output, (_, column)) in computed.iter().enumerate().filter(|(_, (at, _))| *at == number) {
+            let value = row.get(*column).cloned().ok_or_else(|| unread("a value"))?;
+            fill_type(list.items.get_mut(first + output), value)?;
+        }
         for (place, value) in list.items.iter_mut().zip(row).filter(|(_, value)| !is_default(value)) {
             fill_cast(Some(place), value)?;
         }
     }
-    Ok(NewRows { select, columns, patterns, width: None })
+    let typed = computed.iter().filter_map(|(_, column)| columns.get(*column).cloned()).collect();
+    Ok(NewRows { select, columns, patterns, width: None, typed })
+}
+
+/// Row and column of each value whose type the source has to say.
+fn computed(context: Context<'_>, columns: &[Box<str>], rows: &[Vec<Node>]) -> Result<Vec<(usize, usize)>, Refusal> {
+    let mut computed = Vec::new();
+    for (row, values) in rows.iter().enumerate() {
+        for (place, (column, value)) in columns.iter().zip(values).enumerate() {
+            if context.is_computed(column, value)? {
+                computed.push((row, place));
+            }
+        }
+    }
+    if computed.len() > MOST_COMPUTED {
+        let message = format!("more than {MOST_COMPUTED} computed values in one VALUES list");
+        return Err(
+            Refusal::new(RefusalCode::TooComplex, message).hint("send fewer rows in one statement, or plain constants and parameters")
+        );
+    }
+    Ok(computed)
 }
 
 fn query(context: Context<'_>, columns: Vec<Node>, mut query: SelectStmt) -> Result<NewRows, Refusal> {
@@ -133,32 +174,40 @@ fn query(context: Context<'_>, columns: Vec<Node>, mut query: SelectStmt) -> Res
         let place = context.cast(context.column(column)?)?;
         outputs.push(format!("CAST(\"excluded\".{} AS {place})", identifier(column)));
     }
-    let (width, all) = if stars { (Some(2 * columns.len()), ", \"excluded\".*") } else { (None, "") };
-    let mut select = skeleton(&format!("SELECT {}{all} FROM (SELECT) AS \"excluded\" ({names})", outputs.join(", ")))?;
-    if !stars {
-        typed(context, &columns, &mut query)?;
+    // What is open in the select list takes the column's type, and needs no check.
+    let typed: Vec<Box<str>> = if stars { columns.clone() } else { typed(context, &columns, &mut query)? };
+    for column in &typed {
+        outputs.push(format!("CASE WHEN FALSE THEN \"excluded\".{} END", identifier(column)));
     }
+    let (width, all) = if stars { (Some(3 * columns.len()), ", \"excluded\".*") } else { (None, "") };
+    let mut select = skeleton(&format!("SELECT {}{all} FROM (SELECT) AS \"excluded\" ({names})", outputs.join(", ")))?;
     match select.from_clause.first_mut().and_then(|node| node.node.as_mut()) {
         Some(NodeEnum::RangeSubselect(subselect)) => {
             subselect.subquery = Some(Box::new(super::draft::node(NodeEnum::SelectStmt(Box::new(query)))));
         }
         _ => return Err(unread("the rows of an INSERT")),
     }
-    Ok(NewRows { select, patterns: vec![vec![false; columns.len()]], columns, width })
+    Ok(NewRows { select, patterns: vec![vec![false; columns.len()]], columns, width, typed })
 }
 
-/// A parameter or string alone in the select list takes the column's type, as PostgreSQL has it.
-fn typed(context: Context<'_>, columns: &[Box<str>], query: &mut SelectStmt) -> Result<(), Refusal> {
+/// A parameter or string alone in the select list takes the column's type, as PostgreSQL has it. The columns of all other values.
+fn typed(context: Context<'_>, columns: &[Box<str>], query: &mut SelectStmt) -> Result<Vec<Box<str>>, Refusal> {
+    let mut computed = Vec::new();
+    if query.target_list.is_empty() {
+        return Ok(columns.to_vec()); // UNION and its kin, VALUES: they have types of their own
+    }
     for (target, column) in query.target_list.iter_mut().zip(columns) {
-        let Some(NodeEnum::ResTarget(target)) = &mut target.node else { continue };
-        let Some(value) = target.val.as_deref_mut() else { continue };
-        if matches!(value.node, Some(NodeEnum::ParamRef(_) | NodeEnum::AConst(_))) {
+        let Some(NodeEnum::ResTarget(target)) = &mut target.node else { return Err(unread("a select list")) };
+        let Some(value) = target.val.as_deref_mut() else { return Err(unread("a select list")) };
+        if context.is_computed(column, value)? {
+            computed.push(column.clone());
+        } else if matches!(value.node, Some(NodeEnum::ParamRef(_) | NodeEnum::AConst(_))) {
             let mut cast = Context::expression(&context.open_place(context.column(column)?)?)?;
             fill_cast(Some(&mut cast), std::mem::take(value))?;
             *value = cast;
         }
     }
-    Ok(())
+    Ok(computed)
 }
 
 fn is_star(field: &Node) -> bool {

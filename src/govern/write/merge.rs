@@ -7,7 +7,7 @@ use pg_query::{
 
 use super::{
     Action, Context, Draft, Layout,
-    draft::{fill_cast, is_default, skeleton, with},
+    draft::{fill_cast, fill_types, is_default, skeleton, with},
     unread,
     update::{Outputs, assignments},
 };
@@ -19,6 +19,7 @@ struct When {
     action: Option<usize>,
     condition: Option<Node>,
     values: Vec<(usize, Node)>,
+    typed: Vec<(Box<str>, Node)>,
 }
 
 /// The draft of a MERGE.
@@ -34,6 +35,7 @@ pub(super) fn draft(context: Context<'_>, merge: MergeStmt) -> Result<Draft, Ref
         let Some(NodeEnum::MergeWhenClause(clause)) = clause.node else { return Err(unread("a WHEN clause")) };
         whens.push(when(context, *clause, &hit, &mut outputs, &mut actions, &mut tenant)?);
     }
+    let (assigned, typed) = outputs.types(whens.iter_mut().flat_map(|when| std::mem::take(&mut when.typed)).collect());
     let arm = |matched: bool| {
         let arms = whens.iter().filter(|when| when.matched == matched).map(|when| {
             let action = when.action.map_or("NULL".to_owned(), |action| action.to_string());
@@ -64,8 +66,9 @@ pub(super) fn draft(context: Context<'_>, merge: MergeStmt) -> Result<Draft, Ref
             fill_guarded(output(&mut select.target_list, number)?, when.condition.as_ref(), value)?;
         }
     }
+    fill_types(&mut select, typed)?;
     with(&mut select, merge.with_clause);
-    Ok(Draft { select, layout: Layout { choice: Some(choice), actions, tenant, width: None } })
+    Ok(Draft { select, layout: Layout { choice: Some(choice), actions, tenant, width: None, assigned } })
 }
 
 fn when(
@@ -86,9 +89,12 @@ fn when(
     if !matches!(OverridingKind::try_from(clause.r#override), Ok(OverridingKind::OverridingNotSet | OverridingKind::Undefined)) {
         return Err(Refusal::unsupported("OVERRIDING").hint("leave the column out, or write DEFAULT"));
     }
-    let mut when = When { matched, action: None, condition: clause.condition.map(|node| *node), values: Vec::new() };
+    let mut when = When { matched, action: None, condition: clause.condition.map(|node| *node), values: Vec::new(), typed: Vec::new() };
     let mut guarded = |column: &str, value: Option<Node>, when: &mut When| -> Result<Option<usize>, Refusal> {
         let Some(value) = value.filter(|value| !is_default(value)) else { return Ok(None) };
+        if context.is_computed(column, &value)? {
+            when.typed.push((column.into(), value.clone()));
+        }
         let open = context.open_place(context.column(column)?)?;
         let not = if matched { "" } else { "NOT " };
         let number = outputs.add(format!("CASE WHEN {not}({hit}) THEN CASE WHEN TRUE THEN {open} END END"));

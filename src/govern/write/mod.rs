@@ -4,6 +4,7 @@
 //! pgwicket's own text; what is printed is parsed again and must be that very tree; and the result goes the way of every
 //! other read, through the gate, the kernel and the verifier. So an agent cannot propose to what it cannot see.
 
+mod assigned;
 mod conflict;
 mod delete;
 mod draft;
@@ -24,8 +25,12 @@ use super::{GovernedStatement, Refusal, RefusalCode, Request, kernel::Scope, nam
 use crate::{
     policy::{ExposedRelation, Source, Writes},
     proposal::{Operation, Verb},
-    sql::{self, Tree},
+    sql::{
+        self, Tree,
+        catalog::{CatalogSnapshot, Oid},
+    },
 };
+use assigned::Assigned;
 
 /// What a write becomes. Either way only its read goes to the source.
 #[derive(Debug)]
@@ -54,6 +59,7 @@ pub struct WriteDraft {
     relation: Arc<ExposedRelation>,
     layout: Layout,
     returning: bool,
+    catalog: Arc<CatalogSnapshot>,
 }
 
 /// How a row of the draft's read is a change.
@@ -66,6 +72,8 @@ struct Layout {
     tenant: Option<usize>,
     /// How many outputs a row must have, when the client's own `*` is among them.
     width: Option<usize>,
+    /// What is assigned to columns, by outputs that have its type and no value.
+    assigned: Vec<Assigned>,
 }
 
 /// What happens to a row.
@@ -127,6 +135,8 @@ struct Context<'a> {
     name: &'a str,
     /// Whether the name is an alias.
     aliased: bool,
+    /// The types that the client declared for its parameters.
+    declared: &'a [Oid],
 }
 
 /// Turns one INSERT, UPDATE, DELETE or MERGE into the read that says what it would do. Pure: equal requests give equal answers.
@@ -144,7 +154,7 @@ pub fn propose(request: &Request<'_>) -> Result<Arc<Write>, Refusal> {
     let source = request.policy.sources.get(&relation.source).ok_or_else(|| unread("a relation without a source"))?;
     let (written, alias) = named;
     let name = alias.as_deref().unwrap_or(&written);
-    let context = Context { relation: &relation, writes, source, name, aliased: alias.is_some() };
+    let context = Context { relation: &relation, writes, source, name, aliased: alias.is_some(), declared: request.declared_types };
     let returning = returning(&mut statement);
     let (verb, draft) = match statement {
         NodeEnum::UpdateStmt(update) => (Verb::Update, update::draft(context, *update)?),
@@ -156,7 +166,14 @@ pub fn propose(request: &Request<'_>) -> Result<Arc<Write>, Refusal> {
     };
     let text = draft::print(&draft.select)?;
     let read = read(&text, request)?;
-    Ok(Arc::new(Write::Proposal(WriteDraft { read, verb, relation: Arc::clone(&relation), layout: draft.layout, returning })))
+    Ok(Arc::new(Write::Proposal(WriteDraft {
+        read,
+        verb,
+        relation: Arc::clone(&relation),
+        layout: draft.layout,
+        returning,
+        catalog: Arc::clone(&source.catalog),
+    })))
 }
 
 /// Governs the read, as any other.

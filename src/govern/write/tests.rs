@@ -37,7 +37,7 @@ fn an_update_reads_key_conflict_column_and_each_column_before_and_after() {
     for (text, expected) in [
         (
             "update t set status = 'high', amount = amount + 1 where id = 42",
-            "SELECT t.id, t.created_at, t.status, t.amount, 'high'::pg_catalog.text, (amount + 1)::int FROM <t> AS \"t\" WHERE id = 42",
+            "SELECT t.id, t.created_at, t.status, t.amount, 'high'::pg_catalog.text, (amount + 1)::int, CASE WHEN false THEN amount + 1 END FROM <t> AS \"t\" WHERE id = 42",
         ),
         (
             "update s.t set amount = 1 where s.t.id = 1",
@@ -45,11 +45,11 @@ fn an_update_reads_key_conflict_column_and_each_column_before_and_after() {
         ),
         (
             "update t as x set (amount, price) = (x.amount + 1, 2.5), meta = default from g where g.id = x.customer_id",
-            "SELECT x.id, x.created_at, x.amount, x.price, x.meta, (x.amount + 1)::int, (2.5)::numeric(10, 2) FROM <t> x, <g> AS \"g\" WHERE g.id = x.customer_id",
+            "SELECT x.id, x.created_at, x.amount, x.price, x.meta, (x.amount + 1)::int, (2.5)::numeric(10, 2), CASE WHEN false THEN x.amount + 1 END FROM <t> x, <g> AS \"g\" WHERE g.id = x.customer_id",
         ),
         (
             "update t set (amount, subject) = (select g.id, g.x from g where g.id = t.customer_id)",
-            "SELECT t.id, t.created_at, t.amount, t.subject, (SELECT v.c0 FROM (SELECT g.id, g.x FROM <g> AS \"g\" WHERE g.id = t.customer_id) v(c0, c1))::int, (SELECT v.c1 FROM (SELECT g.id, g.x FROM <g> AS \"g\" WHERE g.id = t.customer_id) v(c0, c1))::text FROM <t> AS \"t\"",
+            "SELECT t.id, t.created_at, t.amount, t.subject, (SELECT v.c0 FROM (SELECT g.id, g.x FROM <g> AS \"g\" WHERE g.id = t.customer_id) v(c0, c1))::int, (SELECT v.c1 FROM (SELECT g.id, g.x FROM <g> AS \"g\" WHERE g.id = t.customer_id) v(c0, c1))::text, CASE WHEN false THEN (SELECT v.c0 FROM (SELECT g.id, g.x FROM <g> AS \"g\" WHERE g.id = t.customer_id) v(c0, c1)) END, CASE WHEN false THEN (SELECT v.c1 FROM (SELECT g.id, g.x FROM <g> AS \"g\" WHERE g.id = t.customer_id) v(c0, c1)) END FROM <t> AS \"t\"",
         ),
         (
             "with w as (select id from g) update t set amount = $2 where id in (select id from w) and id = $1 returning *",
@@ -91,11 +91,11 @@ fn an_insert_evaluates_its_rows() {
         ("insert into t default values", "SELECT 1"),
         (
             "insert into t (id, subject) select id, x from g",
-            "SELECT excluded.id::bigint, excluded.subject::text FROM (SELECT id, x FROM <g> AS \"g\") excluded(id, subject)",
+            "SELECT excluded.id::bigint, excluded.subject::text, CASE WHEN false THEN excluded.id END, CASE WHEN false THEN excluded.subject END FROM (SELECT id, x FROM <g> AS \"g\") excluded(id, subject)",
         ),
         (
             "insert into t (id, subject) select * from g",
-            "SELECT excluded.id::bigint, excluded.subject::text, excluded.* FROM (SELECT * FROM <g> AS \"g\") excluded(id, subject)",
+            "SELECT excluded.id::bigint, excluded.subject::text, CASE WHEN false THEN excluded.id END, CASE WHEN false THEN excluded.subject END, excluded.* FROM (SELECT * FROM <g> AS \"g\") excluded(id, subject)",
         ),
         (
             "insert into t (id, subject) select $1, $2",
@@ -111,7 +111,7 @@ fn an_upsert_is_the_inserts_and_updates_it_would_make() {
     for (text, expected) in [
         (
             "insert into t (id, amount) values (1, 2) on conflict (id) do update set amount = t.amount + excluded.amount where t.amount < 10",
-            "SELECT CASE WHEN pgwicket_row.hit THEN CASE WHEN pgwicket_row.wanted THEN 1 END ELSE 0 END, excluded.id, excluded.amount, pgwicket_row.c2, pgwicket_row.c3, pgwicket_row.c4, pgwicket_row.c5 FROM (VALUES (1::bigint, 2::int)) excluded(id, amount) LEFT JOIN LATERAL (SELECT true AS hit, t.amount < 10 AS wanted, t.id AS c2, t.created_at AS c3, t.amount AS c4, (t.amount + excluded.amount)::int AS c5 FROM <t, fenced> AS \"t\", LATERAL (SELECT excluded.id, excluded.amount) excluded WHERE t.id = excluded.id) pgwicket_row ON true",
+            "SELECT CASE WHEN pgwicket_row.hit THEN CASE WHEN pgwicket_row.wanted THEN 1 END ELSE 0 END, excluded.id, excluded.amount, pgwicket_row.c2, pgwicket_row.c3, pgwicket_row.c4, pgwicket_row.c5, pgwicket_row.c6 FROM (VALUES (1::bigint, 2::int)) excluded(id, amount) LEFT JOIN LATERAL (SELECT true AS hit, t.amount < 10 AS wanted, t.id AS c2, t.created_at AS c3, t.amount AS c4, (t.amount + excluded.amount)::int AS c5, CASE WHEN false THEN t.amount + excluded.amount END AS c6 FROM <t, fenced> AS \"t\", LATERAL (SELECT excluded.id, excluded.amount) excluded WHERE t.id = excluded.id) pgwicket_row ON true",
         ),
         (
             "insert into t (id, amount) values (1, 2), (2, default) on conflict do nothing",
@@ -127,11 +127,11 @@ fn a_merge_is_the_action_each_row_would_take() {
     for (text, expected) in [
         (
             "merge into t using g on t.id = g.id when matched and g.x = 'x' then delete when matched then update set subject = g.x when not matched then insert (id, subject) values (g.id, g.x)",
-            "SELECT CASE WHEN t.id IS NOT NULL THEN CASE WHEN g.x = 'x' THEN 0 WHEN true THEN 1 END ELSE CASE WHEN true THEN 2 END END, t.id, t.created_at, t.subject, t.status, t.amount, t.price, t.tags, t.meta, t.customer_id, CASE WHEN t.id IS NOT NULL THEN CASE WHEN true THEN g.x::text END END, t.id, t.created_at, t.subject, CASE WHEN NOT t.id IS NOT NULL THEN CASE WHEN true THEN g.id::bigint END END, CASE WHEN NOT t.id IS NOT NULL THEN CASE WHEN true THEN g.x::text END END FROM <g> AS \"g\" LEFT JOIN <t> AS \"t\" ON t.id = g.id",
+            "SELECT CASE WHEN t.id IS NOT NULL THEN CASE WHEN g.x = 'x' THEN 0 WHEN true THEN 1 END ELSE CASE WHEN true THEN 2 END END, t.id, t.created_at, t.subject, t.status, t.amount, t.price, t.tags, t.meta, t.customer_id, CASE WHEN t.id IS NOT NULL THEN CASE WHEN true THEN g.x::text END END, t.id, t.created_at, t.subject, CASE WHEN NOT t.id IS NOT NULL THEN CASE WHEN true THEN g.id::bigint END END, CASE WHEN NOT t.id IS NOT NULL THEN CASE WHEN true THEN g.x::text END END, CASE WHEN false THEN g.x END, CASE WHEN false THEN g.id END, CASE WHEN false THEN g.x END FROM <g> AS \"g\" LEFT JOIN <t> AS \"t\" ON t.id = g.id",
         ),
         (
             "merge into t as m using (values (1, 'a')) v(i, s) on m.id = v.i when not matched and v.s <> '' then insert (id, subject) values (v.i, v.s) when matched then do nothing",
-            "SELECT CASE WHEN m.id IS NOT NULL THEN CASE WHEN true THEN NULL END ELSE CASE WHEN v.s <> '' THEN 0 END END, CASE WHEN NOT m.id IS NOT NULL THEN CASE WHEN v.s <> '' THEN v.i::bigint END END, CASE WHEN NOT m.id IS NOT NULL THEN CASE WHEN v.s <> '' THEN v.s::text END END FROM (VALUES (1, 'a')) v(i, s) LEFT JOIN <t, fenced> m ON m.id = v.i",
+            "SELECT CASE WHEN m.id IS NOT NULL THEN CASE WHEN true THEN NULL END ELSE CASE WHEN v.s <> '' THEN 0 END END, CASE WHEN NOT m.id IS NOT NULL THEN CASE WHEN v.s <> '' THEN v.i::bigint END END, CASE WHEN NOT m.id IS NOT NULL THEN CASE WHEN v.s <> '' THEN v.s::text END END, CASE WHEN false THEN v.i END, CASE WHEN false THEN v.s END FROM (VALUES (1, 'a')) v(i, s) LEFT JOIN <t, fenced> m ON m.id = v.i",
         ),
     ] {
         assert_eq!(drafted(text), expected, "{text}");

@@ -7,7 +7,8 @@ use pg_query::{
 
 use super::{
     Action, Context, Draft, Layout, Place,
-    draft::{fill, is_default, node, skeleton, with},
+    assigned::{Assigned, TYPE_ONLY},
+    draft::{fill, fill_types, is_default, node, skeleton, with},
     unread,
 };
 use crate::{
@@ -21,25 +22,30 @@ pub(super) fn draft(context: Context<'_>, update: UpdateStmt) -> Result<Draft, R
     let columns: Vec<&str> = assignments.iter().map(|(column, _)| &**column).collect();
     let mut outputs = Outputs::default();
     let mut action = outputs.before_image(context, &columns, |column| context.reference(column))?;
-    let mut values = Vec::new();
+    let (mut values, mut typed) = (Vec::new(), Vec::new());
     for (column, value) in assignments {
         let output = match value {
             None => None,
             Some(value) => {
+                if context.is_computed(&column, &value)? {
+                    typed.push((column.clone(), value.clone()));
+                }
                 values.push((outputs.texts.len(), value));
                 Some(outputs.add(context.open_place(context.column(&column)?)?))
             }
         };
         action.after.push(context.place(&column, output)?);
     }
+    let (assigned, typed) = outputs.types(typed);
     let mut select = skeleton(&format!("SELECT {} FROM {}", outputs.texts.join(", "), context.from()))?;
     for (output, value) in values {
         fill(&mut select, output, value)?;
     }
+    fill_types(&mut select, typed)?;
     select.from_clause.extend(update.from_clause);
     select.where_clause = update.where_clause;
     with(&mut select, update.with_clause);
-    Ok(Draft { select, layout: Layout { actions: vec![action], ..Layout::default() } })
+    Ok(Draft { select, layout: Layout { actions: vec![action], assigned, ..Layout::default() } })
 }
 
 /// The outputs of a draft, as text.
@@ -52,6 +58,15 @@ impl Outputs {
     pub(super) fn add(&mut self, text: String) -> usize {
         self.texts.push(text);
         self.texts.len() - 1
+    }
+
+    /// An output for the type of each of these values; and by its number the value that belongs there.
+    pub(super) fn types(&mut self, values: Vec<(Box<str>, Node)>) -> (Vec<Assigned>, Vec<(usize, Node)>) {
+        let each = values.into_iter().map(|(column, value)| {
+            let output = self.add(TYPE_ONLY.to_owned());
+            (Assigned { output, column }, (output, value))
+        });
+        each.unzip()
     }
 
     /// An update's key, conflict column and `columns` as they are; the new values are still to come.

@@ -4,6 +4,7 @@
 use super::{CastFact, Facts, Routine, TEXT, TypeFact, UNKNOWN, Volatility, facts};
 use crate::sql::catalog::{CatalogSnapshot, Oid};
 
+const RECORD: Oid = 2249;
 const ANY: Oid = 2276;
 const ANYARRAY: Oid = 2277;
 const ANYELEMENT: Oid = 2283;
@@ -157,6 +158,23 @@ impl<'a> Types<'a> {
         (self.category(from) == 'S' || self.category(to) == 'S').then_some(Cast::Text)
     }
 
+    /// Whether PostgreSQL makes one type of the other where a value is assigned to a column (`find_coercion_pathway`).
+    pub fn assigns(&self, from: Oid, to: Oid) -> bool {
+        let (from, to) = (self.catalog.base_type(from), self.catalog.base_type(to));
+        let own = || self.catalog.shapes.casts.iter().any(|cast| (cast.source, cast.target) == (from, to));
+        if from == to || from == UNKNOWN || own() {
+            return true;
+        }
+        if let Some(cast) = self.listed(from, to) {
+            return cast.context != 'e';
+        }
+        if let (Some(from), Some(to)) = (self.element(from), self.element(to)) {
+            return self.assigns(from, to);
+        }
+        let composite = || self.catalog.types.get(&to).is_some_and(|known| known.kind == 'c');
+        self.category(to) == 'S' || (from == RECORD && composite())
+    }
+
     /// How the input function of a type reads text.
     pub fn reads(&self, oid: Oid) -> Volatility {
         match self.facts.types.get(&oid) {
@@ -192,6 +210,7 @@ impl<'a> Types<'a> {
     fn category(&self, oid: Oid) -> char {
         match self.facts.types.get(&oid) {
             Some(fact) => fact.category,
+            None if self.catalog.shapes.types.contains_key(&oid) => self.catalog.shapes.types.get(&oid).map_or('U', |shape| shape.category),
             None => match self.catalog.types.get(&oid) {
                 Some(known) if known.array => 'A',
                 Some(known) if known.kind == 'e' => 'E',
@@ -450,5 +469,37 @@ mod tests {
         assert_eq!(types.explicit(701, 25), Some(Cast::Text));
         assert_eq!(types.explicit(1184, 1082), Some(Cast::Function(Volatility::Stable)));
         assert_eq!(types.explicit(23, 1184), None);
+        for (from, to) in [
+            (23, 20),
+            (20, 23),
+            (23, 1700),
+            (1700, 23),
+            (701, 23),
+            (23, 25),
+            (1184, 25),
+            (1184, 1082),
+            (1082, 1184),
+            (MOOD, 25),
+            (1007, 1016),
+            (UNKNOWN, MOOD),
+            (3802, 25),
+        ] {
+            assert!(types.assigns(from, to), "{from} to {to}");
+        }
+        for (from, to) in [
+            (25, 23),
+            (25, MOOD),
+            (25, 1184),
+            (25, 3802),
+            (25, 1700),
+            (25, 1007),
+            (3802, 23),
+            (BOOL, 23),
+            (23, BOOL),
+            (1009, 1007),
+            (2249, 25 + 1),
+        ] {
+            assert!(!types.assigns(from, to), "{from} to {to}");
+        }
     }
 }
