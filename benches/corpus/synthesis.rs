@@ -190,6 +190,7 @@ fn source(name: SourceName) -> Source {
         statement_timeout: Duration::ZERO,
         lock_timeout: Duration::ZERO,
         idle_in_transaction_timeout: Duration::ZERO,
+        transaction_timeout: Duration::ZERO,
         allow_writable_credential: false,
         catalog: Arc::new(CatalogSnapshot {
             shapes: pgwicket::sql::catalog::Shapes::default(),

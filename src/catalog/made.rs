@@ -187,6 +187,7 @@ fn source(visible: &Visible, url: &Secret) -> Source {
         statement_timeout: STATEMENT_TIMEOUT,
         lock_timeout: Duration::from_secs(5),
         idle_in_transaction_timeout: Duration::from_mins(10),
+        transaction_timeout: Duration::ZERO,
         allow_writable_credential: false,
         catalog: Arc::new(CatalogSnapshot::default()),
     }

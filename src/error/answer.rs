@@ -150,6 +150,7 @@ fn transaction(error: &TransactionError) -> Report {
         TransactionError::TooLate => ("25001", None),
         TransactionError::ReadWrite => ("25006", Some("leave READ WRITE out: every transaction here is READ ONLY")),
         TransactionError::OtherSource => ("0A000", Some("commit first, then read the other source")),
+        TransactionError::TooOld(_) => ("25P04", Some("read less at a time, and end transactions soon: others wait for what they hold")),
         TransactionError::TooManySavepoints => ("54000", Some("release savepoints that are no longer needed")),
     };
     Report { hint: hint.map(Into::into), ..Report::error(sqlstate, error.to_string()) }

@@ -130,6 +130,9 @@ pub enum TransactionError {
     /// A second source in one transaction.
     #[error("a transaction reads one source, and this one has begun on another")]
     OtherSource,
+    /// It was open for too long.
+    #[error("the transaction was ended: it was open at the source for {} s, the longest that the policy allows", .0.as_secs_f64())]
+    TooOld(Duration),
     /// Savepoints without bound.
     #[error("too many savepoints in one transaction")]
     TooManySavepoints,
@@ -370,6 +373,11 @@ impl Report {
     /// An ERROR.
     pub fn error(sqlstate: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Severity::Error, sqlstate, message)
+    }
+
+    /// A NOTICE.
+    pub fn notice(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Severity::Notice, "00000", message)
     }
 
     /// A WARNING.

@@ -28,6 +28,7 @@ fn every_error() -> Vec<Error> {
         TransactionError::TooLate.into(),
         TransactionError::ReadWrite.into(),
         TransactionError::OtherSource.into(),
+        TransactionError::TooOld(Duration::from_mins(1)).into(),
         SettingError::Unknown("x".into()).into(),
         SettingError::Forbidden("work_mem".into()).into(),
         SettingError::Fixed("server_version").into(),
@@ -88,6 +89,7 @@ fn each_error_has_its_sqlstate() {
     Error 25001 SET TRANSACTION ISOLATION LEVEL must be called before any query
     Error 25006 cannot set transaction read-write mode: pgwicket only reads
     Error 0A000 a transaction reads one source, and this one has begun on another
+    Error 25P04 the transaction was ended: it was open at the source for 60 s, the longest that the policy allows
     Error 42704 unrecognized configuration parameter "x"
     Error 42501 permission denied to set parameter "work_mem"
     Error 55P02 parameter "server_version" cannot be changed

@@ -135,8 +135,15 @@ async fn pass_over(session: &mut Session<Outside>, mut left: usize, patience: &m
 /// Waits for more of the client's bytes, at most until its idle cursors end.
 async fn read(session: &mut Session<Outside>, patience: &mut Patience) -> Result<(), Ended> {
     let stage = if session.is_in_transaction() { Drain::Closing } else { Drain::Draining };
+    let ends = session.transaction_ends();
     let (client, outside) = session.parts();
     client.flush().await.map_err(|_gone| Ended::Gone)?;
+    let aged = async {
+        match ends {
+            Some(end) => sleep_until(end).await,
+            None => std::future::pending().await,
+        }
+    };
     let waited = async {
         match *patience {
             Some((bound, end)) => {
@@ -153,6 +160,7 @@ async fn read(session: &mut Session<Outside>, patience: &mut Patience) -> Result
             Ok(_) => None,
         },
         () = outside.drain.reached(stage) => return Err(fatal(&SessionError::ShuttingDown.into())),
+        () = aged => return session.end_old_transaction(),
         bound = waited => Some(bound),
     };
     if let Some(bound) = waited {

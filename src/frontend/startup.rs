@@ -132,8 +132,17 @@ pub(super) fn settle(parameters: Vec<(String, String)>) -> Result<Startup, Refus
 }
 
 /// Settings that a client may give at startup, by canonical name. `pgwicket.*` comes beside them.
-pub(super) const ALLOWED: [&str; 7] =
-    ["application_name", "DateStyle", "TimeZone", "IntervalStyle", "extra_float_digits", "search_path", "statement_timeout"];
+pub(super) const ALLOWED: [&str; 9] = [
+    "application_name",
+    "DateStyle",
+    "TimeZone",
+    "IntervalStyle",
+    "extra_float_digits",
+    "search_path",
+    "statement_timeout",
+    "default_transaction_isolation",
+    "default_transaction_deferrable",
+];
 
 fn setting(name: &str, value: String, settings: &mut Vec<(String, String)>) -> Result<(), Refused> {
     if name.eq_ignore_ascii_case("client_encoding") {

@@ -11,11 +11,13 @@ mod refusal;
 mod rewrite;
 mod statement;
 mod template;
+mod text_search;
 mod write;
 
 pub use refusal::{Refusal, RefusalCode};
 pub use statement::{Appended, AppendedValue, GovernedStatement, SessionValue, cursor_name};
 pub use template::Template;
+pub use text_search::check_values as check_configurations;
 pub use write::{DraftRow, Write, WriteDraft, propose};
 
 use std::sync::Arc;
@@ -76,10 +78,14 @@ fn decide(request: &Request<'_>, lists: bool) -> Result<GovernedStatement, Refus
         return catalog::decide(request, &tree, client, lists);
     }
     let expected = kernel::expect(request, &tree, client)?;
+    let mut types = expected.types.clone();
+    if lists {
+        types.append(&mut text_search::check(request.text, &tree)?);
+    }
     gate::Gate { text: request.text, agent: request.agent, catalog: &expected.source.catalog, lists }.names(
         &tree,
         &expected.relations,
-        &expected.types,
+        &types,
     )?;
     let rewritten = rewrite::rewrite(request.text, &expected.replacements).unwrap_or_default();
     let verified = expected.verify(&rewritten.text)?;

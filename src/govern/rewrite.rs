@@ -30,7 +30,9 @@ pub(super) fn rewrite(text: &str, replacements: &[Replacement]) -> Option<Rewrit
         let table = before.filter(|token| replacement.form == Form::Relation && token.kind == Token::Table);
         let start = match replacement.form {
             Form::Sample => before.filter(|token| token.kind == Token::Tablesample)?.start,
-            Form::Relation | Form::Call | Form::Word | Form::SchemaPrefix | Form::TypeName => table.or_else(|| code.get(first))?.start,
+            Form::Relation | Form::Call | Form::Word | Form::SchemaPrefix | Form::TypeName | Form::Column => {
+                table.or_else(|| code.get(first))?.start
+            }
         };
         // Comments inside a replaced stretch go with it.
         cuts.retain(|(comment, _, _)| !(start..end).contains(comment));
@@ -90,7 +92,7 @@ fn end_of(code: &[Span], first: usize, form: Form) -> Option<usize> {
             let name = name_end(code, first);
             (kind(name + 1)? == Token::Ascii46).then(|| code.get(name + 2).map(|token| token.start))?
         }
-        Form::TypeName => code.get(qualified_end(code, first)).map(|token| token.end),
+        Form::TypeName | Form::Column => code.get(qualified_end(code, first)).map(|token| token.end),
         Form::Relation => {
             let mut last = qualified_end(code, first);
             if kind(last + 1) == Some(Token::Ascii42) {

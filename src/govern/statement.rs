@@ -175,10 +175,11 @@ impl GovernedStatement {
         }
     }
 
-    /// DECLARE of a cursor over this read, under a name of our own. `None`: the verifier does not pass it.
-    pub fn declared(&self, number: u32, scroll: Option<bool>, hold: bool) -> Option<Arc<Self>> {
+    /// DECLARE of a cursor over this read, under a name of our own. `None`: the verifier does not pass it. It always says whether
+    /// the cursor scrolls: PostgreSQL lets the plan decide otherwise, and the plan knows of everybody's rows.
+    pub fn declared(&self, number: u32, scroll: bool, hold: bool) -> Option<Arc<Self>> {
         let name = cursor_name(number);
-        let words = scroll.map_or("", |scroll| if scroll { "SCROLL " } else { "NO SCROLL " });
+        let words = if scroll { "SCROLL " } else { "NO SCROLL " };
         let holds = if hold { "WITH HOLD " } else { "" };
         let text = format!("DECLARE {name} {words}CURSOR {holds}FOR {}", self.text);
         kernel::is_declared(&text, &self.text, &name, scroll, hold).then(|| Arc::new(self.with_text(text.into())))
@@ -242,8 +243,13 @@ pub enum SessionValue {
     BackendPid,
     /// `version()`.
     Version,
-    /// `current_setting(name)`: a virtual setting, NULL when unknown.
-    Setting(Box<str>),
+    /// `current_setting(name)`: a virtual setting.
+    Setting {
+        /// As it was written.
+        name: Box<str>,
+        /// NULL for a name that is unknown, which is an error otherwise.
+        missing_ok: bool,
+    },
     /// `pgwicket.proposals`: the agent's own proposals, a JSON array of objects.
     Proposals,
     /// `pgwicket.proposal_changes`: their changes by column, a JSON array of objects.

@@ -200,6 +200,7 @@ pub(super) fn policy() -> PolicySet {
         statement_timeout: Duration::ZERO,
         lock_timeout: Duration::ZERO,
         idle_in_transaction_timeout: Duration::ZERO,
+        transaction_timeout: Duration::ZERO,
         allow_writable_credential: false,
         catalog: Arc::new(catalog()),
     };

@@ -67,6 +67,7 @@ impl CommandTag {
 /// Why no answer came.
 enum Broken {
     Source(SourceError),
+    TooOld,
     Gone,
     Closing,
 }
@@ -76,6 +77,7 @@ enum Woken<'a> {
     Event(Result<Event<'a>, SourceError>),
     Interrupt(Interrupt),
     TimedOut,
+    TooOld,
     /// A cancel was sent some time ago.
     StillAtWork,
     /// The client sent something, or is gone.
@@ -104,6 +106,7 @@ impl<I: Interrupts> Session<I> {
             match self.answer().await {
                 Ok(answer) => self.take(answer).await?,
                 Err(Broken::Source(error)) => self.lost(error)?,
+                Err(Broken::TooOld) => self.too_old()?,
                 Err(Broken::Gone) => return Err(self.gone()),
                 Err(Broken::Closing) => {
                     let report = Error::from(SessionError::ShuttingDown).report();
@@ -141,7 +144,8 @@ impl<I: Interrupts> Session<I> {
     /// The next answer that is not rows; rows go to the client and into evidence on the way.
     async fn answer(&mut self) -> Result<Answer, Broken> {
         loop {
-            let Self { client, lane, interrupts, upstream, queue, timer, derived, transaction, .. } = self;
+            let Self { client, lane, interrupts, upstream, aside, queue, timer, age, derived, transaction, .. } = self;
+            let aged = upstream.iter().chain(&*aside).any(|upstream| upstream.ends.is_some());
             let Some(upstream) = upstream else { return Err(Broken::Source(SourceError::Lost(std::io::ErrorKind::NotConnected))) };
             let bounded = derived.statement_timeout > 0 && !queue.interruption.is_under_way();
             let may_read = client.incoming().len() < READ_AHEAD;
@@ -150,6 +154,7 @@ impl<I: Interrupts> Session<I> {
                 event = upstream.lease.next() => Woken::Event(event),
                 interrupt = interrupts.interrupted() => Woken::Interrupt(interrupt),
                 () = timer.as_mut(), if bounded => Woken::TimedOut,
+                () = age.as_mut(), if aged => Woken::TooOld,
                 () = queue.interruption.again() => Woken::StillAtWork,
                 read = client.fill(), if may_read => Woken::Client(matches!(read, Ok(1..))),
             };
@@ -179,6 +184,7 @@ impl<I: Interrupts> Session<I> {
                     queue.interruption.begin(SessionError::TimedOut);
                     true
                 }
+                Woken::TooOld => return Err(Broken::TooOld),
                 Woken::StillAtWork => true,
                 Woken::Interrupt(Interrupt::Close) => return Err(Broken::Closing),
                 Woken::Client(true) => false,
@@ -299,20 +305,8 @@ impl<I: Interrupts> Session<I> {
 
     /// The connection to the source is of no more use.
     fn lost(&mut self, error: SourceError) -> Result<(), Ended> {
-        let within_row = self.queue.front_open().is_some_and(Open::is_within_row);
         let error = self.lose_upstream(error);
-        let portal = self.queue.front_portal();
-        let parsed = self.queue.parsing();
-        self.undo(portal, Some(&error));
-        self.queue.expected.clear();
-        let recorded = parsed.map_or(Ok(()), |plan| self.decide(&plan, None).map(|open| self.close_failed(open, Some(&error))));
-        if within_row {
-            return Err(Ended::Gone);
-        }
-        if !self.queue.passing_over {
-            self.fail(recorded.as_ref().err().unwrap_or(&error));
-        }
-        Ok(())
+        self.broken(&error)
     }
 
     /// Gives up the connection to the source, and the transaction in it.
@@ -336,7 +330,7 @@ impl<I: Interrupts> Session<I> {
 
     /// Takes back what was owed up to the next ReadyForQuery; statements of `portal` failed with `failure`, the
     /// others never ran.
-    fn undo(&mut self, portal: Option<PortalNumber>, failure: Option<&Error>) {
+    pub(super) fn undo(&mut self, portal: Option<PortalNumber>, failure: Option<&Error>) {
         let keep = usize::from(matches!(self.queue.expected.back(), Some(Expected::Ready)));
         while self.queue.expected.len() > keep {
             let Some(last) = self.queue.expected.remove(self.queue.expected.len() - 1 - keep) else { return };

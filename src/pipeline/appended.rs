@@ -4,7 +4,7 @@ use super::{
     local::shown,
     own::Own,
     session::{Derived, Evidence, Who},
-    settings::Settings,
+    settings::{self, Settings},
     transaction::Transaction,
 };
 use crate::{
@@ -50,7 +50,11 @@ impl<'a> Values<'a> {
                 SessionValue::Schema => self.derived.search_path.first().map(AsRef::as_ref),
                 SessionValue::BackendPid => Some(&*self.who.process_id),
                 SessionValue::Version => Some(&*self.who.version),
-                SessionValue::Setting(name) => shown(name, self.settings, self.derived, self.evidence, self.transaction),
+                SessionValue::Setting { name, .. } => {
+                    // Refused before, unless it may be missing.
+                    let name = settings::definition(name).ok()?.name;
+                    shown(name, self.settings, self.derived, self.evidence, self.transaction)
+                }
                 SessionValue::Proposals => Some(self.own.proposals()),
                 SessionValue::ProposalChanges => Some(self.own.changes()),
             },

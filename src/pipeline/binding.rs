@@ -1,9 +1,12 @@
 //! `SET pgwicket.session_token`: one connection, one tenant after the other, each proven by a token.
 
-use super::session::{Interrupts, Session};
+use super::{
+    session::{Interrupts, Session},
+    settings,
+};
 use crate::{
     error::{CursorEnd, Error, SessionError, SettingError, TokenRefused},
-    govern::{AppendedValue, GovernedStatement, Refusal, RefusalCode},
+    govern::{AppendedValue, GovernedStatement, Refusal, RefusalCode, SessionValue},
     types::Principal,
 };
 
@@ -66,6 +69,18 @@ impl<I: Interrupts> Session<I> {
         self.who.bound_run = principal.run.is_some();
         self.who.principal = principal;
         self.who.bound = bound;
+    }
+
+    /// Refuses what asks for a setting that does not exist, as SHOW does.
+    pub(super) fn check_asked_settings(statement: &GovernedStatement) -> Result<(), Error> {
+        for appended in statement.appended() {
+            let AppendedValue::Session(SessionValue::Setting { name, missing_ok }) = &appended.value else { continue };
+            match settings::definition(name) {
+                Err(SettingError::Unknown(_)) if *missing_ok => {}
+                found => drop(found?),
+            }
+        }
+        Ok(())
     }
 
     /// Refuses what reads a tenant's rows while there is no tenant, or its token is over.

@@ -67,7 +67,7 @@ impl<I: Interrupts> Session<I> {
         upstream.unsynced = true;
         if in_block && !mem::replace(&mut upstream.in_block, true) {
             // Portals live as long as the client's transaction.
-            upstream.lease.control(TransactionCommand::Begin { isolation: None, deferrable: None });
+            upstream.lease.control(TransactionCommand::Begin(None));
             queue.push(Expected::Controlled);
         }
         self.bound_queue().await

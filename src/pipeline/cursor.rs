@@ -60,7 +60,9 @@ impl<I: Interrupts> Session<I> {
             return Err(Failure::PassedOver);
         }
         let number = self.cursors.number();
-        let statement = governed.declared(number, declare.scroll, declare.hold).ok_or(SourceError::NotPrepared)?;
+        // PostgreSQL lets a simple plan go back when nothing is said: here every plan can.
+        let scroll = declare.scroll.unwrap_or(true);
+        let statement = governed.declared(number, scroll, declare.hold).ok_or(SourceError::NotPrepared)?;
         let Some(upstream) = &mut self.upstream else { return Err(SourceError::NotPrepared.into()) };
         let loan = upstream.loan;
         if declare.hold {

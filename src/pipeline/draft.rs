@@ -47,6 +47,8 @@ enum Woken<'a> {
     TimedOut,
     /// A cancel was sent some time ago.
     StillAtWork,
+    /// The transaction at the source has been open for as long as it may be.
+    TooOld,
 }
 
 impl<I: Interrupts> Session<I> {
@@ -151,15 +153,17 @@ impl<I: Interrupts> Session<I> {
         let mut failure: Option<Error> = None;
         let mut interruption = Interruption::default();
         loop {
-            let Self { upstream: Some(upstream), interrupts, lane, timer, derived, .. } = self else {
+            let Self { upstream: Some(upstream), interrupts, lane, timer, age, derived, .. } = self else {
                 return Err(SourceError::NotPrepared.into());
             };
             let bounded = derived.statement_timeout > 0 && !interruption.is_under_way();
+            let aged = upstream.ends.is_some();
             let woken = tokio::select! {
                 biased;
                 event = upstream.lease.next() => Woken::Event(event),
                 interrupt = interrupts.interrupted() => Woken::Interrupt(interrupt),
                 () = timer.as_mut(), if bounded => Woken::TimedOut,
+                () = age.as_mut(), if aged => Woken::TooOld,
                 () = interruption.again() => Woken::StillAtWork,
             };
             match woken {
@@ -193,6 +197,7 @@ impl<I: Interrupts> Session<I> {
                     return Err(Ended::Fatal(Box::new(Error::from(SessionError::ShuttingDown).report())).into());
                 }
                 Woken::Interrupt(Interrupt::Cancel) => interruption.begin(SessionError::Canceled),
+                Woken::TooOld => return Err(self.end_in_hand().into()),
                 Woken::StillAtWork => {}
                 Woken::TimedOut => interruption.begin(SessionError::TimedOut),
             }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     error::{CursorEnd, Error, Report, SessionError, SettingError, TransactionError},
     source::TransactionCommand,
-    sql::{Statement, TransactionModes},
+    sql::{Isolation, Statement, TransactionModes},
 };
 
 /// The columns of SHOW ALL.
@@ -151,8 +151,10 @@ impl<I: Interrupts> Session<I> {
                 return Err(Failure::PassedOver);
             }
             self.start_block(modes)?;
+            self.note_isolation(modes.isolation);
         } else {
             self.transaction.set_modes(modes)?;
+            self.note_isolation(modes.isolation);
             if self.transaction.is_implicit() {
                 self.transaction.set_implicit(false);
             } else {
@@ -164,16 +166,19 @@ impl<I: Interrupts> Session<I> {
 
     /// Starts a block with the session's defaults for what is not given.
     pub(super) fn start_block(&mut self, modes: TransactionModes) -> Result<(), Error> {
-        let default = |name: &str| self.settings.value(name).unwrap_or_default();
-        let deferrable = default("default_transaction_deferrable") == "on";
+        let deferrable = self.settings.value("default_transaction_deferrable") == Some("on");
         let modes = TransactionModes {
-            isolation: modes.isolation.or_else(|| isolation_named(default("default_transaction_isolation"))),
+            isolation: modes.isolation.or_else(|| self.default_isolation()),
             read_only: modes.read_only,
             deferrable: modes.deferrable.or(deferrable.then_some(true)),
         };
         self.transaction.begin(modes)?;
         self.settings.push();
         Ok(())
+    }
+
+    pub(super) fn default_isolation(&self) -> Option<Isolation> {
+        self.settings.value("default_transaction_isolation").and_then(isolation_named)
     }
 
     async fn commit(&mut self, chain: bool) -> Result<&'static str, Failure> {
@@ -265,8 +270,18 @@ impl<I: Interrupts> Session<I> {
         self.transaction.set_modes(modes)?;
         if self.transaction.status() == Status::Idle {
             self.notice(&Report::warning("25P01", "SET TRANSACTION can only be used in transaction blocks"));
+        } else {
+            self.note_isolation(modes.isolation);
         }
         Ok("SET")
+    }
+
+    /// Says what SERIALIZABLE is here, to a client that asks for it.
+    pub(super) fn note_isolation(&mut self, asked: Option<Isolation>) {
+        if asked == Some(Isolation::Serializable) {
+            let notice = Report::notice("isolation level serializable is answered by repeatable read");
+            self.notice(&notice.hint("every transaction here only reads, and takes no part in the conflicts of others"));
+        }
     }
 
     fn set_characteristics(&mut self, modes: TransactionModes) -> Result<&'static str, Error> {
@@ -276,6 +291,7 @@ impl<I: Interrupts> Session<I> {
         self.mark_settings();
         if let Some(isolation) = modes.isolation {
             self.settings.set("default_transaction_isolation", Some(isolation_name(isolation)))?;
+            self.note_isolation(Some(isolation));
         }
         if let Some(deferrable) = modes.deferrable {
             self.settings.set("default_transaction_deferrable", Some(if deferrable { "on" } else { "off" }))?;
@@ -299,6 +315,10 @@ impl<I: Interrupts> Session<I> {
         } else {
             settings::definition(name)?;
             self.notice(&Report::warning("25P01", "SET LOCAL can only be used in transaction blocks"));
+            return Ok("SET");
+        }
+        if lower == "default_transaction_isolation" {
+            self.note_isolation(self.default_isolation());
         }
         Ok("SET")
     }

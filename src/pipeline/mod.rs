@@ -5,6 +5,7 @@
 //! Invariants: nothing is forwarded before its decision is recorded; `CommandComplete` is not told before the outcome
 //! is; names, transactions and settings of a client stay on this side of the source.
 
+mod age;
 mod answer;
 mod appended;
 mod bind;

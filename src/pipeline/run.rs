@@ -118,6 +118,7 @@ impl<I: Interrupts> Session<I> {
     }
 
     fn decide_action(&self, text: &str, declared_types: &[Oid]) -> Result<Action, Error> {
+        let refused = self.transaction.check().err();
         match sql::classify(text).map_err(Error::Parse)? {
             // In a failed block nothing is governed, so nothing is told that a live one would not tell.
             Statement::Read
@@ -126,9 +127,9 @@ impl<I: Interrupts> Session<I> {
             | Statement::Copy(_)
             | Statement::Explain(_)
             | Statement::Refused(_)
-                if self.transaction.check().is_err() =>
+                if refused.is_some() =>
             {
-                Err(TransactionError::Failed.into())
+                Err(refused.unwrap_or(TransactionError::Failed).into())
             }
             Statement::Read => Ok(Action::Forward(govern::govern(&self.request(text, declared_types))?)),
             Statement::Write => Ok(Action::Write(govern::propose(&self.request(text, declared_types))?)),
@@ -219,6 +220,7 @@ impl<I: Interrupts> Session<I> {
     ) -> Result<Open, Error> {
         let Some(statement) = plan.governed() else { return Err(SourceError::NotPrepared.into()) };
         self.check_binding(statement)?;
+        Self::check_asked_settings(statement)?;
         let running = match &self.derived.usage {
             Some(usage) => Some(usage.begin(&self.agent.name, &self.agent.limits)?),
             None => None,
@@ -229,6 +231,10 @@ impl<I: Interrupts> Session<I> {
             values: bound.map_or(&[][..], |(parameters, _)| parameters.bytes()),
             redact: !self.agent.evidence_parameters,
         };
+        if let Some((values, _)) = bound {
+            let format = |place: usize| self.formats.0.get(if self.formats.0.len() == 1 { 0 } else { place }).copied().unwrap_or(0);
+            govern::check_configurations(parameters.types, format, values.iter())?;
+        }
         let decision = Decision {
             source: Some(statement.source()),
             relations: statement.relations(),

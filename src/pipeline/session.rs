@@ -103,6 +103,8 @@ pub struct Session<I> {
     /// The agent's own proposals, as the last statement that asked for them found them.
     pub(super) own: Own,
     pub(super) timer: Pin<Box<Sleep>>,
+    /// The end of the transaction at a source, at the latest.
+    pub(super) age: Pin<Box<Sleep>>,
     pub(super) formats: (Vec<i16>, Vec<i16>),
     /// The result formats of the last Bind: the next one asks for the same, as a rule.
     pub(super) last_formats: Rc<[i16]>,
@@ -210,6 +212,7 @@ impl<I: Interrupts> Session<I> {
             evidence: Evidence::default(),
             own: Own::default(),
             timer: Box::pin(sleep(std::time::Duration::ZERO)),
+            age: Box::pin(sleep(std::time::Duration::ZERO)),
             formats: (Vec::new(), Vec::new()),
             last_formats: Rc::new([]),
             shape: Shape::default(),
@@ -222,8 +225,9 @@ impl<I: Interrupts> Session<I> {
             session.who.principal.run = session.settings.value("pgwicket.run").and_then(|run| run.parse().ok());
         }
         session.report_settings();
+        MessageWriter::new(session.client.outgoing(), b'K').int32(start.process_id).bytes(&start.secret_key).finish();
+        session.note_isolation(session.default_isolation());
         let out = session.client.outgoing();
-        MessageWriter::new(out, b'K').int32(start.process_id).bytes(&start.secret_key).finish();
         reply::ready(out, b'I');
         Ok(session)
     }

@@ -1,6 +1,8 @@
 //! The transaction as the client sees it. The source's own follows it lazily: its BEGIN is sent with the
 //! first statement, and a refusal here fails this one while the source's would still be fine.
 
+use std::time::Duration;
+
 use crate::{
     error::TransactionError,
     sql::{Isolation, TransactionModes},
@@ -49,6 +51,8 @@ pub(super) struct Block {
     pub(super) upstream: Upstream,
     /// Whether it failed.
     pub(super) failed: bool,
+    /// It was open for longer than this, and is not at the source any more.
+    expired: Option<Duration>,
     /// No BEGIN started it: it is around the statements of one message.
     implicit: bool,
     savepoints: Vec<Savepoint>,
@@ -94,7 +98,8 @@ impl Transaction {
     pub(super) fn begin(&mut self, modes: TransactionModes) -> Result<(), TransactionError> {
         readable(modes)?;
         let (savepoints, numbers) = (Vec::new(), 0);
-        self.block = Some(Block { modes, upstream: Upstream::NotBegun, failed: false, implicit: false, savepoints, numbers });
+        self.block =
+            Some(Block { modes, upstream: Upstream::NotBegun, failed: false, expired: None, implicit: false, savepoints, numbers });
         Ok(())
     }
 
@@ -129,7 +134,10 @@ impl Transaction {
 
     /// Refuses what a failed block refuses.
     pub(super) fn check(&self) -> Result<(), TransactionError> {
-        if self.status() == Status::Failed { Err(TransactionError::Failed) } else { Ok(()) }
+        match &self.block {
+            Some(block) if block.failed => Err(block.expired.map_or(TransactionError::Failed, TransactionError::TooOld)),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// SET TRANSACTION in a block; BEGIN in a block changes modes the same way.
@@ -170,7 +178,7 @@ impl Transaction {
     pub(super) fn rollback_to(&mut self, name: &str) -> Result<(usize, u32), TransactionError> {
         let block = self.explicit("ROLLBACK TO SAVEPOINT")?;
         if block.upstream == Upstream::Lost {
-            return Err(TransactionError::Failed);
+            return Err(block.expired.map_or(TransactionError::Failed, TransactionError::TooOld));
         }
         let (depth, number) = block.find(name)?;
         block.savepoints.truncate(depth + 1);
@@ -195,6 +203,12 @@ impl Block {
             self.upstream = Upstream::Lost;
             self.failed = true;
         }
+    }
+
+    /// It was open at the source for longer than allowed, and was ended there.
+    pub(super) fn expire(&mut self, bound: Duration) {
+        self.lose();
+        self.expired = Some(bound);
     }
 
     fn find(&self, name: &str) -> Result<(usize, u32), TransactionError> {

@@ -1,6 +1,8 @@
 //! The connection to a source that a session holds: for one statement, or for one transaction.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
+
+use tokio::time::Instant;
 
 use super::{
     catalog::is_catalog,
@@ -31,6 +33,8 @@ pub(super) struct Upstream {
     pub(super) discard: bool,
     /// BEGIN was sent; told of a catalog's only, a source's is in the block.
     pub(super) in_block: bool,
+    /// When its transaction ends at the latest, by which bound. A catalog's has none: nobody else waits for it.
+    pub(super) ends: Option<(Instant, Duration)>,
 }
 
 /// Why a message is not answered as it asks.
@@ -102,6 +106,7 @@ impl<I: Interrupts> Session<I> {
     async fn lease(&mut self, source: &SourceName) -> Result<(), Failure> {
         if let Some(mut kept) = self.take_up(source).await {
             kept.lease.apply_settings(&self.derived.upstream);
+            kept.ends = self.transaction_ends_after(source);
             self.upstream = Some(kept);
             return Ok(());
         }
@@ -115,7 +120,8 @@ impl<I: Interrupts> Session<I> {
     /// A connection that has just been lent.
     pub(super) fn lent(&mut self, lease: Lease, source: &SourceName) -> Upstream {
         self.loans += 1;
-        Upstream { lease, source: source.clone(), loan: self.loans, unsynced: false, discard: false, in_block: false }
+        let ends = self.transaction_ends_after(source);
+        Upstream { lease, source: source.clone(), loan: self.loans, unsynced: false, discard: false, in_block: false, ends }
     }
 
     /// A connection of a pool, unless the client gives up first.
@@ -135,7 +141,7 @@ impl<I: Interrupts> Session<I> {
         let Self { transaction, upstream: Some(upstream), queue, .. } = self else { return };
         let Some(block) = transaction.block_mut().filter(|block| block.upstream == transaction::Upstream::NotBegun) else { return };
         block.upstream = transaction::Upstream::Begun(source.clone());
-        let begin = TransactionCommand::Begin { isolation: block.modes.isolation, deferrable: block.modes.deferrable };
+        let begin = TransactionCommand::Begin(block.modes.isolation);
         for command in std::iter::once(begin).chain(block.savepoints().map(TransactionCommand::Savepoint)) {
             upstream.lease.control(command);
             queue.push(Expected::Controlled);

@@ -58,6 +58,9 @@ document! {
         /// Longest an open transaction may stay idle; default 60s.
         #[schemars(with = "Option<DurationText>")]
         idle_in_transaction_session_timeout: Option<Duration>,
+        /// Longest a transaction may be open at the source, whatever it does; default 60s, or twice `statement_timeout` if that is longer.
+        #[schemars(with = "Option<DurationText>")]
+        transaction_timeout: Option<Duration>,
         /// Take a credential that could write, with a warning; default false.
         allow_writable_credential: Option<bool>,
     }

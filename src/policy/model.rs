@@ -100,6 +100,8 @@ pub struct Source {
     pub lock_timeout: Duration,
     /// `idle_in_transaction_session_timeout` of the upstream sessions.
     pub idle_in_transaction_timeout: Duration,
+    /// Longest a transaction may be open, whatever it does; zero is none, which no policy says.
+    pub transaction_timeout: Duration,
     /// Take a credential that could write, with a warning.
     pub allow_writable_credential: bool,
     /// What introspection found.

@@ -37,13 +37,10 @@ impl TransactionStatus {
 /// Transaction control. It carries no text of a client: savepoints are numbers here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransactionCommand {
-    /// `BEGIN`, always READ ONLY.
-    Begin {
-        /// `ISOLATION LEVEL`; the server's default when not given.
-        isolation: Option<Isolation>,
-        /// `[NOT] DEFERRABLE`
-        deferrable: Option<bool>,
-    },
+    /// `BEGIN`, always READ ONLY, at this `ISOLATION LEVEL` or at the server's default. SERIALIZABLE becomes REPEATABLE READ: a
+    /// serializable reader takes part in the conflicts of others, so their commits fail for it, and it learns of their rows.
+    /// Without that level, DEFERRABLE means nothing.
+    Begin(Option<Isolation>),
     /// `COMMIT`
     Commit,
     /// `ROLLBACK`
@@ -62,22 +59,14 @@ impl TransactionCommand {
     /// The command as SQL.
     pub(super) fn text(self) -> String {
         match self {
-            Self::Begin { isolation, deferrable } => {
-                let mut text = String::from("BEGIN");
-                match isolation {
-                    None => {}
-                    Some(Isolation::ReadUncommitted) => text.push_str(" ISOLATION LEVEL READ UNCOMMITTED,"),
-                    Some(Isolation::ReadCommitted) => text.push_str(" ISOLATION LEVEL READ COMMITTED,"),
-                    Some(Isolation::RepeatableRead) => text.push_str(" ISOLATION LEVEL REPEATABLE READ,"),
-                    Some(Isolation::Serializable) => text.push_str(" ISOLATION LEVEL SERIALIZABLE,"),
-                }
-                text.push_str(" READ ONLY");
-                match deferrable {
-                    None => {}
-                    Some(true) => text.push_str(", DEFERRABLE"),
-                    Some(false) => text.push_str(", NOT DEFERRABLE"),
-                }
-                text
+            Self::Begin(isolation) => {
+                let level = match isolation {
+                    None => "",
+                    Some(Isolation::ReadUncommitted) => " ISOLATION LEVEL READ UNCOMMITTED,",
+                    Some(Isolation::ReadCommitted) => " ISOLATION LEVEL READ COMMITTED,",
+                    Some(Isolation::RepeatableRead | Isolation::Serializable) => " ISOLATION LEVEL REPEATABLE READ,",
+                };
+                format!("BEGIN{level} READ ONLY")
             }
             Self::Commit => "COMMIT".into(),
             Self::Rollback => "ROLLBACK".into(),
@@ -95,9 +84,10 @@ mod tests {
 
     #[test]
     fn every_transaction_is_read_only() {
-        let begin = |isolation, deferrable| TransactionCommand::Begin { isolation, deferrable }.text();
-        assert_eq!(begin(None, None), "BEGIN READ ONLY");
-        assert_eq!(begin(Some(Isolation::Serializable), Some(true)), "BEGIN ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE");
+        let begin = |isolation| TransactionCommand::Begin(isolation).text();
+        assert_eq!(begin(None), "BEGIN READ ONLY");
+        assert_eq!(begin(Some(Isolation::ReadCommitted)), "BEGIN ISOLATION LEVEL READ COMMITTED, READ ONLY");
+        assert_eq!(begin(Some(Isolation::Serializable)), "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY");
         assert_eq!(TransactionCommand::RollbackTo(7).text(), "ROLLBACK TO s7");
     }
 }

@@ -8,6 +8,7 @@
 //! Invariant: [`Verified`] is made here only, from text that parses to the expected tree.
 
 mod derived;
+mod grouped;
 mod leak;
 mod lifted;
 mod sample;
@@ -99,6 +100,8 @@ pub(super) enum Form {
     SchemaPrefix,
     /// A type's name, one or two parts.
     TypeName,
+    /// A column's name, with what qualifies it.
+    Column,
     /// TABLESAMPLE to its end; the method's name is the place.
     Sample,
 }
@@ -116,7 +119,8 @@ struct Occurrence {
 /// Decides what `tree`, which the gate has passed, must become.
 pub(super) fn expect(request: &Request<'_>, tree: &Tree, client_parameters: usize) -> Result<Expectation, Refusal> {
     let types = SourceTypes::named(request, tree)?;
-    let mut tree = types.rewritten(tree)?;
+    let grouped = grouped::complete(request, &types.rewritten(tree)?)?;
+    let mut tree = grouped.tree;
     let occurrences = collect(request, &tree)?;
     let source = source_of(request, &occurrences, &types)?;
     let analysis = {
@@ -133,14 +137,14 @@ pub(super) fn expect(request: &Request<'_>, tree: &Tree, client_parameters: usiz
 
     let mut expected = Expectation {
         tree: Tree::Null,
-        replacements: types.replacements().collect(),
+        replacements: types.replacements().chain(grouped.replacements).collect(),
         parameters: Parameters::after(client_parameters),
         source: Arc::clone(&source),
         relations: Vec::new(),
         fenced,
         doubts: analysis.doubts,
         copies: Vec::new(),
-        looked_at_values: analysis.looked_at_values,
+        looked_at_values: analysis.looked_at_values || grouped.looked_at_values,
         types: types.places(),
     };
     let by_schema: Vec<_> = occurrences.iter().filter(|occurrence| !occurrence.aliased).filter_map(Occurrence::exposed).collect();

@@ -73,13 +73,35 @@ fn call(node: &Node, parameters: &mut Parameters) -> Result<Option<(Form, String
             let setting = constant.ok_or_else(|| {
                 Refusal::unsupported("current_setting of a name that is not a plain string").hint("write current_setting('name')")
             })?;
-            let sql = bound(name, TEXT, "text", SessionValue::Setting(setting.to_ascii_lowercase().into()), parameters);
-            return Ok(Some((Form::Call, sql, true)));
+            let missing_ok = arguments.get(1).map_or(Some(false), flag).ok_or_else(|| {
+                Refusal::unsupported("current_setting with a flag that is not written out").hint("write current_setting('name', true)")
+            })?;
+            let value = SessionValue::Setting { name: setting.into(), missing_ok };
+            return Ok(Some((Form::Call, bound(name, TEXT, "text", value, parameters), true)));
         }
         ("set_config", [setting, value, _]) => return Ok(Some((Form::Call, without_effect(setting, value)?, true))),
         _ => return Ok(None),
     };
     Ok(Some((Form::Call, sql, false)))
+}
+
+/// A flag that is written out: `true`, `'t'`, `'on'::bool`.
+fn flag(tree: &Tree) -> Option<bool> {
+    let constant = match tree.of_kind("TypeCast") {
+        Some(cast) => {
+            let names = cast.node("type_name").ok()??.names("names").ok()?;
+            matches!(names.as_slice(), ["pg_catalog", "bool"] | ["bool"]).then_some(())?;
+            cast.field("arg").ok()?.of_kind("AConst")?
+        }
+        None => tree.of_kind("AConst")?,
+    };
+    let value = constant.field("val").ok()?;
+    match (value.of_kind("Boolean"), value.string()) {
+        (Some(boolean), _) => boolean.flag("boolval").ok(),
+        (None, Some("t" | "true" | "on" | "yes" | "1")) => Some(true),
+        (None, Some("f" | "false" | "off" | "no" | "0")) => Some(false),
+        (None, Some(_) | None) => None,
+    }
 }
 
 /// `set_config` of a setting that has no effect here: its value, and nothing is set.

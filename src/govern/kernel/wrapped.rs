@@ -10,9 +10,9 @@ const HOLD: i64 = 0x20;
 const FAST_PLAN: i64 = 0x100;
 
 /// Whether `text` declares the cursor `name` over the query `verified`, with these options and no other.
-pub(in crate::govern) fn is_declared(text: &str, verified: &str, name: &str, scroll: Option<bool>, hold: bool) -> bool {
+pub(in crate::govern) fn is_declared(text: &str, verified: &str, name: &str, scroll: bool, hold: bool) -> bool {
     let (Ok(Some(Tree::Node(declared))), Some(query)) = (parse(text), parse_select(verified)) else { return false };
-    let options = FAST_PLAN | scroll.map_or(0, |scroll| if scroll { SCROLL } else { NO_SCROLL }) | if hold { HOLD } else { 0 };
+    let options = FAST_PLAN | if scroll { SCROLL } else { NO_SCROLL } | if hold { HOLD } else { 0 };
     let same = |tree: &Tree| tree.as_node() == Some(&query);
     declared.kind == "DeclareCursorStmt"
         && declared.fields.len() == 3
@@ -42,19 +42,21 @@ mod tests {
     #[test]
     fn only_the_command_itself_stands_around_the_query() {
         let query = "SELECT a FROM t WHERE b = $1 OFFSET 0";
-        let passes = |text: &str| is_declared(text, query, "c1", None, false);
-        assert!(passes(&format!("DECLARE c1 CURSOR FOR {query}")));
-        assert!(is_declared(&format!("DECLARE c1 SCROLL CURSOR FOR {query}"), query, "c1", Some(true), false));
+        let passes = |text: &str| is_declared(text, query, "c1", false, false);
+        assert!(passes(&format!("DECLARE c1 NO SCROLL CURSOR FOR {query}")));
+        assert!(is_declared(&format!("DECLARE c1 SCROLL CURSOR FOR {query}"), query, "c1", true, false));
         let held = format!("DECLARE c1 NO SCROLL CURSOR WITH HOLD FOR {query}");
-        assert!(is_declared(&held, query, "c1", Some(false), true) && !is_declared(&held, query, "c1", Some(false), false));
-        assert!(!is_declared(&format!("DECLARE c1 CURSOR FOR {query}"), query, "c1", None, true));
+        assert!(is_declared(&held, query, "c1", false, true) && !is_declared(&held, query, "c1", false, false));
+        assert!(!is_declared(&format!("DECLARE c1 NO SCROLL CURSOR FOR {query}"), query, "c1", false, true));
         for text in [
-            format!("DECLARE c2 CURSOR FOR {query}"),
+            format!("DECLARE c2 NO SCROLL CURSOR FOR {query}"),
             format!("DECLARE c1 SCROLL CURSOR FOR {query}"),
-            format!("DECLARE c1 CURSOR WITH HOLD FOR {query}"),
-            format!("DECLARE c1 BINARY CURSOR FOR {query}"),
-            format!("DECLARE c1 CURSOR FOR {query} LIMIT 1"),
-            format!("DECLARE c1 CURSOR FOR {query}; SELECT 1"),
+            // The plan would decide whether it goes back.
+            format!("DECLARE c1 CURSOR FOR {query}"),
+            format!("DECLARE c1 NO SCROLL CURSOR WITH HOLD FOR {query}"),
+            format!("DECLARE c1 BINARY NO SCROLL CURSOR FOR {query}"),
+            format!("DECLARE c1 NO SCROLL CURSOR FOR {query} LIMIT 1"),
+            format!("DECLARE c1 NO SCROLL CURSOR FOR {query}; SELECT 1"),
             query.to_owned(),
         ] {
             assert!(!passes(&text), "{text}");

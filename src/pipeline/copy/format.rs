@@ -146,8 +146,8 @@ impl CopyOut {
                     continue;
                 }
             };
-            // A delimiter that is one of these stands for itself.
-            line.put_slice(&[b'\\', if *byte == self.options.delimiter { *byte } else { escaped }]);
+            // A tab is `\t`, a delimiter or not: what splits at tabs finds none within a value.
+            line.put_slice(&[b'\\', escaped]);
         }
     }
 

@@ -44,6 +44,12 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, name: &Spanned<String>, sourc
             .error(&file.0.at, "`ssl_root_cert` is not used by this `ssl` mode")
             .hint("write `ssl: verify-full` or `verify-ca`, or remove it");
     }
+    if source.transaction_timeout.is_some_and(|timeout| timeout.is_zero()) {
+        compiler
+            .problems
+            .error(&source.url.0.at, "`transaction_timeout` of the source must be more than 0")
+            .hint("a transaction without bound makes DDL and vacuum at the source wait without bound");
+    }
     let name = parsed?;
     let catalog = compiler.catalog(&name);
     if let Some(old) = catalog.as_ref().map(|catalog| catalog.server_version).filter(|version| *version < OLDEST) {
@@ -56,6 +62,7 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, name: &Spanned<String>, sourc
         return None;
     }
     let pool = source.pool.as_ref();
+    let statement_timeout = source.statement_timeout.unwrap_or(Duration::from_secs(30));
     Some(Source {
         name,
         url: url.unwrap_or_else(|| Secret::new("")),
@@ -63,9 +70,10 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, name: &Spanned<String>, sourc
         root_certificates: root_certificates.map(|pem| pem.expose().as_bytes().to_vec()),
         pool_max,
         pool_wait: pool.and_then(|pool| pool.wait).unwrap_or(Duration::from_secs(5)),
-        statement_timeout: source.statement_timeout.unwrap_or(Duration::from_secs(30)),
+        statement_timeout,
         lock_timeout: source.lock_timeout.unwrap_or(Duration::from_secs(5)),
         idle_in_transaction_timeout: source.idle_in_transaction_session_timeout.unwrap_or(Duration::from_mins(1)),
+        transaction_timeout: source.transaction_timeout.unwrap_or(statement_timeout.saturating_mul(2).max(Duration::from_mins(1))),
         allow_writable_credential: source.allow_writable_credential.unwrap_or(false),
         catalog: catalog.unwrap_or_else(|| Arc::new(CatalogSnapshot::default())),
     })

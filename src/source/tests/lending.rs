@@ -63,7 +63,7 @@ async fn first_come_first_served(pool: &Pool) {
 async fn what_is_not_idle_is_closed(pool: &Pool) {
     let mut lease = acquire(pool).await;
     let pid = value(&mut lease, PID).await;
-    lease.control(TransactionCommand::Begin { isolation: None, deferrable: None });
+    lease.control(TransactionCommand::Begin(None));
     lease.sync();
     answers(&mut lease).await.unwrap();
     lease.release();

@@ -125,6 +125,7 @@ pub(super) fn source(url: &str) -> Source {
         statement_timeout: Duration::from_secs(20),
         lock_timeout: Duration::from_secs(2),
         idle_in_transaction_timeout: Duration::from_secs(30),
+        transaction_timeout: Duration::ZERO,
         allow_writable_credential: false,
         catalog: Arc::new(catalog),
     }

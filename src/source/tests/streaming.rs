@@ -136,7 +136,7 @@ async fn portals_suspend(pool: &Pool) {
 
 async fn transactions_are_read_only(pool: &Pool) {
     let mut lease = acquire(pool).await;
-    lease.control(TransactionCommand::Begin { isolation: Some(Isolation::RepeatableRead), deferrable: Some(false) });
+    lease.control(TransactionCommand::Begin(Some(Isolation::RepeatableRead)));
     queue(&mut lease, &statement("select current_setting('transaction_read_only'), current_setting('transaction_isolation')"));
     lease.control(TransactionCommand::Savepoint(1));
     lease.sync();
@@ -191,7 +191,7 @@ async fn settings_taken_back_are_made_again(pool: &Pool) {
     let show = "select current_setting('TimeZone')";
     let tokyo = Rc::new(Settings::default().with(Setting::TimeZone, "Asia/Tokyo").unwrap());
     let mut lease = acquire(pool).await;
-    lease.control(TransactionCommand::Begin { isolation: None, deferrable: None });
+    lease.control(TransactionCommand::Begin(None));
     lease.sync();
     answers(&mut lease).await.unwrap();
     lease.apply_settings(&tokyo);

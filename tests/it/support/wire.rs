@@ -128,13 +128,13 @@ impl Wire {
         }
     }
 
-    fn send_untagged(&mut self, body: &[u8]) -> io::Result<()> {
+    pub(crate) fn send_untagged(&mut self, body: &[u8]) -> io::Result<()> {
         let mut message = u32::try_from(body.len() + 4).unwrap().to_be_bytes().to_vec();
         message.extend(body);
         self.stream.get_mut().write_all(&message)
     }
 
-    fn authenticate(&mut self, password: &str) -> io::Result<()> {
+    pub(crate) fn authenticate(&mut self, password: &str) -> io::Result<()> {
         let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
         loop {
             let message = self.receive()?;

@@ -5,6 +5,7 @@
 //! With `PGWICKET_REWRITE=1` the expectations are written anew from what the servers answer, for review by `git diff`.
 
 mod held;
+mod isolation;
 mod limits;
 mod render;
 mod script;
