@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 
-use super::{LoadError, issuers::Issuers, load_policy};
+use super::{LoadError, drift, issuers::Issuers, load_policy};
 use crate::{
     auth::{LoginError, Logins},
     config::Process,
@@ -113,7 +113,13 @@ impl Keeper {
         }
         let mut catalogs = BTreeMap::new();
         for source in policy::sources(&loaded.bundle, &loaded.resolved)? {
-            catalogs.insert(source.name.clone(), self.catalog(&source).await?);
+            let catalog = self.catalog(&source).await?;
+            // Told until a policy is in force that can bear it.
+            let drifted = drift::drift(&self.policy.load(), &source.name, &catalog);
+            #[expect(clippy::cast_precision_loss, reason = "no policy has 2^53 columns")]
+            metrics::gauge!("pgwicket_source_drift", "source" => source.name.to_string()).set(drifted.len() as f64);
+            self.status.drift(&source.name, drifted);
+            catalogs.insert(source.name.clone(), catalog);
         }
         let epoch = PolicyEpoch(self.epoch.0 + 1);
         let before = Arc::clone(&self.logins);
@@ -142,6 +148,9 @@ impl Keeper {
         metrics::gauge!("pgwicket_policy_epoch").set(policy.epoch.0 as f64);
         self.epoch = policy.epoch;
         self.status.policy(policy.epoch, policy.digest, &sources);
+        for source in &sources {
+            metrics::gauge!("pgwicket_source_drift", "source" => source.to_string()).set(0.0);
+        }
         self.issuers.follow(&policy);
         self.logins = Arc::new(logins);
         self.policy.store(Arc::new(policy));
@@ -155,6 +164,8 @@ impl Keeper {
         match source::introspect(&SourceAddress::from(source)).await {
             Ok(found) => {
                 self.status.source(&source.name, SourceState::Reachable);
+                self.status.catalog_read(&source.name, &found.look.digest);
+                self.status.filtered(&source.name, drift::aliases(&self.policy.load(), &source.name, &found.look.filtered));
                 for problem in found.credential.check(source.allow_writable_credential).map_err(failed)? {
                     tracing::warn!(source = %source.name, "the credential is not read-only: {problem}");
                 }

@@ -13,7 +13,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     task::LocalSet,
     time::{self, Instant},
 };
@@ -46,6 +46,8 @@ pub(super) struct Shared {
     pub(super) front: Arc<Front>,
     /// What `/readyz` says.
     pub(super) status: Arc<Status>,
+    /// An error that a source's changed catalog would explain.
+    pub(super) surprise: Arc<Notify>,
 }
 
 /// All lanes.
@@ -104,6 +106,7 @@ impl Lanes {
             catalog: catalog.clone(),
             keyring: Arc::clone(&shared.front.keyring),
             quotas: Arc::<Quotas>::default(),
+            surprise: Arc::clone(&shared.surprise),
         };
         let start = |(number, journal): (usize, journal::Lane)| {
             let (sender, arrivals) = mpsc::unbounded_channel();

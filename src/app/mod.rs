@@ -4,6 +4,7 @@
 
 mod certificate;
 mod descriptors;
+mod drift;
 mod error;
 mod expiry;
 mod issuers;

@@ -6,7 +6,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{Notify, watch},
     task::{JoinHandle, LocalSet},
     time,
 };
@@ -88,9 +88,11 @@ async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let acceptors: Vec<_> =
         listeners.into_iter().map(|listener| tokio::task::spawn_local(accept(listener, shared.front.clone(), lanes.clone()))).collect();
     let policies = options.policies.clone();
-    let watching = tokio::task::spawn_local(async move { policy_watch::watch(keeper, certificate, &policies, pending).await });
+    let catalogs = Arc::new(Notify::new());
+    let changed = Arc::clone(&catalogs);
+    let watching = tokio::task::spawn_local(async move { policy_watch::watch(keeper, certificate, &policies, changed, pending).await });
     let expiring = tokio::task::spawn_local(expiry::expire(store.clone()));
-    let monitoring = tokio::task::spawn_local(monitor::monitor(Arc::clone(&shared.policy), Arc::clone(&shared.status), recorder));
+    let monitoring = tokio::task::spawn_local(monitor::monitor(shared.clone(), recorder, catalogs));
     let scheme = if options.control_tls.is_some() { "https" } else { "http" };
     tracing::info!(
         "pgwicket {} listens at {}; control API, health, readiness and metrics at {scheme}://{control_address}; journal in {} ({lane_count} lanes); {}",
@@ -128,7 +130,7 @@ fn shared(options: &ServeOptions, drain: DrainWatch) -> Shared {
         authentication_timeout: options.authentication_timeout,
         write_timeout: options.write_timeout,
     };
-    Shared { policy: Arc::new(ArcSwap::from_pointee(nothing)), front: Arc::new(front), status: Arc::default() }
+    Shared { policy: Arc::new(ArcSwap::from_pointee(nothing)), front: Arc::new(front), status: Arc::default(), surprise: Arc::default() }
 }
 
 /// Opens the store; one that starts or restarts at the same time is waited for.

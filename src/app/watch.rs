@@ -1,4 +1,4 @@
-//! What makes the policy be read again: SIGHUP, a change of its files, a source that was away.
+//! What makes the policy be read again: SIGHUP, a change of its files, a source that was away, a source whose catalog has changed.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ const SETTLE: Duration = Duration::from_millis(300);
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// Keeps the policy in force until the process ends.
-pub(super) async fn watch(mut keeper: Keeper, certificate: Option<Certificate>, path: &Path, mut pending: bool) {
+pub(super) async fn watch(mut keeper: Keeper, certificate: Option<Certificate>, path: &Path, catalogs: Arc<Notify>, mut pending: bool) {
     let changed = Arc::new(Notify::new());
     let _watcher = watcher(path, Arc::clone(&changed));
     let mut hangup = match signal(SignalKind::hangup()) {
@@ -45,6 +45,7 @@ pub(super) async fn watch(mut keeper: Keeper, certificate: Option<Certificate>, 
                 time::sleep(SETTLE).await;
                 Reload::WhenChanged
             }
+            () = catalogs.notified() => Reload::Always,
             () = time::sleep(wait), if pending => Reload::Always,
         };
         match keeper.reload(reload).await {

@@ -26,7 +26,7 @@ const COUNTERS: [(&str, &str); 13] = [
     ("pgwicket_policy_reloads_total", "policy loads, by result: ok, error"),
 ];
 
-const GAUGES: [(&str, &str); 10] = [
+const GAUGES: [(&str, &str); 11] = [
     ("pgwicket_sessions", "client sessions now"),
     ("pgwicket_pool_idle", "upstream connections that wait for a session, by source and lane"),
     ("pgwicket_pool_in_use", "upstream connections that a statement or transaction holds, by source and lane"),
@@ -36,6 +36,7 @@ const GAUGES: [(&str, &str); 10] = [
     ("pgwicket_journal_unsynced_bytes", "bytes of evidence that a power loss now would take, by lane"),
     ("pgwicket_policy_epoch", "epoch of the policy in force; 0 is none"),
     ("pgwicket_source_reachable", "whether a source answered last, by source: 1, 0"),
+    ("pgwicket_source_drift", "places where a source is no longer what the policy in force needs, by source"),
     ("pgwicket_build_info", "always 1; the label has the version"),
 ];
 

@@ -15,8 +15,18 @@ pub struct Status(Mutex<State>);
 struct State {
     policy: Option<(PolicyEpoch, Digest)>,
     sources: BTreeMap<SourceName, SourceState>,
+    catalogs: BTreeMap<SourceName, CatalogState>,
     journal_errors: BTreeMap<usize, String>,
     draining: bool,
+}
+
+/// What is known of a source's catalog, in alias names.
+#[derive(Debug, Default)]
+struct CatalogState {
+    /// Of the catalog that was read last.
+    digest: Box<str>,
+    drift: Vec<String>,
+    filtered: Vec<String>,
 }
 
 /// Whether a source answers.
@@ -40,6 +50,10 @@ pub struct Readiness {
     pub policy_digest: Option<String>,
     /// Each source.
     pub sources: BTreeMap<String, SourceState>,
+    /// Where a source is no longer what the policy in force needs: alias names, and what is wrong.
+    pub drift: Vec<String>,
+    /// Relations, by alias names, whose rows the source filters by row-level security of its own, too.
+    pub row_security: Vec<String>,
     /// `writable`, or what is wrong with the first lane that is not.
     pub journal: String,
     /// Whether the server is going away.
@@ -52,6 +66,33 @@ impl Status {
         let mut state = self.0.lock();
         state.policy = Some((epoch, digest));
         state.sources.retain(|name, _| sources.contains(name));
+        state.catalogs.retain(|name, _| sources.contains(name));
+        state.catalogs.values_mut().for_each(|catalog| catalog.drift.clear());
+    }
+
+    /// A source's catalog was read: the digest of a look that finds it so.
+    pub fn catalog_read(&self, name: &SourceName, digest: &str) {
+        self.0.lock().catalogs.entry(name.clone()).or_default().digest = digest.into();
+    }
+
+    /// Whether a look found another catalog than the one that was read last.
+    pub fn is_other_catalog(&self, name: &SourceName, digest: &str) -> bool {
+        let state = self.0.lock();
+        state.catalogs.get(name).is_some_and(|catalog| !catalog.digest.is_empty() && *catalog.digest != *digest)
+    }
+
+    /// Where a source is no longer what the policy in force needs, by alias names.
+    pub fn drift(&self, name: &SourceName, drift: Vec<String>) {
+        self.0.lock().catalogs.entry(name.clone()).or_default().drift = drift;
+    }
+
+    /// The relations that the source filters, by alias names. True when that is news.
+    pub fn filtered(&self, name: &SourceName, filtered: Vec<String>) -> bool {
+        let mut state = self.0.lock();
+        let catalog = state.catalogs.entry(name.clone()).or_default();
+        let news = catalog.filtered != filtered;
+        catalog.filtered = filtered;
+        news
     }
 
     /// A source answered, or did not. True when that is news.
@@ -82,6 +123,8 @@ impl Status {
             policy_epoch: state.policy.map(|(epoch, _)| epoch.0),
             policy_digest: state.policy.map(|(_, digest)| digest.to_string()),
             sources: state.sources.iter().map(|(name, source)| (name.to_string(), *source)).collect(),
+            drift: state.catalogs.values().flat_map(|catalog| catalog.drift.iter().cloned()).collect(),
+            row_security: state.catalogs.values().flat_map(|catalog| catalog.filtered.iter().cloned()).collect(),
             journal: state.journal_errors.values().next().cloned().unwrap_or_else(|| "writable".to_owned()),
             draining: state.draining,
         }

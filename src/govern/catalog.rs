@@ -1,5 +1,7 @@
 //! Statements about the catalog: answered by the virtual catalog, which holds alias names only, and never by a source.
 
+use std::collections::BTreeSet;
+
 use super::{
     GovernedStatement, MAX_PARAMETERS, Refusal, RefusalCode, Request, fingerprint, gate,
     kernel::{self, Scope},
@@ -12,9 +14,9 @@ use crate::{
 
 /// Whether a statement needs the catalog. One that reads relations of the policy beside it is refused: the one lives here, the
 /// other at a source.
-pub(super) fn is_asked(tree: &Tree) -> Result<bool, Refusal> {
+pub(super) fn is_asked(tree: &Tree, configurations: &BTreeSet<usize>) -> Result<bool, Refusal> {
     let read = relations(tree)?;
-    let by_name = read.catalog.first().cloned().or_else(|| named(tree));
+    let by_name = read.catalog.first().cloned().or_else(|| named(tree, configurations));
     match (by_name, read.others.first()) {
         (Some(catalog), Some(other)) => Err(Refusal::unsupported(format!("one statement over {other} and the catalog ({catalog})"))
             .hint("ask the catalog in a statement of its own, and use what it answers as values")),
@@ -101,10 +103,13 @@ fn this_database(node: &Node) -> Result<(), Refusal> {
     Err(Refusal::new(RefusalCode::Unsupported, "a database name before a schema name is not supported").hint("write schema.relation"))
 }
 
-/// A function or type that only the catalog can answer.
-fn named(tree: &Tree) -> Option<Box<str>> {
+/// A function or type that only the catalog can answer. The type of a text search configuration that is written out is not one.
+fn named(tree: &Tree, configurations: &BTreeSet<usize>) -> Option<Box<str>> {
     let mut found = None;
     tree.each(&mut |node| {
+        if node.kind == "TypeName" && node.location().is_some_and(|at| configurations.contains(&at)) {
+            return;
+        }
         let names = match node.kind {
             "FuncCall" => node.names("funcname"),
             "TypeName" => node.names("names"),

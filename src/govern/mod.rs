@@ -20,7 +20,7 @@ pub use template::Template;
 pub use text_search::check_values as check_configurations;
 pub use write::{DraftRow, Write, WriteDraft, propose};
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
     policy::{Agent, EvidenceRows, ExposedRelation, OnLimit, PolicySet, RowLimit},
@@ -74,13 +74,18 @@ fn decide(request: &Request<'_>, lists: bool) -> Result<GovernedStatement, Refus
         older_server(request.text, catalog.server_version)?;
         declared_types(request, catalog)?;
     }
-    if catalog::is_asked(&tree)? {
+    let configurations = match text_search::check(request.text, &tree) {
+        // No database has it for an agent, the catalog's own neither.
+        Err(refusal) if refusal.code == RefusalCode::UndefinedObject && lists => return Err(refusal),
+        checked => checked,
+    };
+    if catalog::is_asked(&tree, configurations.as_ref().unwrap_or(&BTreeSet::new()))? {
         return catalog::decide(request, &tree, client, lists);
     }
     let expected = kernel::expect(request, &tree, client)?;
     let mut types = expected.types.clone();
     if lists {
-        types.append(&mut text_search::check(request.text, &tree)?);
+        types.append(&mut configurations?);
     }
     gate::Gate { text: request.text, agent: request.agent, catalog: &expected.source.catalog, lists }.names(
         &tree,

@@ -13,7 +13,7 @@ use super::{
     queue::{Expected, Passed, Reply, Tell},
     record::Ending,
     reply,
-    session::{Ended, Interrupt, Interrupts, Session},
+    session::{Again, Ended, Interrupt, Interrupts, Session},
 };
 use crate::{
     error::{CursorEnd, Error, Report, SessionError},
@@ -291,13 +291,17 @@ impl<I: Interrupts> Session<I> {
             (_, Some(reason)) => Some(reason.into()),
             (_, None) => None,
         };
+        // Nothing of it was told, since the source refuses the Bind.
+        let again = self.again == Again::May && super::server_error::is_stale_plan(error);
         let failure = failure.unwrap_or_else(|| self.safe(error));
         let portal = self.queue.front_portal();
         // A text that the source refuses at Parse is evidence too, though no statement of it ever ran.
         let parsed = self.queue.parsing().or_else(|| self.holding());
         self.undo(portal, Some(&failure));
         let recorded = parsed.map_or(Ok(()), |plan| self.decide(&plan, None).map(|open| self.close_failed(open, Some(&failure))));
-        if !self.queue.passing_over {
+        if again && recorded.is_ok() {
+            self.again = Again::Shall;
+        } else if !self.queue.passing_over {
             self.fail(recorded.as_ref().err().unwrap_or(&failure));
         }
         Ok(())
@@ -376,9 +380,12 @@ impl<I: Interrupts> Session<I> {
                 self.cursors.end_on(upstream.loan, CursorEnd::Lost);
             }
         }
+        if matches!(&*error.sqlstate, "0A000" | "42501" | "42703" | "42P01" | "42704") {
+            self.lane.surprised();
+        }
         let statement = plan.as_ref().and_then(|plan| plan.governed()).map(AsRef::as_ref);
         let position = plan.as_ref().and_then(|plan| plan.map_position(error.position?));
-        let report = super::server_error::safe(error, statement, &self.agent, position);
+        let report = super::server_error::safe(error, statement, &self.agent, (plan.as_ref().map_or("", |plan| plan.text()), position));
         let message = self.cursors.named_in(&report.message).map_or(report.message, Into::into);
         Error::Server(Box::new(Report { message, position, ..report }))
     }

@@ -218,7 +218,8 @@ impl<I: Interrupts> Session<I> {
                 upstream.discard = true;
             }
         }
-        Error::Server(Box::new(super::server_error::safe(error, open.plan.governed().map(AsRef::as_ref), &self.agent, None)))
+        let client = (open.plan.text(), None);
+        Error::Server(Box::new(super::server_error::safe(error, open.plan.governed().map(AsRef::as_ref), &self.agent, client)))
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use metrics::{Counter, Histogram, counter, histogram};
+use tokio::sync::Notify;
 
 use super::{plans::Plans, quota::Quotas};
 use crate::{
@@ -47,6 +48,8 @@ pub struct Common {
     pub keyring: Arc<Keyring>,
     /// What principals have used.
     pub quotas: Arc<Quotas>,
+    /// An error that a source's changed catalog would explain.
+    pub surprise: Arc<Notify>,
 }
 
 /// What a lane holds now.
@@ -91,6 +94,11 @@ impl Lane {
     /// Published keys of token issuers.
     pub(super) fn keyring(&self) -> &Keyring {
         &self.common.keyring
+    }
+
+    /// An error came that a changed catalog would explain: the sources are looked at soon.
+    pub(super) fn surprised(&self) {
+        self.common.surprise.notify_one();
     }
 
     /// What principals have used.

@@ -18,6 +18,7 @@ mod cursor;
 mod cursors;
 mod describe;
 mod draft;
+mod drift;
 mod explain;
 mod extended;
 mod interruption;

@@ -105,6 +105,8 @@ impl Plans {
     /// Forgets a plan whose source no longer agrees with its description.
     pub(super) fn forget(&mut self, plan: &Rc<Plan>) {
         self.held.forget(|(_, held)| Rc::ptr_eq(held, plan));
+        let description = plan.shared_description();
+        self.templates.forget(|held| matches!(&held.known, Known::Template(_, of) if Rc::ptr_eq(of, &description)));
     }
 
     /// What is known of a shape.

@@ -11,7 +11,7 @@ use super::{
     plans::Known,
     prepared::PortalNumber,
     queue::{Asked, Expected, Reply, Tell},
-    session::{Ended, Interrupts, Session},
+    session::{Again, Ended, Interrupts, Session},
     upstream::Failure,
 };
 use crate::{
@@ -21,6 +21,9 @@ use crate::{
     source::{BindParameters, SourceError},
     sql::{self, Copy, Declare, Explain, Statement, catalog::Oid},
 };
+
+/// Connections that may have a statement prepared that is out of date; a pool of more is given up over several statements.
+const MOST_CONNECTIONS: usize = 128;
 
 impl<I: Interrupts> Session<I> {
     /// One statement of the simple protocol, top to bottom. The extended protocol takes the same steps: Parse plans,
@@ -46,9 +49,32 @@ impl<I: Interrupts> Session<I> {
         if statement.client_parameters() > 0 {
             return Err(SessionError::NoParameter.into());
         }
-        let open = self.decide(&plan, None)?; // recorded before anything is forwarded
-        self.forward(&plan, open, Parameters::default()).await?; // in the client's transaction, under the client's settings
-        Ok(self.sync_upstream().await?) // rows to the client and into evidence; the outcome; then CommandComplete
+        if self.forward_once(&plan).await? { self.run_again(text).await } else { Ok(()) }
+    }
+
+    /// Forwards a read of the simple protocol, and settles it. True: it is to run again.
+    async fn forward_once(&mut self, plan: &Rc<Plan>) -> Result<bool, Failure> {
+        let open = self.decide(plan, None)?; // recorded before anything is forwarded
+        self.again = if self.is_in_transaction() { Again::No } else { Again::May };
+        let forwarded = self.forward(plan, open, Parameters::default()).await; // in the client's transaction, under the client's settings
+        let settled = match forwarded {
+            Ok(()) => self.sync_upstream().await.map_err(Failure::from), // rows to the client and into evidence; the outcome; then CommandComplete
+            Err(failure) => Err(failure),
+        };
+        let again = std::mem::replace(&mut self.again, Again::No) == Again::Shall;
+        settled.map(|()| again)
+    }
+
+    /// The source has changed under what it had prepared. PostgreSQL's simple query prepares nothing, so it does not notice: the
+    /// statement is decided, described and recorded anew. Each connection that has it prepared is given up once.
+    async fn run_again(&mut self, text: &str) -> Result<(), Failure> {
+        for _ in 0..MOST_CONNECTIONS {
+            let plan = self.plan(text, &[])?;
+            if !matches!(plan.action(), Action::Forward(_)) || !self.forward_once(&plan).await? {
+                return Ok(());
+            }
+        }
+        Err(SessionError::ResultChanged.into())
     }
 
     /// A Query message.
@@ -317,7 +343,8 @@ impl<I: Interrupts> Session<I> {
         };
         let Some(statement) = plan.governed() else { return Ok(()) };
         let values = Values { who, settings, derived, evidence, transaction, own };
-        if plan.is_once() && tell == Tell::Nobody {
+        // A COPY is prepared anew each time, so that it is never out of date.
+        if tell == Tell::Nobody && (plan.is_once() || matches!(plan.action(), Action::Copy(..))) {
             upstream.lease.prepare_unnamed(statement);
         } else {
             upstream.lease.prepare(statement);

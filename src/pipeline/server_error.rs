@@ -11,14 +11,18 @@ use crate::{
 ///
 /// The position points into the governed text, so it is left out: the caller maps it. A fenced or leakproof statement fails only on
 /// the agent's own rows (SECURITY.md, "Upstream errors"), so its message and the detail of a data error are its own to read, unless a
-/// row filter may have raised it, which reads what the agent does not see. `position` is where the error stands in the client's
-/// text: one that stands there was found before any row was read.
-pub(super) fn safe(error: &ServerError, statement: Option<&GovernedStatement>, agent: &Agent, position: Option<usize>) -> Report {
+/// row filter may have raised it, which reads what the agent does not see. `client` is the client's text, and where in it the error
+/// stands: one that stands there was found before any row was read.
+pub(super) fn safe(error: &ServerError, statement: Option<&GovernedStatement>, agent: &Agent, client: (&str, Option<usize>)) -> Report {
+    let (client_text, position) = client;
     let relations = statement.map_or(&[][..], GovernedStatement::relations);
     let types = statement.map_or(&[][..], |statement| agent.visible.type_names(statement.source()));
     let exposed: Vec<&ExposedRelation> = relations.iter().filter_map(|name| exposed(agent, name)).collect();
     if let Some(report) = exposed.iter().filter(|_| position.is_none()).find_map(|relation| of_the_filter(error, relation)) {
         return report;
+    }
+    if let Some(told) = statement.and_then(|_| super::drift::told(error, client_text, position, &exposed)) {
+        return told;
     }
     let data = error.sqlstate.starts_with("22");
     let with_types = |text: &str| types.iter().fold(text.to_owned(), |text, (real, told)| replaced(&text, real, told));
@@ -38,7 +42,7 @@ pub(super) fn safe(error: &ServerError, statement: Option<&GovernedStatement>, a
     Report {
         detail: detail.map(|detail| data_message(detail, types, with_types).into()),
         hint: match &*error.sqlstate {
-            "42703" => columns(&exposed).map(Into::into),
+            "42703" => columns(&exposed, &error.message).map(Into::into),
             _ => hint.map(|hint| with_types(hint).into()),
         },
         ..Report::error(error.sqlstate.to_string(), message)
@@ -117,9 +121,11 @@ pub(super) fn exposed<'a>(agent: &'a Agent, name: &str) -> Option<&'a ExposedRel
     })
 }
 
-fn columns(relations: &[&ExposedRelation]) -> Option<String> {
+/// The columns that there are, without the one that is missing.
+fn columns(relations: &[&ExposedRelation], message: &str) -> Option<String> {
     let lists = relations.iter().map(|relation| {
-        let columns: Vec<&str> = relation.columns.iter().map(|column| &*column.name).collect();
+        let missing = |name: &str| message.contains(&format!("\"{name}\"")) || message.contains(&format!(".{name} "));
+        let columns: Vec<&str> = relation.columns.iter().map(|column| &*column.name).filter(|name| !missing(name)).collect();
         format!("{}.{} has the columns {}", relation.schema, relation.name, columns.join(", "))
     });
     let lists: Vec<String> = lists.collect();

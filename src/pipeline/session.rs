@@ -114,8 +114,21 @@ pub struct Session<I> {
     pub(super) characters_before: usize,
     /// A message has come since the last ReadyForQuery.
     pub(super) in_batch: bool,
+    /// What a statement that can run again came to.
+    pub(super) again: Again,
     reported: Vec<(&'static str, Box<str>)>,
     reported_generation: u64,
+}
+
+/// Whether a statement runs again when what the source has prepared of it is out of date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    /// It does not: the client is told.
+    No,
+    /// It may: the client has been told nothing of it.
+    May,
+    /// It shall.
+    Shall,
 }
 
 /// Who is connected. Only a session token changes it, between transactions.
@@ -218,6 +231,7 @@ impl<I: Interrupts> Session<I> {
             shape: Shape::default(),
             characters_before: 0,
             in_batch: false,
+            again: Again::No,
             reported: Vec::new(),
             reported_generation: 0,
         };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
-use super::shapes;
+use super::{Look, look, shapes};
 use crate::sql::catalog::{CatalogSnapshot, Column, Function, Oid, Operator, Relation, Type};
 
 use super::{
@@ -25,6 +25,8 @@ pub struct Introspection {
     pub catalog: CatalogSnapshot,
     /// What the credential could do besides reading.
     pub credential: CredentialReport,
+    /// The look that finds the catalog as it was read.
+    pub look: Look,
 }
 
 /// What a credential could do besides reading. Names real objects: for the operator, never for a client.
@@ -65,14 +67,6 @@ pub async fn introspect(address: &SourceAddress<'_>) -> Result<Introspection, So
     within(LIMIT, Step::Introspect, read(&mut connection)).await?
 }
 
-/// Connects, checks the session and goes away again: whether the source answers.
-///
-/// # Errors
-/// As connecting.
-pub async fn probe(address: &SourceAddress<'_>) -> Result<(), SourceError> {
-    Connector::new(address)?.connect().await.map(drop)
-}
-
 async fn read(connection: &mut Connection) -> Result<Introspection, SourceError> {
     connection.query(&format!("SET statement_timeout = {}", LIMIT.as_millis())).await?;
     // One snapshot for all, so that relations, columns and types agree.
@@ -92,8 +86,9 @@ async fn read(connection: &mut Connection) -> Result<Introspection, SourceError>
         shapes: shapes::read(connection).await?,
     };
     let credential = credential(connection).await?;
+    let look = look::read(connection).await?;
     connection.query("COMMIT").await?;
-    Ok(Introspection { catalog, credential })
+    Ok(Introspection { catalog, credential, look })
 }
 
 async fn credential(connection: &mut Connection) -> Result<CredentialReport, SourceError> {

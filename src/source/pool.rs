@@ -369,4 +369,6 @@ fn reached_alike(one: &Source, other: &Source) -> bool {
         && one.lock_timeout == other.lock_timeout
         && one.idle_in_transaction_timeout == other.idle_in_transaction_timeout
         && one.allow_writable_credential == other.allow_writable_credential
+        // What a connection has prepared is of the catalog that it was prepared over.
+        && one.catalog == other.catalog
 }

@@ -11,6 +11,7 @@ mod apply;
 mod assigning;
 mod attack;
 mod catalog;
+mod changing;
 mod crash;
 mod dataset;
 mod drivers;

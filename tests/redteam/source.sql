@@ -12,6 +12,7 @@ create schema zzhid_real;
 create type zzhid_real.mood as enum ('calm', 'angry');
 create type zzhid_real.zzhid_grade as enum ('CANARY');
 create type zzhid_real.zzhid_pair as (word text, number int);
+create text search configuration zzhid_real.zzhid_cfg (copy = pg_catalog.simple);
 create function zzhid_real.zzhid_check(value text) returns boolean language sql
   as $$ select set_config('application_name', 'CANARY-domain', false) is not null $$;
 create domain zzhid_real.zzhid_domain as text check (zzhid_real.zzhid_check(value));

@@ -31,8 +31,6 @@ const UNGROUPED: [u32; 12] = [114, 142, 143, 199, 600, 601, 602, 603, 604, 628, 
 pub(super) struct Completed {
     pub(super) tree: Tree,
     pub(super) replacements: Vec<Replacement>,
-    /// Whether a number of a column was read.
-    pub(super) looked_at_values: bool,
 }
 
 /// What stands after a grouped expression, by its place.
@@ -47,7 +45,7 @@ pub(super) fn complete(request: &Request<'_>, tree: &Tree) -> Result<Completed, 
             levels.push(node);
         }
     });
-    let mut completed = Completed { tree: tree.clone(), replacements: Vec::new(), looked_at_values: false };
+    let mut completed = Completed { tree: tree.clone(), replacements: Vec::new() };
     if levels.is_empty() {
         return Ok(completed);
     }
@@ -81,13 +79,11 @@ impl Completed {
             let column = match node.kind {
                 "GroupingSet" => return Ok(()),
                 "ColumnRef" => from.column(node)?,
-                "AConst" => {
-                    self.looked_at_values = true;
-                    match target(level, node)? {
-                        Some(target) => from.column(target)?,
-                        None => None,
-                    }
-                }
+                // A number of a column, which no other number takes the place of (`Template`).
+                "AConst" => match target(level, node)? {
+                    Some(target) => from.column(target)?,
+                    None => None,
+                },
                 // Other expressions are no columns.
                 _ => None,
             };

@@ -144,7 +144,7 @@ pub(super) fn expect(request: &Request<'_>, tree: &Tree, client_parameters: usiz
         fenced,
         doubts: analysis.doubts,
         copies: Vec::new(),
-        looked_at_values: analysis.looked_at_values || grouped.looked_at_values,
+        looked_at_values: analysis.looked_at_values,
         types: types.places(),
     };
     let by_schema: Vec<_> = occurrences.iter().filter(|occurrence| !occurrence.aliased).filter_map(Occurrence::exposed).collect();

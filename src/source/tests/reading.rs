@@ -26,7 +26,7 @@ fn the_catalog_is_read_as_the_reader_sees_it() {
          grant select (a, b, m, x, p) on app.notes to reader; grant select on app.seen to reader",
     );
     lane(async move {
-        let Introspection { catalog, credential } = read(&server.url()).await;
+        let Introspection { catalog, credential, .. } = read(&server.url()).await;
         assert!(catalog.server_version >= 150_000);
         let names: Vec<_> = catalog.relations.iter().map(|r| (r.schema.as_str(), r.name.as_str(), r.kind, r.readable)).collect();
         assert_eq!(names.len(), 3);
