@@ -12,6 +12,7 @@ mod assigning;
 mod attack;
 mod catalog;
 mod changing;
+mod channels;
 mod crash;
 mod dataset;
 mod drivers;

@@ -11,9 +11,10 @@ use pgwicket::{
     app::load_policy,
     config::{Environment, Process},
     govern::{GovernedStatement, Refusal, Request, govern},
-    policy::{Inputs, PolicySet, compile, sources},
+    policy::{Bundle, Inputs, PolicyFile, PolicySet, check, clean, compile, sources},
     source::{SourceAddress, introspect},
-    types::PolicyEpoch,
+    sql::catalog::CatalogSnapshot,
+    types::{PolicyEpoch, SourceName},
 };
 
 use super::{Database, pgwicket::environment, repository};
@@ -51,6 +52,13 @@ pub(crate) fn policy(source: &Database) -> PolicySet {
 /// The policy at a path, compiled against this database.
 pub(crate) fn policy_at(source: &Database, path: &Path) -> PolicySet {
     let loaded = load_policy(&Given(environment(source)), path).unwrap();
+    let catalogs = catalogs(source, path);
+    compile(&loaded.bundle, Inputs { resolved: &loaded.resolved, catalogs: &catalogs }, PolicyEpoch(1)).unwrap().policy
+}
+
+/// The catalogs of the sources of the policy at a path.
+pub(crate) fn catalogs(source: &Database, path: &Path) -> BTreeMap<SourceName, Arc<CatalogSnapshot>> {
+    let loaded = load_policy(&Given(environment(source)), path).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let catalogs = sources(&loaded.bundle, &loaded.resolved).unwrap().into_iter().map(|source| {
         let address = SourceAddress {
@@ -63,8 +71,14 @@ pub(crate) fn policy_at(source: &Database, path: &Path) -> PolicySet {
         };
         (source.name.clone(), Arc::new(runtime.block_on(introspect(&address)).unwrap().catalog))
     });
-    let catalogs = catalogs.collect();
-    compile(&loaded.bundle, Inputs { resolved: &loaded.resolved, catalogs: &catalogs }, PolicyEpoch(1)).unwrap().policy
+    catalogs.collect()
+}
+
+/// Whether nothing is wrong with the text of a policy over these catalogs.
+pub(crate) fn is_taken(text: &str, catalogs: &BTreeMap<SourceName, Arc<CatalogSnapshot>>) -> bool {
+    let bundle = Bundle::parse(vec![PolicyFile { name: "policy.yaml".into(), text: text.to_owned() }]);
+    let (_, problems) = check(&bundle, Inputs { resolved: &BTreeMap::new(), catalogs });
+    clean(&problems)
 }
 
 /// What this agent's statement becomes.
