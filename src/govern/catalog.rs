@@ -39,6 +39,7 @@ pub(super) fn decide(request: &Request<'_>, tree: &Tree, client: usize, lists: b
     parameter_types.resize(client, 0);
     parameter_types.extend(appended.iter().map(|parameter| parameter.type_oid));
     Ok(GovernedStatement {
+        literals: verified.literals(),
         text: verified.into_text(),
         source: request.agent.visible.name.clone(),
         client_parameters: client,

@@ -107,6 +107,7 @@ fn decide(request: &Request<'_>, lists: bool) -> Result<GovernedStatement, Refus
     }
     parameter_types.extend(appended.iter().map(|parameter| parameter.type_oid));
     Ok(GovernedStatement {
+        literals: verified.literals(),
         text: verified.into_text(),
         source: expected.source.name.clone(),
         client_parameters: client,

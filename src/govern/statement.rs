@@ -5,7 +5,7 @@ use std::{fmt, ops::Range, sync::Arc};
 use super::kernel;
 use crate::{
     policy::{EvidenceRows, RowLimit},
-    sql::{catalog::Oid, character},
+    sql::{Literals, catalog::Oid, character},
     types::{Digest, PolicyEpoch, Secret, SourceName},
 };
 
@@ -40,6 +40,7 @@ pub struct GovernedStatement {
     pub(super) kept: Vec<(usize, usize, usize)>,
     pub(super) looked_at_values: bool,
     pub(super) copies: usize,
+    pub(super) literals: Literals,
 }
 
 impl GovernedStatement {
@@ -122,6 +123,16 @@ impl GovernedStatement {
         self.appended.iter().any(|parameter| matches!(parameter.value, AppendedValue::Constant(_)))
     }
 
+    /// What its literals may read when the source analyses it.
+    pub fn literals(&self) -> Literals {
+        self.literals
+    }
+
+    /// Whether what it says may depend on the moment of its Parse.
+    pub fn reads_clock(&self) -> bool {
+        self.literals == Literals::Clock
+    }
+
     /// The read of a write: rows go to no client, so no limit on what a read returns is for it, and its text is not the
     /// client's, so no position maps back. It groups with the write.
     pub(super) fn for_write(self, client_text: &str) -> Self {
@@ -172,6 +183,7 @@ impl GovernedStatement {
             kept: Vec::new(),
             looked_at_values: self.looked_at_values,
             copies: self.copies,
+            literals: self.literals,
         }
     }
 
@@ -277,6 +289,7 @@ impl GovernedStatement {
             kept: Vec::new(),
             looked_at_values: false,
             copies: 0,
+            literals: Literals::None,
         })
     }
 }

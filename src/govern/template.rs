@@ -11,7 +11,7 @@
 use std::{ops::Range, sync::Arc};
 
 use super::{Appended, AppendedValue, GovernedStatement, kernel};
-use crate::sql::{Node, Shape, Tree, parse};
+use crate::sql::{Literals, Node, Shape, Tree, parse};
 
 /// A governed text with open places.
 #[derive(Debug)]
@@ -94,13 +94,19 @@ impl Template {
             let constants = constants.collect::<Option<Vec<_>>>()?;
             return Some(Arc::new(self.statement.with_constants(lifted.clone(), constants.into_iter())));
         }
+        let mut filled = self.statement.with_text("".into());
         let mut governed = String::with_capacity(self.statement.text.len() + 32);
         for (piece, number) in &self.pieces {
             governed.push_str(piece);
-            governed.push_str(slot(*number)?);
+            let value = slot(*number)?;
+            governed.push_str(value);
+            if value.starts_with('\'') {
+                filled.literals = filled.literals.max(Literals::of_text(value));
+            }
         }
         governed.push_str(&self.tail);
-        Some(Arc::new(self.statement.with_text(governed.into())))
+        filled.text = governed.into();
+        Some(Arc::new(filled))
     }
 }
 

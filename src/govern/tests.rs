@@ -330,6 +330,8 @@ fn a_template_fills_in_what_governing_would_have_said() {
         ),
         ("select 1 from t where 'x' ~ subject and 1/amount > 0", "select 5 from t where 'yy' ~ subject and 2/amount > 10"),
         ("select subject, count(*) from t group by 1 order by 2 limit 5", "select subject, count(*) from t group by 1 order by 2 limit 6"),
+        ("select 'a', id from t where id = 1", "select 'Now', id from t where id = 2"),
+        ("select 1, id from t where id = 1 limit 2", "select 2, id from t where id = 3 limit 4"),
         (
             "with x as (select * from t where id = 1) select * from x, c where x.id = 5",
             "with x as (select * from t where id = 9) select * from x, c where x.id = 6",
@@ -341,6 +343,7 @@ fn a_template_fills_in_what_governing_would_have_said() {
             template(first).unwrap_or_else(|| panic!("{first}")).fill(second, &shape.slots).unwrap()
         };
         assert_eq!(spelled_out(&filled), decide(second).text());
+        assert_eq!(filled.literals(), decide(second).literals(), "{second}");
     }
     let lifted = |text: &str| template(text).unwrap().fill(text, &shape_of(text).slots).unwrap();
     let point = lifted("select subject from t where id = 42 and amount > 7");

@@ -21,7 +21,7 @@ pub(super) fn is_catalog(source: &SourceName) -> bool {
 }
 
 /// The settings of a catalog's session: those of a source's, and what the catalog says of the session itself.
-pub(super) fn settings(of_source: &source::Settings, search_path: &[Box<str>], agent: &str, database: &str) -> Rc<source::Settings> {
+pub(super) fn settings(of_source: &source::Settings, search_path: &[Box<str>], agent: &str, database: &str) -> source::Settings {
     let path: Vec<String> = search_path.iter().map(|name| format!("\"{}\"", name.replace('"', "\"\""))).collect();
     // An empty path is a name that no schema has.
     let path = if path.is_empty() { "\"\"".to_owned() } else { path.join(", ") };
@@ -33,7 +33,7 @@ pub(super) fn settings(of_source: &source::Settings, search_path: &[Box<str>], a
             settings = changed;
         }
     }
-    Rc::new(settings)
+    settings
 }
 
 impl<I: Interrupts> Session<I> {

@@ -90,7 +90,7 @@ impl<I: Interrupts> Session<I> {
         let Self { upstream: Some(upstream), queue, who, settings, evidence, derived, transaction, own, .. } = self else {
             return Err(SourceError::NotPrepared.into());
         };
-        upstream.lease.prepare_unnamed(statement);
+        upstream.lease.prepare_unnamed_under(statement, &bound.analysed(statement, derived));
         let values = Values { who, settings, derived, evidence, transaction, own };
         let queued = values.with(statement.appended(), |appended| {
             let bind = BindParameters {

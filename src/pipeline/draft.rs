@@ -10,7 +10,8 @@ use super::{
     interruption::Interruption,
     open::Open,
     plan::{Action, Plan},
-    session::{Ended, Interrupt, Interrupts, Session},
+    prepared::Analysed,
+    session::{Derived, Ended, Interrupt, Interrupts, Session},
     upstream::Failure,
 };
 use crate::{
@@ -31,12 +32,19 @@ pub(super) struct Bound {
     pub(super) formats: Vec<i16>,
     pub(super) values: Box<[u8]>,
     pub(super) count: usize,
+    /// What the statement's literals are read under; `None`: what is set now.
+    pub(super) analysed: Option<Analysed>,
 }
 
 impl Bound {
     /// The values.
     pub(super) fn parameters(&self) -> Parameters<'_> {
         Parameters::new(self.count, &self.values)
+    }
+
+    /// What the literals of this statement are read under.
+    pub(super) fn analysed(&self, statement: &GovernedStatement, now: &Derived) -> Rc<Settings> {
+        Rc::clone(self.analysed.as_ref().unwrap_or(&now.analysed()).at(statement))
     }
 }
 
@@ -111,14 +119,14 @@ impl<I: Interrupts> Session<I> {
         (too_many, once): (&impl Fn() -> WriteError, bool),
         open: &mut Open,
     ) -> Result<Vec<DraftRow>, Failure> {
-        let Self { upstream: Some(upstream), who, settings, derived, evidence, transaction, formats, own, .. } = self else {
+        let Self { upstream: Some(upstream), who, settings, derived, evidence, transaction, formats, own, lane, .. } = self else {
             return Err(SourceError::NotPrepared.into());
         };
-        upstream.lease.apply_settings(&Rc::new(exact(&derived.upstream)));
+        upstream.lease.apply_settings(&lane.share(exact(&derived.upstream)));
         if once {
             upstream.lease.prepare_unnamed(statement);
         } else {
-            upstream.lease.prepare(statement);
+            upstream.lease.prepare_under(statement, &bound.analysed(statement, derived));
         }
         let values = Values { who, settings, derived, evidence, transaction, own };
         values.with(statement.appended(), |appended| {

@@ -13,7 +13,7 @@ use super::{
     explain, local,
     open::Open,
     plan::{Action, Plan},
-    prepared::{Portal, PortalNumber, Prepared},
+    prepared::{Analysed, Portal, PortalNumber, Prepared},
     queue::{Asked, Expected, Reply, Tell},
     reply,
     session::{Ended, Interrupts, Session},
@@ -47,17 +47,34 @@ impl<I: Interrupts> Session<I> {
         if let Action::Local(Statement::Show(name)) = plan.action() {
             settings::definition(name)?;
         }
-        self.describe_plan(&plan).await?;
+        let prepared = self.analyse_plan(plan).await?;
         self.names.check_statement(name)?;
-        self.names.put_statement(name, Prepared { plan, scope: self.derived.scope });
+        self.names.put_statement(name, prepared);
         self.reply_in_turn(Reply::Parsed(name.into()));
         Ok(())
+    }
+
+    /// A Parse by the client: PostgreSQL reads the literals now, under the settings of now, and says at once what is wrong
+    /// with them.
+    pub(super) async fn analyse_plan(&mut self, plan: Rc<Plan>) -> Result<Prepared, Failure> {
+        let analysed = self.derived.analysed();
+        if let Some(statement) = plan.governed()
+            && !plan.is_analysed(analysed.at(statement))
+        {
+            self.ask_source(&plan).await?;
+            plan.analysed(analysed.at(statement));
+        }
+        Ok(Prepared { plan, scope: self.derived.scope, analysed })
     }
 
     /// Asks the source what a statement's parameters and columns are, once for every session of the lane. Here the
     /// source's own errors about the text come out, as they do at PostgreSQL's Parse.
     pub(super) async fn describe_plan(&mut self, plan: &Rc<Plan>) -> Result<(), Failure> {
-        let Some(statement) = plan.governed().filter(|_| plan.description().is_none()) else { return Ok(()) };
+        if plan.description().is_some() { Ok(()) } else { self.ask_source(plan).await }
+    }
+
+    async fn ask_source(&mut self, plan: &Rc<Plan>) -> Result<(), Failure> {
+        let Some(statement) = plan.governed() else { return Ok(()) };
         self.drain().await?;
         if self.skipping {
             return Err(Failure::PassedOver);
@@ -100,14 +117,14 @@ impl<I: Interrupts> Session<I> {
         if bind.parameters.len() != needed {
             return Err(SessionError::ParameterCount { given: bind.parameters.len(), needed, statement: bind.statement.into() }.into());
         }
-        let plan = self.current_plan(bind.statement).await?;
+        let Prepared { plan, analysed, .. } = self.current_plan(bind.statement).await?;
         if self.cursors.has(bind.portal) {
             return Err(SessionError::DuplicatePortal(bind.portal.into()).into());
         }
         let number = self.names.new_portal(bind.portal)?;
         let Action::Forward(statement) = plan.action() else {
             let formats = self.asked_formats(bind);
-            let bound = keep_bound(&plan, bind);
+            let bound = keep_bound(&plan, bind, analysed);
             self.put_portal(bind.portal, Portal { number, plan, formats, open: None, done: false, bound });
             self.queue_or_reply_bound(number);
             return Ok(());
@@ -125,7 +142,7 @@ impl<I: Interrupts> Session<I> {
             self.close_unforwarded(open, &failure);
             return Err(failure);
         }
-        if let Err(error) = self.queue_bind(&plan, number, bind.parameters, Tell::Client) {
+        if let Err(error) = self.queue_bind(&plan, number, bind.parameters, Tell::Client, &analysed) {
             self.close_failed(open, Some(&error));
             return Err(error.into());
         }
@@ -141,25 +158,24 @@ impl<I: Interrupts> Session<I> {
     }
 
     /// The plan of a prepared statement, planned again when policy or search path changed since.
-    pub(super) async fn current_plan(&mut self, name: &str) -> Result<Rc<Plan>, Failure> {
+    pub(super) async fn current_plan(&mut self, name: &str) -> Result<Prepared, Failure> {
         self.refresh()?;
-        let Prepared { plan, scope } = self.names.statement(name)?;
-        let plan = Rc::clone(plan);
-        if *scope == self.derived.scope || plan.governed().is_none() {
-            self.check_block(&plan)?;
-            return Ok(plan);
+        let prepared = self.names.statement(name)?.clone();
+        let plan = &prepared.plan;
+        if prepared.scope == self.derived.scope || plan.governed().is_none() {
+            self.check_block(plan)?;
+            return Ok(prepared);
         }
         let again = self.plan(plan.text(), plan.declared_types())?;
-        self.describe_plan(&again).await?;
-        let same = match (plan.description(), again.description()) {
+        let again = self.analyse_plan(again).await?;
+        let same = match (plan.description(), again.plan.description()) {
             (Some(before), Some(after)) => before.same_result(after),
             _ => true,
         };
         if !same {
             return Err(SessionError::ResultChanged.into());
         }
-        let prepared = Prepared { plan: Rc::clone(&again), scope: self.derived.scope };
-        self.names.put_statement(name, prepared);
+        self.names.put_statement(name, again.clone());
         Ok(again)
     }
 
@@ -201,7 +217,7 @@ impl<I: Interrupts> Session<I> {
                     self.describe_fetch(fetch, None);
                     return Ok(());
                 }
-                Reply::Statement(if returns_rows(&plan) { self.current_plan(name).await? } else { plan })
+                Reply::Statement(if returns_rows(&plan) { self.current_plan(name).await?.plan } else { plan })
             }
             Target::Portal => {
                 if self.cursors.has(name) {
@@ -377,11 +393,12 @@ impl<I: Interrupts> Session<I> {
 }
 
 /// What a write's Execute will need: nothing runs before it.
-fn keep_bound(plan: &Plan, bind: &Bind<'_>) -> Option<Box<Bound>> {
+fn keep_bound(plan: &Plan, bind: &Bind<'_>, analysed: Analysed) -> Option<Box<Bound>> {
     let (Action::Write(_) | Action::Declare(..) | Action::Explain(..), Some(description)) = (plan.action(), plan.description()) else {
         return None;
     };
-    let mut bound = Bound { formats: Vec::new(), values: bind.parameters.bytes().into(), count: bind.parameters.len() };
+    let (values, count) = (bind.parameters.bytes().into(), bind.parameters.len());
+    let mut bound = Bound { formats: Vec::new(), values, count, analysed: Some(analysed) };
     description.parameter_formats(bind.formats, &mut bound.formats);
     Some(Box::new(bound))
 }

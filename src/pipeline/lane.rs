@@ -3,6 +3,7 @@
 use std::{
     cell::{RefCell, RefMut},
     fmt,
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -18,7 +19,7 @@ use crate::{
     catalog::{Catalog, CatalogError},
     journal,
     policy::{PolicySet, Source, Visible},
-    source::{Pool, PoolStatus, SourceError},
+    source::{KnownSettings, Pool, PoolStatus, Settings, SourceError},
     store::Store,
     types::{PolicyEpoch, SourceName},
 };
@@ -33,6 +34,7 @@ pub struct Lane {
     pools: RefCell<Pools>,
     catalog_pools: RefCell<HashMap<SourceName, Pool>>,
     plans: RefCell<Plans>,
+    settings: RefCell<KnownSettings>,
     figures: Figures,
     common: Common,
 }
@@ -86,6 +88,7 @@ impl Lane {
             pools: RefCell::default(),
             catalog_pools: RefCell::default(),
             plans: RefCell::default(),
+            settings: RefCell::default(),
             figures: Figures::new(),
             common,
         }
@@ -126,8 +129,8 @@ impl Lane {
             pools.by_source.retain(|name, _| policy.sources.contains_key(name));
             for (name, source) in &policy.sources {
                 match pools.by_source.get(name) {
-                    Some(pool) => pool.replace(Arc::clone(source), self.share(source)),
-                    None => drop(pools.by_source.insert(name.clone(), Pool::new(Arc::clone(source), self.share(source)))),
+                    Some(pool) => pool.replace(Arc::clone(source), self.connections(source)),
+                    None => drop(pools.by_source.insert(name.clone(), Pool::new(Arc::clone(source), self.connections(source)))),
                 }
             }
         }
@@ -159,10 +162,10 @@ impl Lane {
     pub(super) fn catalog_pool(&self, source: &Arc<Source>) -> Pool {
         let mut pools = self.catalog_pools.borrow_mut();
         if let Some(pool) = pools.get(&source.name) {
-            pool.replace(Arc::clone(source), self.share(source));
+            pool.replace(Arc::clone(source), self.connections(source));
             return pool.clone();
         }
-        let pool = Pool::new(Arc::clone(source), self.share(source));
+        let pool = Pool::new(Arc::clone(source), self.connections(source));
         pools.insert(source.name.clone(), pool.clone());
         pool
     }
@@ -197,6 +200,11 @@ impl Lane {
         self.plans.borrow_mut()
     }
 
+    /// The one copy of these settings.
+    pub(super) fn share(&self, settings: Settings) -> Rc<Settings> {
+        self.settings.borrow_mut().share(settings)
+    }
+
     /// Where proposals are kept.
     pub(super) fn store(&self) -> &Store {
         &self.common.store
@@ -207,7 +215,7 @@ impl Lane {
         &self.figures
     }
 
-    fn share(&self, source: &Source) -> usize {
+    fn connections(&self, source: &Source) -> usize {
         (source.pool_max / self.lanes).max(1)
     }
 }

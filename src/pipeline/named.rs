@@ -25,25 +25,26 @@ impl<I: Interrupts> Session<I> {
         if let Action::Local(_) = plan.action() {
             return Err(SessionError::NotPreparable.into());
         }
-        self.describe_plan(&plan).await?;
-        self.names.put_statement(&prepare.name, Prepared { plan, scope: self.derived.scope });
+        let prepared = self.analyse_plan(plan).await?;
+        self.names.put_statement(&prepare.name, prepared);
         Ok("PREPARE")
     }
 
     /// EXECUTE in the simple protocol.
     pub(super) async fn execute_named(&mut self, execute: &Execute) -> Result<(), Failure> {
-        let plan = self.current_plan(&execute.name).await?;
+        let Prepared { plan, analysed, .. } = self.current_plan(&execute.name).await?;
         let values = values_for(&plan, execute)?;
         let parameters = Parameters::new(execute.values.len(), &values);
         match plan.action() {
             Action::Forward(_) => {
                 self.formats.0.clear();
                 let open = self.decide(&plan, Some((parameters, &Rc::from([]))))?;
-                self.forward(&plan, open, parameters).await?;
+                self.forward(&plan, open, parameters, &analysed).await?;
                 Ok(self.sync_upstream().await?)
             }
             Action::Write(_) => {
-                let bound = Bound { formats: Vec::new(), values: values.into(), count: execute.values.len() };
+                let (values, count) = (values.into(), execute.values.len());
+                let bound = Bound { formats: Vec::new(), values, count, analysed: Some(analysed) };
                 self.write(&plan, &bound).await
             }
             Action::Local(_) | Action::Declare(..) | Action::Copy(..) | Action::Explain(..) => {

@@ -1,12 +1,17 @@
 //! A statement that has been classified and governed: what a Parse leaves behind, shared by every session of
 //! a lane that sends the same text under the same policy.
 
-use std::{cell::OnceCell, rc::Rc, sync::Arc};
+use std::{
+    cell::{OnceCell, RefCell},
+    rc::Rc,
+    sync::Arc,
+};
 
 use super::describe::Description;
 use crate::{
     govern::{GovernedStatement, Write},
-    sql::{Copy, Declare, Explain, Statement, catalog::Oid},
+    source::Settings,
+    sql::{Copy, Declare, Explain, Literals, Statement, catalog::Oid},
 };
 
 /// A description that plans of one shape share.
@@ -38,13 +43,26 @@ pub(super) struct Plan {
     traceparent: Option<Box<str>>,
     once: bool,
     description: Rc<OnceCell<Description>>,
+    /// The settings under which the source has analysed it without an error.
+    analysed: RefCell<Vec<Rc<Settings>>>,
 }
+
+/// Settings that a plan remembers at most; past them it forgets the oldest.
+const ANALYSED: usize = 8;
 
 impl Plan {
     /// A plan that its source has not described yet.
     pub(super) fn new(text: &str, declared_types: &[Oid], action: Action) -> Self {
         let traceparent = traceparent(text).map(Into::into);
-        Self { text: text.into(), declared_types: declared_types.into(), action, traceparent, once: false, description: Rc::default() }
+        Self {
+            text: text.into(),
+            declared_types: declared_types.into(),
+            action,
+            traceparent,
+            once: false,
+            description: Rc::default(),
+            analysed: RefCell::default(),
+        }
     }
 
     /// A plan made from a template: another text of its shape is likelier to come than this one again. Slots hold
@@ -115,6 +133,22 @@ impl Plan {
     /// Keeps what the source said. Two sessions may ask at once; the first answer stays.
     pub(super) fn describe(&self, description: Description) {
         self.description.get_or_init(|| description);
+    }
+
+    /// Whether the source would take a Parse of it under these settings without an error: it has described it, and there is
+    /// no literal that other settings might not take, or these have taken them.
+    pub(super) fn is_analysed(&self, settings: &Rc<Settings>) -> bool {
+        let literals = self.governed().is_some_and(|governed| governed.literals() != Literals::None);
+        self.description().is_some() && (!literals || self.analysed.borrow().iter().any(|known| Rc::ptr_eq(known, settings)))
+    }
+
+    /// The source has taken a Parse of it under these settings.
+    pub(super) fn analysed(&self, settings: &Rc<Settings>) {
+        let mut analysed = self.analysed.borrow_mut();
+        if analysed.len() == ANALYSED {
+            analysed.remove(0);
+        }
+        analysed.push(Rc::clone(settings));
     }
 
     /// Roughly what it holds in memory, for the cache's bound. Unit: bytes.

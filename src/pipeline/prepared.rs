@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
-use super::{draft::Bound, open::Open, plan::Plan, plans::Scope};
-use crate::error::SessionError;
+use super::{catalog::is_catalog, draft::Bound, open::Open, plan::Plan, plans::Scope};
+use crate::{error::SessionError, govern::GovernedStatement, source::Settings};
 
 /// Prepared statements of one session at most.
 const STATEMENTS: usize = 10_000;
@@ -19,6 +19,24 @@ pub(super) struct Prepared {
     pub(super) plan: Rc<Plan>,
     /// What it was planned under; under another scope it is planned again.
     pub(super) scope: Scope,
+    /// The settings at that time: its literals mean what they meant then, whatever is set since.
+    pub(super) analysed: Analysed,
+}
+
+/// The settings that a statement's literals are read under.
+#[derive(Debug, Clone)]
+pub(super) struct Analysed {
+    /// At a source.
+    pub(super) upstream: Rc<Settings>,
+    /// At the catalog.
+    pub(super) catalog: Rc<Settings>,
+}
+
+impl Analysed {
+    /// Those at the source of this statement.
+    pub(super) fn at(&self, statement: &GovernedStatement) -> &Rc<Settings> {
+        if is_catalog(statement.source()) { &self.catalog } else { &self.upstream }
+    }
 }
 
 /// A portal.

@@ -9,7 +9,7 @@ use super::{
     open::Open,
     plan::{Action, Plan},
     plans::Known,
-    prepared::PortalNumber,
+    prepared::{Analysed, PortalNumber},
     queue::{Asked, Expected, Reply, Tell},
     session::{Again, Ended, Interrupts, Session},
     upstream::Failure,
@@ -56,7 +56,8 @@ impl<I: Interrupts> Session<I> {
     async fn forward_once(&mut self, plan: &Rc<Plan>) -> Result<bool, Failure> {
         let open = self.decide(plan, None)?; // recorded before anything is forwarded
         self.again = if self.is_in_transaction() { Again::No } else { Again::May };
-        let forwarded = self.forward(plan, open, Parameters::default()).await; // in the client's transaction, under the client's settings
+        let analysed = self.derived.analysed();
+        let forwarded = self.forward(plan, open, Parameters::default(), &analysed).await; // in the client's transaction, under the client's settings
         let settled = match forwarded {
             Ok(()) => self.sync_upstream().await.map_err(Failure::from), // rows to the client and into evidence; the outcome; then CommandComplete
             Err(failure) => Err(failure),
@@ -305,7 +306,13 @@ impl<I: Interrupts> Session<I> {
     }
 
     /// Queues a statement of the simple protocol at the source.
-    pub(super) async fn forward(&mut self, plan: &Rc<Plan>, open: Open, parameters: Parameters<'_>) -> Result<(), Failure> {
+    pub(super) async fn forward(
+        &mut self,
+        plan: &Rc<Plan>,
+        open: Open,
+        parameters: Parameters<'_>,
+        analysed: &Analysed,
+    ) -> Result<(), Failure> {
         self.formats.0.clear();
         self.formats.1.clear();
         let queued = match plan.governed() {
@@ -315,7 +322,7 @@ impl<I: Interrupts> Session<I> {
         let portal = self.names.new_portal("");
         let queued = queued.and_then(|()| {
             let portal = portal?;
-            self.queue_bind(plan, portal, parameters, Tell::Nobody)?;
+            self.queue_bind(plan, portal, parameters, Tell::Nobody, analysed)?;
             self.queue.push(Expected::Reply(Reply::Portal(Rc::clone(plan), None)));
             Ok(portal)
         });
@@ -337,6 +344,7 @@ impl<I: Interrupts> Session<I> {
         portal: PortalNumber,
         parameters: Parameters<'_>,
         tell: Tell,
+        analysed: &Analysed,
     ) -> Result<(), Error> {
         let Self { upstream: Some(upstream), queue, who, settings, evidence, derived, formats, transaction, own, .. } = self else {
             return Err(SourceError::NotPrepared.into());
@@ -345,9 +353,9 @@ impl<I: Interrupts> Session<I> {
         let values = Values { who, settings, derived, evidence, transaction, own };
         // A COPY is prepared anew each time, so that it is never out of date.
         if tell == Tell::Nobody && (plan.is_once() || matches!(plan.action(), Action::Copy(..))) {
-            upstream.lease.prepare_unnamed(statement);
+            upstream.lease.prepare_unnamed_under(statement, analysed.at(statement));
         } else {
-            upstream.lease.prepare(statement);
+            upstream.lease.prepare_under(statement, analysed.at(statement));
         }
         queue.push(Expected::Prepared(portal));
         if plan.description().is_none() {

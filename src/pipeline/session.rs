@@ -10,7 +10,7 @@ use super::{
     lane::Lane,
     own::Own,
     plans::Scope,
-    prepared::Names,
+    prepared::{Analysed, Names},
     queue::Queue,
     quota::Usage,
     reply,
@@ -350,6 +350,11 @@ impl<I: Interrupts> Session<I> {
 }
 
 impl Derived {
+    /// What the literals of a statement that is analysed now are read under.
+    pub(super) fn analysed(&self) -> Analysed {
+        Analysed { upstream: Rc::clone(&self.upstream), catalog: Rc::clone(&self.catalog) }
+    }
+
     fn new(settings: &Settings, lane: &Lane, policy: &PolicySet, agent: &Agent, (principal, database): (&Principal, &str)) -> Self {
         let known = |name: &str| name == "pgwicket" || agent.schemas.iter().any(|schema| *schema.name == *name);
         let mut search_path = settings.search_path();
@@ -365,9 +370,9 @@ impl Derived {
         Self {
             generation: settings.generation(),
             scope,
-            catalog: super::catalog::settings(&upstream, &search_path, agent.name.as_str(), database),
+            catalog: lane.share(super::catalog::settings(&upstream, &search_path, agent.name.as_str(), database)),
             search_path,
-            upstream: Rc::new(upstream),
+            upstream: lane.share(upstream),
             statement_timeout: settings.statement_timeout(),
             policy_epoch: policy.epoch.0.to_string(),
             usage: (agent.limits != Limits::default()).then(|| lane.quotas().of(principal)),

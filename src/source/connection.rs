@@ -11,7 +11,7 @@ use crate::{
 use super::{
     BindParameters, CancelToken, Setting, Settings, SourceError, TransactionCommand, TransactionStatus,
     cancel::CancelTarget,
-    statements::{self, Number, Preparation, Statements},
+    statements::{self, Number, Preparation, Statements, Under},
 };
 
 /// The portal that control and settings run in. Every other name, the empty one too, is the caller's.
@@ -82,8 +82,12 @@ pub struct Connection {
     pub(super) poisoned: bool,
     pub(super) status: TransactionStatus,
     pub(super) statements: Statements,
-    /// What the unnamed statement is, and the segment of its Parse.
-    pub(super) unnamed: Option<(Arc<GovernedStatement>, u64)>,
+    /// What the unnamed statement is.
+    pub(super) unnamed: Option<Unnamed>,
+    /// The statement that was prepared last.
+    ready: Option<Ready>,
+    /// What the room's own statements are known under: they read no setting.
+    own: Under,
     /// Statements whose Close was skipped by an error.
     pub(super) undiscarded: Vec<Number>,
     /// Syncs queued so far.
@@ -96,6 +100,31 @@ pub struct Connection {
     pub(super) settings_revocable: bool,
     pub(super) cancel: Arc<CancelTarget>,
     pub(super) server: Server,
+}
+
+/// A statement that may be described and bound, under its server-side name.
+#[derive(Debug)]
+struct Ready {
+    statement: Arc<GovernedStatement>,
+    /// `None`: it is the unnamed one.
+    number: Option<Number>,
+    name: String,
+}
+
+impl Ready {
+    fn is(&self, statement: &Arc<GovernedStatement>) -> bool {
+        let alike = || self.statement.text() == statement.text() && self.statement.parameter_types() == statement.parameter_types();
+        Arc::ptr_eq(&self.statement, statement) || alike()
+    }
+}
+
+/// The unnamed statement.
+#[derive(Debug)]
+pub(super) struct Unnamed {
+    statement: Arc<GovernedStatement>,
+    under: Under,
+    /// The segment of its Parse.
+    pub(super) segment: u64,
 }
 
 /// What the server said of itself at startup.
@@ -122,6 +151,8 @@ impl Connection {
             status: TransactionStatus::Idle,
             statements: Statements::default(),
             unnamed: None,
+            ready: None,
+            own: Under::one(&Rc::default()),
             undiscarded: Vec::new(),
             segment: 0,
             answered: 0,
@@ -132,26 +163,78 @@ impl Connection {
         }
     }
 
-    /// Makes sure that the statement is prepared here, and says whether a Parse was queued for it. Either way one
-    /// [`super::Event::Prepared`] answers. To be called before each bind or describe of the statement: when it is
-    /// held, this is a look-up.
+    /// Makes sure that the statement is prepared here as if analysed now, and says whether a Parse was queued for it.
+    /// Either way one [`super::Event::Prepared`] answers. To be called before each bind or describe of the statement:
+    /// when it is held, this is a look-up.
     pub fn prepare(&mut self, statement: &Arc<GovernedStatement>) -> bool {
-        self.ensure(statement.text(), statement.parameter_types(), true)
+        let under = self.under(None);
+        self.hold(statement, under)
+    }
+
+    /// As [`Self::prepare`], for a statement whose literals were read under these settings, whatever holds now.
+    pub fn prepare_under(&mut self, statement: &Arc<GovernedStatement>, analysed: &Rc<Settings>) -> bool {
+        let under = self.under(Some(analysed));
+        self.hold(statement, under)
+    }
+
+    fn hold(&mut self, statement: &Arc<GovernedStatement>, under: Under) -> bool {
+        if self.skips() {
+            return false;
+        }
+        if statement.reads_clock() {
+            // What it says depends on the moment of its Parse, so no Parse but its own will do.
+            return self.parse_unnamed(statement, under);
+        }
+        let (number, parsed) = self.ensure(statement.text(), statement.parameter_types(), &under, true);
+        self.make_ready(statement, Some(number));
+        parsed
     }
 
     /// As [`Self::prepare`], in the unnamed statement, for a text that is not expected to come again.
     pub fn prepare_unnamed(&mut self, statement: &Arc<GovernedStatement>) -> bool {
-        if self.skips() {
-            return false;
-        }
-        if self.unnamed.as_ref().is_some_and(|(held, segment)| Arc::ptr_eq(held, statement) && *segment == self.segment) {
+        let under = self.under(None);
+        !self.skips() && self.parse_unnamed(statement, under)
+    }
+
+    /// As [`Self::prepare_under`], in the unnamed statement.
+    pub fn prepare_unnamed_under(&mut self, statement: &Arc<GovernedStatement>, analysed: &Rc<Settings>) -> bool {
+        let under = self.under(Some(analysed));
+        !self.skips() && self.parse_unnamed(statement, under)
+    }
+
+    fn parse_unnamed(&mut self, statement: &Arc<GovernedStatement>, under: Under) -> bool {
+        self.make_ready(statement, None);
+        let held = self
+            .unnamed
+            .as_ref()
+            .is_some_and(|held| Arc::ptr_eq(&held.statement, statement) && held.segment == self.segment && held.under == under);
+        if held {
             self.expect(Expect::Held);
             return false;
         }
-        self.queue_parse("", statement.text(), statement.parameter_types());
-        self.expect(Expect::Parse { number: None, told: true });
-        self.unnamed = Some((Arc::clone(statement), self.segment));
+        self.analyse(&under, |connection| {
+            connection.queue_parse("", statement.text(), statement.parameter_types());
+            connection.expect(Expect::Parse { number: None, told: true });
+        });
+        self.unnamed = Some(Unnamed { statement: Arc::clone(statement), under, segment: self.segment });
         true
+    }
+
+    /// Queues a Parse under the settings that it is to be analysed under.
+    fn analyse(&mut self, under: &Under, parse: impl FnOnce(&mut Self)) {
+        if Rc::ptr_eq(&under.analysed, &under.planned) {
+            return parse(self);
+        }
+        self.set(&under.analysed);
+        parse(self);
+        self.set(&under.planned);
+    }
+
+    /// What a statement is known under that was analysed under these settings, or now. Where it is not known what holds now,
+    /// that is something that nothing is known under.
+    fn under(&self, analysed: Option<&Rc<Settings>>) -> Under {
+        let planned = self.settings.clone().unwrap_or_default();
+        Under { analysed: Rc::clone(analysed.unwrap_or(&planned)), planned }
     }
 
     /// Queues Describe of a prepared statement: answered by ParameterDescription, and RowDescription or NoData.
@@ -159,12 +242,11 @@ impl Connection {
     /// # Errors
     /// [`SourceError::NotPrepared`] when no `prepare` came before.
     pub fn describe_statement(&mut self, statement: &Arc<GovernedStatement>) -> Result<(), SourceError> {
-        let name = prepared_name(&self.statements, self.unnamed.as_ref(), statement);
         if self.skips() {
             return Ok(());
         }
-        let name = name.ok_or(SourceError::NotPrepared)?;
-        MessageWriter::new(self.channel.outgoing(), b'D').byte(b'S').string(name).finish();
+        let ready = self.ready.as_ref().filter(|ready| ready.is(statement)).ok_or(SourceError::NotPrepared)?;
+        MessageWriter::new(self.channel.outgoing(), b'D').byte(b'S').string(&ready.name).finish();
         self.expect(Expect::DescribeStatement);
         Ok(())
     }
@@ -179,8 +261,8 @@ impl Connection {
         if self.skips() {
             return Ok(());
         }
-        let name = prepared_name(&self.statements, self.unnamed.as_ref(), statement).ok_or(SourceError::NotPrepared)?;
-        parameters.write(self.channel.outgoing(), portal, name);
+        let ready = self.ready.as_ref().filter(|ready| ready.is(statement)).ok_or(SourceError::NotPrepared)?;
+        parameters.write(self.channel.outgoing(), portal, &ready.name);
         self.expect(Expect::Bind);
         Ok(())
     }
@@ -233,6 +315,19 @@ impl Connection {
             return;
         }
         let alone = self.status == TransactionStatus::Idle && self.expected.is_empty() && self.since_sync == SinceSync::Nothing;
+        let revocable = self.settings_revocable;
+        self.set(settings);
+        if alone && !self.expected.is_empty() {
+            self.settings_revocable = revocable;
+            self.queue_sync(Expect::OwnSync);
+        }
+    }
+
+    /// Queues what makes these settings hold.
+    fn set(&mut self, settings: &Rc<Settings>) {
+        if self.settings.as_ref().is_some_and(|held| Rc::ptr_eq(held, settings)) {
+            return;
+        }
         let held = self.settings.replace(Rc::clone(settings));
         for setting in Setting::ALL {
             let value = settings.value(setting);
@@ -240,12 +335,9 @@ impl Connection {
             // What no session of a source changes was not taken back either.
             let changed = known.map_or(Setting::FORMATS.contains(&setting) || value != setting.default_value(), |known| known != value);
             if changed {
-                self.settings_revocable = !alone;
+                self.settings_revocable = true;
                 self.run_own(SET_CONFIG, &[TEXT, TEXT], &[setting.name(), value], Expect::Setting(setting));
             }
-        }
-        if alone && !self.expected.is_empty() {
-            self.queue_sync(Expect::OwnSync);
         }
     }
 
@@ -325,11 +417,11 @@ impl Connection {
         if self.skips() {
             return;
         }
-        self.ensure(text, types, false);
-        let Some(name) = self.statements.name(text, types) else { return };
+        let own = self.own.clone();
+        let (number, _) = self.ensure(text, types, &own, false);
         // A portal of that name may be left from a command of the same transaction; closing none is no error.
         MessageWriter::new(self.channel.outgoing(), b'C').byte(b'P').string(OWN_PORTAL).finish();
-        let mut bind = MessageWriter::new(self.channel.outgoing(), b'B').string(OWN_PORTAL).string(name).int16(0);
+        let mut bind = MessageWriter::new(self.channel.outgoing(), b'B').string(OWN_PORTAL).string(&statements::name(number)).int16(0);
         bind = bind.int16(i16::try_from(values.len()).unwrap_or(0));
         for value in values {
             bind = bind.int32(i32::try_from(value.len()).unwrap_or(0)).bytes(value.as_bytes());
@@ -341,16 +433,14 @@ impl Connection {
         }
     }
 
-    fn ensure(&mut self, text: &str, types: &[Oid], told: bool) -> bool {
-        if self.skips() {
-            return false;
-        }
-        match self.statements.prepare(text, types, self.segment) {
-            Preparation::Held => {
+    /// Makes sure that a statement is held; its number, and whether a Parse was queued.
+    fn ensure(&mut self, text: &str, types: &[Oid], under: &Under, told: bool) -> (Number, bool) {
+        match self.statements.prepare(text, types, under, self.segment) {
+            Preparation::Held(number) => {
                 if told {
                     self.expect(Expect::Held);
                 }
-                false
+                (number, false)
             }
             Preparation::Parse { number, displaced } => {
                 let mut undiscarded = std::mem::take(&mut self.undiscarded);
@@ -358,9 +448,28 @@ impl Connection {
                     MessageWriter::new(self.channel.outgoing(), b'C').byte(b'S').string(&statements::name(given_up)).finish();
                     self.expect(Expect::Discard(given_up));
                 }
-                self.queue_parse(&statements::name(number), text, types);
-                self.expect(Expect::Parse { number: Some(number), told });
-                true
+                let parse = |connection: &mut Self| {
+                    connection.queue_parse(&statements::name(number), text, types);
+                    connection.expect(Expect::Parse { number: Some(number), told });
+                };
+                // The room's own statements, those that set settings among them, are analysed under whatever holds.
+                if told {
+                    self.statements.spare(number);
+                    self.analyse(under, parse);
+                } else {
+                    parse(self);
+                }
+                (number, true)
+            }
+        }
+    }
+
+    fn make_ready(&mut self, statement: &Arc<GovernedStatement>, number: Option<Number>) {
+        match &mut self.ready {
+            Some(ready) if ready.number == number => ready.statement = Arc::clone(statement),
+            ready => {
+                let name = number.map(statements::name).unwrap_or_default();
+                *ready = Some(Ready { statement: Arc::clone(statement), number, name });
             }
         }
     }
@@ -382,17 +491,6 @@ impl Connection {
             self.expect(answer);
         }
     }
-}
-
-fn prepared_name<'a>(
-    statements: &'a Statements,
-    unnamed: Option<&(Arc<GovernedStatement>, u64)>,
-    statement: &Arc<GovernedStatement>,
-) -> Option<&'a str> {
-    if unnamed.is_some_and(|(held, _)| Arc::ptr_eq(held, statement)) {
-        return Some("");
-    }
-    statements.name(statement.text(), statement.parameter_types())
 }
 
 impl Drop for Connection {

@@ -42,5 +42,5 @@ pub use lease::Lease;
 pub use look::{Look, look};
 pub use pool::{Pool, PoolStatus};
 pub use receive::Event;
-pub use settings::{Setting, Settings};
+pub use settings::{KnownSettings, Setting, Settings};
 pub use transaction::{TransactionCommand, TransactionStatus};

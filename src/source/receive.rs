@@ -259,7 +259,7 @@ impl Connection {
                 Some(Expect::OwnSync) => return Err(SourceError::Setting(refused.map_or("", Setting::name))),
                 Some(Expect::Parse { number: Some(number), .. }) => self.statements.forget(*number),
                 Some(Expect::Parse { number: None, .. }) => {
-                    self.unnamed.take_if(|(_, segment)| *segment == self.answered);
+                    self.unnamed.take_if(|unnamed| unnamed.segment == self.answered);
                 }
                 Some(Expect::Discard(number)) => self.undiscarded.push(*number),
                 Some(Expect::Setting(setting)) => refused = refused.or(Some(*setting)),

@@ -1,5 +1,9 @@
 //! The session settings a client may change that must hold at the source, since the source formats the rows.
 
+use std::rc::Rc;
+
+use hashbrown::HashSet;
+
 use super::SourceError;
 
 /// One such setting.
@@ -92,9 +96,9 @@ impl Setting {
     }
 }
 
-/// A value for each [`Setting`]. Sessions share one in an `Rc` for as long as it does not change, so that
-/// finding a connection already set is one pointer comparison.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A value for each [`Setting`]. The sessions of a lane share one copy of equal ones ([`KnownSettings`]), so that finding a
+/// connection already set, or a statement analysed under them, is one pointer comparison.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Settings {
     values: [Box<str>; 8],
 }
@@ -127,9 +131,43 @@ impl Settings {
     }
 }
 
+/// Settings that are not in use are forgotten when there are more than this. Unit: settings.
+const KNOWN: usize = 1024;
+
+/// The settings that the sessions of a lane use now: one copy of equal ones.
+#[derive(Debug, Default)]
+pub struct KnownSettings(HashSet<Rc<Settings>>);
+
+impl KnownSettings {
+    /// The one copy of these settings.
+    pub fn share(&mut self, settings: Settings) -> Rc<Settings> {
+        if let Some(known) = self.0.get(&settings) {
+            return Rc::clone(known);
+        }
+        if self.0.len() >= KNOWN {
+            self.0.retain(|known| Rc::strong_count(known) > 1);
+        }
+        let settings = Rc::new(settings);
+        self.0.insert(Rc::clone(&settings));
+        settings
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_settings_are_one_while_they_are_in_use() {
+        let mut known = KnownSettings::default();
+        let of = |zone: usize| Settings::default().with(Setting::TimeZone, &format!("A{zone}")).unwrap();
+        let first = known.share(of(0));
+        for zone in 1..3 * KNOWN {
+            known.share(of(zone));
+        }
+        assert!(Rc::ptr_eq(&first, &known.share(of(0))));
+        assert!(known.0.len() <= KNOWN);
+    }
 
     #[test]
     fn a_setting_takes_what_postgresql_takes_and_no_quoting() {

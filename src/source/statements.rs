@@ -1,9 +1,20 @@
-//! Which prepared statements a connection holds, by their text and parameter types: shared by every client
-//! session that uses the connection, bounded, least recently used out first. What scans all of them happens only
-//! when a Parse is on its way anyway.
+//! Which prepared statements a connection holds: shared by every client session that uses the connection, bounded,
+//! least recently used out first. What scans all of them happens only when a Parse is on its way anyway.
+//!
+//! A statement is known by all that PostgreSQL reads while it analyses and plans it: the text, the parameter types, the
+//! settings at its Parse (which turned its literals into constants), and the settings at its Bind (under which the
+//! planner folded what is marked immutable and reads a setting all the same). Settings are compared by their place in
+//! memory: a lane keeps one copy of equal ones.
+
+use std::{
+    hash::{Hash, Hasher},
+    ptr,
+    rc::Rc,
+};
 
 use hashbrown::{Equivalent, HashMap};
 
+use super::Settings;
 use crate::sql::catalog::Oid;
 
 /// Statements a connection holds at most.
@@ -11,21 +22,55 @@ const CAPACITY: usize = 512;
 /// Bytes of text they have together at most, unless one alone has more: the server keeps several times that.
 const TEXT_CAPACITY: usize = 4 * 1024 * 1024;
 
+/// The settings that a statement was analysed and planned under.
+#[derive(Debug, Clone)]
+pub(super) struct Under {
+    /// Those at its Parse.
+    pub(super) analysed: Rc<Settings>,
+    /// Those at its Binds.
+    pub(super) planned: Rc<Settings>,
+}
+
+impl Under {
+    /// The same at Parse and Bind.
+    pub(super) fn one(settings: &Rc<Settings>) -> Self {
+        Self { analysed: Rc::clone(settings), planned: Rc::clone(settings) }
+    }
+}
+
+impl PartialEq for Under {
+    fn eq(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.analysed, &other.analysed) && Rc::ptr_eq(&self.planned, &other.planned)
+    }
+}
+
+impl Eq for Under {}
+
+impl Hash for Under {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        ptr::hash(Rc::as_ptr(&self.analysed), state);
+        ptr::hash(Rc::as_ptr(&self.planned), state);
+    }
+}
+
+/// What a statement is known by. It keeps its settings alive, so that no others come to lie in their place.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
     text: Box<str>,
     types: Box<[Oid]>,
+    under: Under,
 }
 
 #[derive(Hash)]
 struct KeyRef<'a> {
     text: &'a str,
     types: &'a [Oid],
+    under: &'a Under,
 }
 
 impl Equivalent<Key> for KeyRef<'_> {
     fn equivalent(&self, key: &Key) -> bool {
-        *self.text == *key.text && *self.types == *key.types
+        *self.text == *key.text && *self.types == *key.types && *self.under == key.under
     }
 }
 
@@ -35,7 +80,6 @@ pub(super) type Number = u64;
 #[derive(Debug)]
 struct Entry {
     number: Number,
-    name: Box<str>,
     /// The segment (messages up to a Sync) whose Parse made it, until that Parse is known to have succeeded.
     parsed_in: Option<u64>,
     used: u64,
@@ -48,13 +92,14 @@ pub(super) struct Statements {
     text_bytes: usize,
     uses: u64,
     last: Number,
+    spared: Number,
 }
 
 /// What to queue so that a statement is held.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Preparation {
-    /// Nothing: it is held, or its Parse is queued in this same segment.
-    Held,
+    /// Nothing: it is held under this number, or its Parse is queued in this same segment.
+    Held(Number),
     /// A Parse under the name of this number, after a Close of what it displaces.
     Parse {
         /// The new statement.
@@ -71,36 +116,41 @@ pub(super) fn name(number: Number) -> String {
 
 impl Statements {
     /// Notes that the statement is needed in `segment`.
-    pub(super) fn prepare(&mut self, text: &str, types: &[Oid], segment: u64) -> Preparation {
+    pub(super) fn prepare(&mut self, text: &str, types: &[Oid], under: &Under, segment: u64) -> Preparation {
         self.uses += 1;
         let mut displaced = Vec::new();
-        if let Some(entry) = self.held.get_mut(&KeyRef { text, types }) {
+        if let Some(entry) = self.held.get_mut(&KeyRef { text, types, under }) {
             entry.used = self.uses;
             // The Parse of an earlier segment may yet be skipped by an error there, and this segment would run
             // without it; so it is parsed anew.
             if entry.parsed_in.is_none_or(|parsed_in| parsed_in == segment) {
-                return Preparation::Held;
+                return Preparation::Held(entry.number);
             }
             let unsure = entry.number;
             displaced.push(unsure);
             self.forget(unsure);
         }
         while (self.held.len() >= CAPACITY || self.text_bytes + text.len() > TEXT_CAPACITY)
-            && let Some(oldest) = self.held.values().min_by_key(|entry| entry.used).map(|entry| entry.number)
+            && let Some(oldest) = self.oldest()
         {
             self.forget(oldest);
             displaced.push(oldest);
         }
         self.last += 1;
         self.text_bytes += text.len();
-        let entry = Entry { number: self.last, name: name(self.last).into(), parsed_in: Some(segment), used: self.uses };
-        self.held.insert(Key { text: text.into(), types: types.into() }, entry);
+        let entry = Entry { number: self.last, parsed_in: Some(segment), used: self.uses };
+        self.held.insert(Key { text: text.into(), types: types.into(), under: under.clone() }, entry);
         Preparation::Parse { number: self.last, displaced }
     }
 
-    /// The server-side name of a statement that is held, or will be when what is queued has run.
-    pub(super) fn name(&self, text: &str, types: &[Oid]) -> Option<&str> {
-        self.held.get(&KeyRef { text, types }).map(|entry| &*entry.name)
+    /// This statement is about to be used: what is prepared for its sake does not displace it.
+    pub(super) fn spare(&mut self, number: Number) {
+        self.spared = number;
+    }
+
+    fn oldest(&self) -> Option<Number> {
+        let others = self.held.values().filter(|entry| entry.number != self.spared);
+        others.min_by_key(|entry| entry.used).map(|entry| entry.number)
     }
 
     /// The Parse of that number succeeded.
@@ -134,45 +184,61 @@ mod tests {
     fn number(preparation: &Preparation) -> Number {
         match preparation {
             Preparation::Parse { number, .. } => *number,
-            Preparation::Held => panic!("held"),
+            Preparation::Held(_) => panic!("held"),
         }
+    }
+
+    fn under() -> Under {
+        Under::one(&Rc::default())
     }
 
     #[test]
     fn a_statement_is_parsed_once_and_known_by_text_and_types() {
-        let mut statements = Statements::default();
-        let first = number(&statements.prepare("select $1", &[23], 0));
-        assert_eq!(statements.prepare("select $1", &[23], 0), Preparation::Held);
-        assert_ne!(number(&statements.prepare("select $1", &[25], 0)), first);
+        let (mut statements, under) = (Statements::default(), under());
+        let first = number(&statements.prepare("select $1", &[23], &under, 0));
+        assert_eq!(statements.prepare("select $1", &[23], &under, 0), Preparation::Held(first));
+        assert_ne!(number(&statements.prepare("select $1", &[25], &under, 0)), first);
         statements.parsed(first);
-        assert_eq!(statements.prepare("select $1", &[23], 9), Preparation::Held);
-        assert_eq!(statements.name("select $1", &[23]), Some("p1"));
+        assert_eq!(statements.prepare("select $1", &[23], &under, 9), Preparation::Held(first));
+    }
+
+    #[test]
+    fn a_statement_of_other_settings_is_another() {
+        let (mut statements, utc) = (Statements::default(), under());
+        let tokyo = under();
+        let mixed = Under { analysed: Rc::clone(&utc.analysed), planned: Rc::clone(&tokyo.planned) };
+        let numbers = [&utc, &tokyo, &mixed].map(|under| number(&statements.prepare("select date '01/02/2024'", &[], under, 0)));
+        assert_eq!(numbers, [1, 2, 3]);
+        for (under, number) in [&utc, &tokyo, &mixed].into_iter().zip(numbers) {
+            assert_eq!(statements.prepare("select date '01/02/2024'", &[], under, 0), Preparation::Held(number));
+        }
     }
 
     #[test]
     fn a_parse_of_an_earlier_segment_that_may_yet_be_skipped_is_not_relied_on() {
-        let mut statements = Statements::default();
-        let first = number(&statements.prepare("select 1", &[], 0));
-        let second = statements.prepare("select 1", &[], 1);
+        let (mut statements, under) = (Statements::default(), under());
+        let first = number(&statements.prepare("select 1", &[], &under, 0));
+        let second = statements.prepare("select 1", &[], &under, 1);
         assert_eq!(second, Preparation::Parse { number: first + 1, displaced: vec![first] });
         statements.forget(first);
-        assert_eq!(statements.name("select 1", &[]), Some("p2"), "the older Parse's failure is not the newer one's");
+        let held = Preparation::Held(first + 1);
+        assert_eq!(statements.prepare("select 1", &[], &under, 1), held, "the older Parse's failure is not the newer one's");
     }
 
     #[test]
     fn the_least_recently_used_goes_first() {
-        let mut statements = Statements::default();
+        let (mut statements, under) = (Statements::default(), under());
         for i in 0..CAPACITY {
-            let number = number(&statements.prepare(&format!("select {i}"), &[], 0));
+            let number = number(&statements.prepare(&format!("select {i}"), &[], &under, 0));
             statements.parsed(number);
         }
-        assert_eq!(statements.prepare("select 0", &[], 1), Preparation::Held);
-        assert_eq!(statements.prepare("select 'new'", &[], 1), Preparation::Parse { number: CAPACITY as u64 + 1, displaced: vec![2] });
-        assert_eq!(statements.name("select 1", &[]), None);
+        assert_eq!(statements.prepare("select 0", &[], &under, 1), Preparation::Held(1));
+        let new = statements.prepare("select 'new'", &[], &under, 1);
+        assert_eq!(new, Preparation::Parse { number: CAPACITY as u64 + 1, displaced: vec![2] });
         assert_eq!(statements.len(), CAPACITY);
         let long = "x".repeat(TEXT_CAPACITY);
-        let Preparation::Parse { displaced, .. } = statements.prepare(&long, &[], 1) else { panic!("held") };
+        let Preparation::Parse { displaced, number } = statements.prepare(&long, &[], &under, 1) else { panic!("held") };
         assert_eq!((displaced.len(), statements.len()), (CAPACITY, 1), "long texts displace many");
-        assert_eq!(statements.prepare(&long, &[], 1), Preparation::Held);
+        assert_eq!(statements.prepare(&long, &[], &under, 1), Preparation::Held(number));
     }
 }

@@ -11,6 +11,7 @@ mod copy;
 mod cursor;
 mod explain;
 pub mod literal;
+mod moments;
 mod parse;
 mod prepared;
 mod shape;
@@ -20,6 +21,7 @@ pub use classify::{Isolation, Refused, RefusedKind, Statement, TransactionModes,
 pub use copy::{Copy, CopyOption};
 pub use cursor::{Declare, Direction, Fetch, FetchStep};
 pub use explain::Explain;
+pub use moments::{Literals, holds_time};
 pub use parse::{ParseError, character, parse, parse_select, statements};
 pub use prepared::{Execute, Prepare, TypeReference};
 pub use shape::Shape;

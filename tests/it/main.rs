@@ -22,6 +22,7 @@ mod generated;
 mod generator;
 mod identity;
 mod indexes;
+mod interleaved;
 mod keys;
 mod large;
 mod leakproof;

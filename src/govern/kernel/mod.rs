@@ -38,17 +38,25 @@ use super::{
 };
 use crate::{
     policy::{ExposedRelation, Source},
-    sql::{Misread, Node, ParseError, Tree, character, parse, parse_select},
+    sql::{Literals, Misread, Node, ParseError, Tree, character, holds_time, parse, parse_select},
 };
 
 /// Text that parses to the expected tree.
 #[derive(Debug)]
-pub(super) struct Verified(Box<str>);
+pub(super) struct Verified {
+    text: Box<str>,
+    literals: Literals,
+}
 
 impl Verified {
     /// The text.
     pub(super) fn into_text(self) -> Box<str> {
-        self.0
+        self.text
+    }
+
+    /// What its literals may read.
+    pub(super) fn literals(&self) -> Literals {
+        self.literals
     }
 }
 
@@ -223,11 +231,17 @@ impl Expectation {
     /// Passes `text` if it is one statement and exactly the expected tree.
     pub(super) fn verify(&self, text: &str) -> Result<Verified, Refusal> {
         match parse(text) {
-            Ok(Some(tree)) if tree == self.tree => Ok(Verified(text.into())),
+            Ok(Some(tree)) if tree == self.tree => Ok(Verified { text: text.into(), literals: Literals::of(&tree, self.holds_time()) }),
             Ok(_) => Err(unverified("the governed text is not what the policy asks for")),
             Err(ParseError::TooLong { .. } | ParseError::TooComplex) => Err(Refusal::too_complex()),
             Err(_) => Err(unverified("the governed text does not parse to one statement")),
         }
+    }
+
+    /// Whether a column of its relations holds a `time` or a `timetz`.
+    fn holds_time(&self) -> bool {
+        let mut columns = self.relations.iter().flat_map(|relation| &relation.columns);
+        columns.any(|column| holds_time(&self.source.catalog, column.type_oid))
     }
 
     /// A sample is decided by its constants, and taken out of the client's text.

@@ -43,7 +43,7 @@ impl<I: Interrupts> Session<I> {
         let portal = self.names.new_portal("")?;
         let mut open = self.decide(plan, Some((Parameters::default(), &Rc::from([code]))))?;
         open.copy = Some(Box::new(writer));
-        if let Err(error) = self.queue_bind(plan, portal, Parameters::default(), Tell::Nobody) {
+        if let Err(error) = self.queue_bind(plan, portal, Parameters::default(), Tell::Nobody, &self.derived.analysed()) {
             self.close_failed(open, Some(&error));
             return Err(error.into());
         }

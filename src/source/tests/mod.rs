@@ -22,8 +22,13 @@ fn statement(text: &str) -> Arc<GovernedStatement> {
     GovernedStatement::for_tests(text, &[], Vec::new())
 }
 
+/// A connection under the settings that a session starts with: one copy of them, as a lane has.
 async fn acquire(pool: &Pool) -> Lease {
-    pool.acquire(&Rc::new(Settings::default())).await.unwrap()
+    thread_local! {
+        static SETTINGS: Rc<Settings> = Rc::default();
+    }
+    let settings = SETTINGS.with(Rc::clone);
+    pool.acquire(&settings).await.unwrap()
 }
 
 /// Queues one parameterless statement up to its Execute.

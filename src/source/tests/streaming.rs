@@ -24,6 +24,7 @@ fn what_is_asked_is_answered_in_order() {
     lane(async move {
         let pool = Pool::new(Arc::new(server.source()), 1);
         preparing_is_once(&pool).await;
+        a_statement_is_that_of_its_settings(&pool).await;
         appended_values_follow_the_clients(&pool).await;
         an_error_ends_its_segment_only(&pool).await;
         an_error_without_sync_waits_for_it(&pool).await;
@@ -59,6 +60,31 @@ async fn preparing_is_once(pool: &Pool) {
     lease.execute("", 0);
     lease.sync();
     assert_eq!(answers(&mut lease).await.unwrap(), ["prepared", "prepared", "2", "1", "SELECT 1", "I"]);
+    lease.release();
+}
+
+/// What a literal means was decided under the settings of its Parse, on whichever connection it runs.
+async fn a_statement_is_that_of_its_settings(pool: &Pool) {
+    let text = "select date '01/02/2024', (1.1::float8 / 3)::text";
+    let american = Rc::new(Settings::default());
+    let british = Rc::new(american.with(Setting::DateStyle, "ISO, DMY").and_then(|of| of.with(Setting::ExtraFloatDigits, "-10")).unwrap());
+    for _ in 0..2 {
+        for (settings, answer) in [(&american, "2024-01-02,0.3666666666666667"), (&british, "2024-02-01,0.36667")] {
+            let mut lease = pool.acquire(settings).await.unwrap();
+            assert_eq!(value(&mut lease, text).await, answer);
+            lease.release();
+        }
+    }
+    let mut lease = pool.acquire(&british).await.unwrap();
+    let one = statement(text);
+    for _ in 0..2 {
+        lease.prepare_under(&one, &american);
+        lease.bind(&one, "", &BindParameters::default()).unwrap();
+        lease.execute("", 0);
+        lease.sync();
+        let answered = answers(&mut lease).await.unwrap();
+        assert_eq!(answered[2], "2024-01-02,0.36667", "its literals are of its Parse, what is folded of its Bind");
+    }
     lease.release();
 }
 

@@ -14,7 +14,7 @@ mod sequences;
 use std::fs;
 
 use crate::support::{AGENT, Cluster, Pgwicket, repository};
-use script::Script;
+pub(crate) use script::Script;
 
 #[test]
 fn every_script_is_answered_as_postgresql_answers_it() {

@@ -20,7 +20,7 @@ use crate::support::{Login, Message, Wire};
 
 /// A script file.
 #[derive(Debug)]
-pub(super) struct Script<'a> {
+pub(crate) struct Script<'a> {
     /// What stands before the first case.
     head: Vec<&'a str>,
     pub(super) cases: Vec<Case<'a>>,
@@ -28,7 +28,7 @@ pub(super) struct Script<'a> {
 
 /// One session.
 #[derive(Debug)]
-pub(super) struct Case<'a> {
+pub(crate) struct Case<'a> {
     title: &'a str,
     steps: Vec<Step<'a>>,
 }
@@ -41,14 +41,14 @@ enum Step<'a> {
 }
 
 /// What both servers answered to one `until`.
-pub(super) struct Answered {
+pub(crate) struct Answered {
     postgresql: Vec<String>,
     pgwicket: Vec<String>,
 }
 
 impl<'a> Script<'a> {
     /// Reads a file.
-    pub(super) fn parse(text: &'a str) -> Self {
+    pub(crate) fn parse(text: &'a str) -> Self {
         let mut script = Self { head: Vec::new(), cases: Vec::new() };
         for line in text.lines() {
             if let Some(title) = line.strip_prefix("case ") {
@@ -75,7 +75,7 @@ impl<'a> Script<'a> {
     }
 
     /// Plays every case to both; the answers to each `until`, in order.
-    pub(super) fn play(&self, postgresql: &Login, pgwicket: &Login) -> Vec<Vec<Answered>> {
+    pub(crate) fn play(&self, postgresql: &Login, pgwicket: &Login) -> Vec<Vec<Answered>> {
         let both = |case: &Case<'_>| {
             let (first, second) = (case.play(postgresql), case.play(pgwicket));
             first.into_iter().zip(second).map(|(postgresql, pgwicket)| Answered { postgresql, pgwicket }).collect()
@@ -106,7 +106,7 @@ impl<'a> Script<'a> {
     }
 
     /// Where the two did not answer the same: each case up to there.
-    pub(super) fn disagreements(&self, answered: &[Vec<Answered>]) -> Vec<String> {
+    pub(crate) fn disagreements(&self, answered: &[Vec<Answered>]) -> Vec<String> {
         let mut found = Vec::new();
         for (case, answers) in self.cases.iter().zip(answered) {
             let Some(at) = answers.iter().position(|answer| answer.postgresql != answer.pgwicket) else { continue };
