@@ -139,6 +139,8 @@ fn relation(schema: &str, name: &str, columns: &[&str], source: &SourceName) -> 
         type_name: "text".into(),
         not_null: false,
         deterministic_collation: true,
+        collation: Some(100),
+        stored: true,
         mask: None,
         description: None,
     };

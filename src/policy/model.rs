@@ -301,6 +301,10 @@ pub struct ExposedColumn {
     pub not_null: bool,
     /// False for a nondeterministic collation.
     pub deterministic_collation: bool,
+    /// Its collation, 0 for none; `None` when the catalog snapshot does not know.
+    pub collation: Option<Oid>,
+    /// Whether its values are stored and not computed as rows are read.
+    pub stored: bool,
     /// How its value is hidden.
     pub mask: Option<Mask>,
     /// What the column is, for agents.

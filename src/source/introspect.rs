@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use super::{Look, look, shapes};
-use crate::sql::catalog::{CatalogSnapshot, Column, Function, Oid, Operator, Relation, Type};
+use crate::sql::{
+    catalog::{CatalogSnapshot, Column, Function, Oid, Operator, Relation, Type},
+    views,
+};
 
 use super::{
     Connection, SourceAddress, SourceError,
@@ -73,7 +76,7 @@ async fn read(connection: &mut Connection) -> Result<Introspection, SourceError>
     connection.query("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
     let mut relations = relations(connection.query(RELATIONS).await?)?;
     add_columns(&mut relations, connection.query(COLUMNS).await?)?;
-    let catalog = CatalogSnapshot {
+    let mut catalog = CatalogSnapshot {
         server_version: connection.server.version,
         relations: relations.into_values().collect(),
         types: types(connection.query(TYPES).await?)?,
@@ -85,6 +88,8 @@ async fn read(connection: &mut Connection) -> Result<Introspection, SourceError>
         })?,
         shapes: shapes::read(connection).await?,
     };
+    let definitions = rows(connection.query(VIEWS).await?, |cells| Some((cells.text()?, cells.text()?, cells.text()?)))?;
+    views::mark_stored(&mut catalog, &definitions);
     let credential = credential(connection).await?;
     let look = look::read(connection).await?;
     connection.query("COMMIT").await?;
@@ -139,6 +144,8 @@ fn add_columns(relations: &mut BTreeMap<Oid, Relation>, found: Vec<Row>) -> Resu
             not_null: cells.truth()?,
             readable: cells.truth()?,
             deterministic_collation: cells.truth()?,
+            collation: Some(cells.parsed()?),
+            stored: cells.truth()?,
         };
         let place_in_key: usize = cells.parsed()?;
         Some((oid, column, place_in_key))
@@ -204,10 +211,17 @@ WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm')
   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
 ORDER BY n.nspname, c.relname";
 
+/// Columns of views are looked at apart: what a foreign table shows, by itself or as a part of another table, is computed elsewhere.
 const COLUMNS: &str = "
+WITH RECURSIVE above_foreign(oid) AS (
+    SELECT i.inhparent FROM pg_inherits i JOIN pg_class f ON f.oid = i.inhrelid WHERE f.relkind = 'f'
+  UNION
+    SELECT i.inhparent FROM pg_inherits i JOIN above_foreign a ON a.oid = i.inhrelid
+)
 SELECT a.attrelid, a.attname, a.atttypid, format_type(a.atttypid, a.atttypmod), a.attnotnull,
        has_schema_privilege(n.oid, 'USAGE') AND has_column_privilege(c.oid, a.attnum, 'SELECT'),
-       coalesce(l.collisdeterministic, true),
+       coalesce(l.collisdeterministic, true), a.attcollation,
+       a.attgenerated <> 'v' AND c.relkind IN ('r', 'p', 'm') AND NOT EXISTS (SELECT FROM above_foreign WHERE above_foreign.oid = c.oid),
        coalesce(array_position(k.conkey, a.attnum), 0)
 FROM pg_attribute a
 JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -216,6 +230,14 @@ LEFT JOIN pg_constraint k ON k.conrelid = c.oid AND k.contype = 'p'
 WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped
   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
 ORDER BY a.attrelid, a.attnum";
+
+/// The definitions of views, with every name outside `pg_catalog` qualified.
+const VIEWS: &str = "
+SELECT n.nspname, c.relname, pg_get_viewdef(c.oid)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'v' AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
+  AND pg_get_viewdef(c.oid) IS NOT NULL
+ORDER BY 1, 2";
 
 /// The built-in types, those that columns use, those below them, and arrays of these.
 const TYPES: &str = "

@@ -186,6 +186,13 @@ pub struct Column {
     /// `pg_collation.collisdeterministic` of the column's collation; true when it has none.
     #[serde(default = "yes")]
     pub deterministic_collation: bool,
+    /// `attcollation`, 0 when the type has none; not known in a snapshot saved before it was read.
+    #[serde(default)]
+    pub collation: Option<Oid>,
+    /// Whether its values are stored as they are: not computed by a view, by a generated column or by a server behind a foreign table.
+    /// Computed ones may fail on a row that nobody asked for. False in a snapshot saved before it was read.
+    #[serde(default)]
+    pub stored: bool,
 }
 
 fn yes() -> bool {

@@ -16,6 +16,7 @@ mod parse;
 mod prepared;
 mod shape;
 mod tree;
+pub mod views;
 
 pub use classify::{Isolation, Refused, RefusedKind, Statement, TransactionModes, classify, classify_tree};
 pub use copy::{Copy, CopyOption};

@@ -16,6 +16,7 @@ mod channels;
 mod crash;
 mod dataset;
 mod drivers;
+mod estimation;
 mod evidence;
 mod fuzz;
 mod generated;

@@ -103,7 +103,7 @@ fn forwarded(agent: &Agent, statement: &GovernedStatement) -> String {
         put(&mut out, format_args!("\n    ${} = {}", statement.client_parameters() + index + 1, value(appended, agent)));
     }
     let fence = if statement.fenced() {
-        "fenced: other tenants' rows are cut off (OFFSET 0) before any condition of the statement runs"
+        "fenced: other tenants' rows are cut off (OFFSET 0) before any condition of the statement runs, and no statistics of them are used"
     } else {
         "not fenced: the planner may use every index and join order"
     };

@@ -6,10 +6,11 @@ use std::fmt::Write as _;
 
 use crate::{
     govern::{Appended, AppendedValue, Refusal, RefusalCode, SessionValue},
-    policy::{Agent, ExposedColumn, ExposedRelation, Mask, TenantRule},
+    policy::{Agent, ExposedColumn, ExposedRelation, Mask, RowFilter, TenantRule},
     sql::{
-        canonical,
+        Tree, canonical,
         catalog::{CatalogSnapshot, FIRST_NORMAL_OID, Oid},
+        parse_select,
     },
 };
 
@@ -51,8 +52,21 @@ impl Parameters {
 pub(in crate::govern) enum Fence<'a> {
     /// Every qual position of the statement is leakproof: the planner may flatten.
     Open,
-    /// `OFFSET 0`, with these leakproof conjuncts copied inside (already printed, over real column names).
+    /// `OFFSET 0` over opaque columns, with these leakproof conjuncts copied inside (already printed, over real column names).
     Closed(&'a [String]),
+}
+
+impl<'a> Fence<'a> {
+    fn closes(self) -> bool {
+        matches!(self, Self::Closed(_))
+    }
+
+    fn copies(self) -> &'a [String] {
+        match self {
+            Self::Open => &[],
+            Self::Closed(copies) => copies,
+        }
+    }
 }
 
 /// `"name"`, whatever is in it.
@@ -78,7 +92,14 @@ pub(in crate::govern) fn derived(
     fence: Fence<'_>,
     parameters: &mut Parameters,
 ) -> Result<String, Refusal> {
-    let columns = relation.columns.iter().map(|column| output(column, catalog, parameters)).collect::<Result<Vec<_>, _>>()?.join(", ");
+    let close = if fence.closes() && hides_rows(relation) { " OFFSET 0" } else { "" };
+    // A filter that is not leakproof must not see another tenant's rows: it runs above its own fence.
+    let apart = relation.filter.as_ref().filter(|filter| !filter.leakproof && matches!(relation.tenant, TenantRule::Column { .. }));
+    let output = |column: &ExposedColumn| match column.mask {
+        None if apart.is_none() && !close.is_empty() => Ok(opaque(&column.name)),
+        None | Some(_) => output(column, catalog, parameters),
+    };
+    let columns = relation.columns.iter().map(output).collect::<Result<Vec<_>, _>>()?.join(", ");
     let real = format!("{}{}.{}", if only { "ONLY " } else { "" }, identifier(&relation.real_schema), identifier(&relation.real_name));
     let tenant = match &relation.tenant {
         TenantRule::Single => None,
@@ -87,29 +108,50 @@ pub(in crate::govern) fn derived(
             Some(format!("{} = ${number}", identifier(name)))
         }
     };
-    let copies: &[String] = match fence {
-        Fence::Open => &[],
-        Fence::Closed(copies) => copies,
-    };
-    let close = if matches!(fence, Fence::Closed(_)) && hides_rows(relation) { " OFFSET 0" } else { "" };
+    let copies = fence.copies().iter().cloned();
     let filter = relation.filter.as_ref().map(|filter| format!("({})", filter.text));
-    Ok(match (&relation.filter, tenant) {
-        // A filter that is not leakproof must not see another tenant's rows: it runs above its own fence.
-        (Some(rule), Some(tenant)) if !rule.leakproof => {
-            let inner = conjunction(std::iter::once(tenant).chain(copies.iter().cloned()));
-            let outer = conjunction(filter.into_iter());
-            format!("(SELECT {columns} FROM (SELECT * FROM {real}{inner} OFFSET 0) AS \"pgwicket\"{outer}{close})")
-        }
-        (_, tenant) => {
-            let all = conjunction(tenant.into_iter().chain(filter).chain(copies.iter().cloned()));
-            format!("(SELECT {columns} FROM {real}{all}{close})")
-        }
-    })
+    if let Some(rule) = apart {
+        let inner = conjunction(tenant.into_iter().chain(copies));
+        let outer = conjunction(filter.into_iter());
+        let read = read_by(relation, rule)?.iter().map(|name| opaque(name)).collect::<Vec<_>>().join(", ");
+        return Ok(format!("(SELECT {columns} FROM (SELECT {read} FROM {real}{inner} OFFSET 0) AS \"pgwicket\"{outer}{close})"));
+    }
+    let all = conjunction(tenant.into_iter().chain(filter).chain(copies));
+    Ok(format!("(SELECT {columns} FROM {real}{all}{close})"))
 }
 
 fn conjunction(parts: impl Iterator<Item = String>) -> String {
     let joined = parts.collect::<Vec<_>>().join(" AND ");
     if joined.is_empty() { joined } else { format!(" WHERE {joined}") }
+}
+
+/// A column behind a fence: the same value, type, modifier and collation, and nothing that the planner can look through.
+///
+/// `OFFSET 0` keeps expressions above it from being run on rows below it, but not from being tried on the statistics of the column
+/// below (selfuncs.c, `examine_simple_variable`, goes through every subquery that gives a column as it is). This is an expression,
+/// which has no statistics, and one that no planner can fold: what `now()` gives is not known before the statement runs. It is
+/// dropped where nothing reads the column, as the column would be.
+fn opaque(name: &str) -> String {
+    let name = identifier(name);
+    format!("CASE WHEN pg_catalog.now() IS NULL THEN {name} ELSE {name} END AS {name}")
+}
+
+/// The real columns that a relation with a row filter of its own fence reads: those it shows, and those of the filter.
+fn read_by<'a>(relation: &'a ExposedRelation, filter: &RowFilter) -> Result<Vec<Box<str>>, Refusal> {
+    let unread = || Refusal::new(RefusalCode::Unverified, "the row filter of a relation cannot be read");
+    let parsed = parse_select(&format!("SELECT WHERE ({})", filter.text)).ok_or_else(unread)?;
+    let mut names: Vec<Box<str>> = relation.columns.iter().map(|column| column.name.clone()).collect();
+    let mut whole = true;
+    parsed.field("where_clause")?.each(&mut |node| {
+        if node.kind == "ColumnRef" {
+            match node.list("fields").ok().and_then(<[Tree]>::last).and_then(Tree::string) {
+                Some(name) if names.iter().any(|known| **known == *name) => {}
+                Some(name) => names.push(name.into()),
+                None => whole = false,
+            }
+        }
+    });
+    if whole { Ok(names) } else { Err(unread()) }
 }
 
 fn output(column: &ExposedColumn, catalog: &CatalogSnapshot, parameters: &mut Parameters) -> Result<String, Refusal> {

@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_sample_is_drawn_above_the_fence() {
-        const ALL: &str = r#"(SELECT "id", "subject", "status", "amount", "price", "created_at", "tags", "meta", "customer_id" FROM "public"."real_t" WHERE "tenant_id" = $1 OFFSET 0)"#;
+        const ALL: &str = r#"(SELECT opaque "id", opaque "subject", opaque "status", opaque "amount", opaque "price", opaque "created_at", opaque "tags", opaque "meta", opaque "customer_id" FROM "public"."real_t" WHERE "tenant_id" = $1 OFFSET 0)"#;
         let sample = |condition: &str| {
             format!(
                 "(WITH \"pgwicket\" AS MATERIALIZED (SELECT * FROM {ALL} AS \"pgwicket\" WHERE {condition}) SELECT * FROM \"pgwicket\")"

@@ -90,7 +90,15 @@ fn each_part_of_a_governed_relation_is_needed() {
         });
     };
     let leaky = "select * from t where 1/amount > 0 and id = 7";
-    for part in [" OFFSET 0", "WHERE \"tenant_id\" = $1 AND ", " AND ((\"id\") = (7))", "\"subject\", ", "AS \"t\"", "\"public\"."] {
+    for part in [
+        " OFFSET 0",
+        "WHERE \"tenant_id\" = $1 AND ",
+        " AND ((\"id\") = (7))",
+        "CASE WHEN pg_catalog.now() IS NULL THEN \"subject\" ELSE \"subject\" END AS \"subject\", ",
+        "CASE WHEN pg_catalog.now() IS NULL THEN \"subject\" ELSE \"subject\" END AS ",
+        "AS \"t\"",
+        "\"public\".",
+    ] {
         without(leaky, part);
     }
     without("select * from c", " AND (deleted_at is null)");
@@ -148,6 +156,19 @@ const HOSTILE: &[(&str, &str)] = &[
     ("FROM \"public\".", "FROM \"\u{440}ublic\"."),
     ("\"real_t\"", "\"real_t2\""),
     ("\"real_t\"", "\"real_c\""),
+    ("CASE WHEN pg_catalog.now() IS NULL THEN \"id\" ELSE \"id\" END AS \"id\"", "\"id\""),
+    ("CASE WHEN pg_catalog.now() IS NULL THEN", "CASE WHEN true THEN"),
+    ("CASE WHEN pg_catalog.now() IS NULL THEN", "CASE WHEN public.now() IS NULL THEN"),
+    ("pg_catalog.now() IS NULL", "now() IS NULL"),
+    ("pg_catalog.now() IS NULL", "pg_catalog.now() IS NOT NULL"),
+    ("IS NULL THEN \"id\"", "IS NULL THEN \"tenant_id\""),
+    ("ELSE \"id\" END", "ELSE \"tenant_id\" END"),
+    (" ELSE \"id\" END", " END"),
+    ("END AS \"id\"", "END AS \"subject\""),
+    ("(SELECT CASE", "(SELECT DISTINCT CASE"),
+    ("(SELECT CASE", "(SELECT \"tenant_id\", CASE"),
+    ("(SELECT CASE", "(SELECT \"real_t\".*, CASE"),
+    ("(SELECT CASE", "(SELECT pg_sleep(1), CASE"),
     ("(SELECT \"id\"", "(SELECT DISTINCT \"id\""),
     ("(SELECT \"id\"", "(SELECT \"tenant_id\", \"id\""),
     ("(SELECT \"id\"", "(SELECT \"secret\" AS \"id\""),

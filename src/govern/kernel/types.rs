@@ -258,7 +258,7 @@ mod tests {
             assert!(fenced(text).is_some(), "{text}: {}", governed(text));
         }
         let declared = |oid| with("select * from t where status = $1::status", &[oid], |request| govern(request).unwrap().fenced());
-        assert_eq!([0, 705, STATUS, STATUS + 1, TEXT].map(declared), [false, false, false, false, true]);
+        assert_eq!([0, 705, STATUS, STATUS + 1, TEXT].map(declared), [false, false, false, true, true]);
         let sent = governed("select * from t where status = $1::status and 'x' ~ subject");
         assert!(sent.contains(r#"AND (("status") = (($1)::"public"."status")) OFFSET 0"#), "{sent}");
     }

@@ -1,6 +1,9 @@
 //! What writes become: the read that is sent, or the refusal.
 
-use crate::govern::{propose, tests::with};
+use crate::govern::{
+    propose,
+    tests::{shortened, with},
+};
 
 /// What is sent, the kernel's derived tables in short; or the refusal.
 fn drafted(text: &str) -> String {
@@ -11,7 +14,7 @@ fn drafted(text: &str) -> String {
 }
 
 fn short(text: &str) -> String {
-    let mut text = text.to_owned();
+    let mut text = shortened(text.to_owned()).replace("(SELECT opaque \"id\", ", "(SELECT \"id\", ");
     while let Some((start, rest)) = text.split_once("(SELECT \"id\", ") {
         let table = rest.split_once(" FROM \"public\".\"real_").map(|(_, rest)| &rest[..1]).unwrap();
         let (mut depth, mut end) = (1, 0);

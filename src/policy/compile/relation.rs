@@ -220,6 +220,14 @@ fn real<'a>(compiler: &mut Compiler<'_>, context: &Context<'a>, document: &'a Sp
             .hint("make sure it shows each tenant's rows under the tenant column, and calls nothing that writes"),
         kind => compiler.problems.error(&from.at, format!("relations of kind `{kind}` cannot be exposed")).hint("expose a table or a view"),
     }
+    if relation.columns.iter().any(|column| column.collation.is_none()) {
+        let message = format!(
+            "the saved catalog of source `{}` does not say what of {} is stored: its statements are fenced",
+            context.source,
+            shown(from)
+        );
+        compiler.problems.warn(&from.at, message).hint("save it again: pgwicket policy check --live --save-catalog");
+    }
     Some(Real { document, catalog, relation })
 }
 
@@ -257,6 +265,8 @@ fn columns(compiler: &mut Compiler<'_>, context: &Context<'_>, real: &Real<'_>) 
             type_name: column.type_name.as_str().into(),
             not_null: column.not_null,
             deterministic_collation: column.deterministic_collation,
+            collation: column.collation,
+            stored: column.stored,
             mask,
             description: real.document.column_descriptions.named(&name.value).map(|text| text.as_str().into()),
         });

@@ -39,6 +39,8 @@ fn column(text: &str) -> Column {
         not_null: kind.contains('!'),
         readable: !kind.contains('-'),
         deterministic_collation: !kind.contains('~'),
+        collation: Some(if matches!(oid, 25 | 1043) { 100 } else { 0 }),
+        stored: true,
     }
 }
 

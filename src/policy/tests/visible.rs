@@ -87,6 +87,8 @@ fn schema(name: &str, source: &str, columns: &[(&str, Oid, Option<Mask>)]) -> Ar
         type_name: if *oid == 23 { "integer".into() } else { "real.state".into() },
         not_null: true,
         deterministic_collation: true,
+        collation: Some(0),
+        stored: true,
         mask: mask.clone(),
         description: None,
     };

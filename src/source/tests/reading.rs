@@ -60,6 +60,59 @@ fn the_catalog_is_read_as_the_reader_sees_it() {
 }
 
 #[test]
+fn a_column_is_stored_unless_something_computes_it() {
+    let server = Server::start();
+    server.sql(
+        "create schema app; grant usage on schema app to reader; create type app.mood as enum ('sad', 'ok');
+         create collation app.other (provider = icu, locale = 'und');
+         create table app.base (id int primary key, c text collate app.other, v varchar(9), m app.mood, gone timestamptz, ok bool,
+             twice int generated always as (id * 2) stored);
+         create foreign data wrapper nowhere; create server s foreign data wrapper nowhere;
+         create foreign table app.far (id int) server s;
+         create table app.parts (id int) partition by list (id); create foreign table app.part partition of app.parts default server s;
+         create materialized view app.kept as select id, 1 / id as q from app.base;
+         create view app.plain as select id as number, c, twice, 1 / id as q from app.base
+             where gone is null and m <> 'sad' and v in ('a', 'b') and not (id = 5 or id > 7) and ok;
+         create view app.above as select number, q from app.plain;
+         create view app.filtered as select id from app.base where 1 / id > 0;
+         create view app.over_filtered as select id from app.filtered;
+         create view app.joined as select b.id from app.base b join app.base d on d.id = b.id;
+         create view app.grouped as select id from app.base group by id;
+         create view app.limited as select id from app.base limit 5;
+         create view app.united as select id from app.base union all select id from app.base;
+         create view app.abroad as select id from app.far;
+         create view app.cast as select id::text as id, c collate \"C\" as c from app.base",
+    );
+    lane(async move {
+        let catalog = read(&server.url()).await.catalog;
+        let stored =
+            |name: &str| -> Vec<bool> { catalog.relation("app", name).unwrap().columns.iter().map(|column| column.stored).collect() };
+        for name in ["base", "kept"] {
+            assert!(stored(name).iter().all(|stored| *stored), "{name}");
+        }
+        assert_eq!(stored("plain"), [true, true, true, false]);
+        assert_eq!(stored("above"), [true, false]);
+        for name in ["far", "parts", "part", "filtered", "over_filtered", "joined", "grouped", "limited", "united", "abroad", "cast"] {
+            assert!(!stored(name).iter().any(|stored| *stored), "{name}");
+        }
+        let base = catalog.relation("app", "base").unwrap();
+        let collation = |name: &str| base.columns.iter().find(|column| column.name == name).unwrap().collation;
+        assert_eq!((collation("id"), collation("v"), collation("m")), (Some(0), Some(100), Some(0)));
+        assert!(collation("c").is_some_and(|oid| oid >= 16_384));
+        // A snapshot saved before these were read knows neither, and nothing is taken as stored.
+        let mut saved: serde_json::Value = serde_json::to_value(&catalog).unwrap();
+        for column in saved["relations"].as_array_mut().unwrap().iter_mut().flat_map(|relation| relation["columns"].as_array_mut().unwrap())
+        {
+            let column = column.as_object_mut().unwrap();
+            column.remove("stored");
+            column.remove("collation");
+        }
+        let old: crate::sql::catalog::CatalogSnapshot = serde_json::from_value(saved).unwrap();
+        assert!(old.relations.iter().flat_map(|relation| &relation.columns).all(|column| !column.stored && column.collation.is_none()));
+    });
+}
+
+#[test]
 fn a_database_that_is_not_utf_8_is_refused() {
     let server = Server::start();
     server.sql("create database other encoding 'LATIN1' lc_collate 'C' lc_ctype 'C' template template0");

@@ -2,7 +2,7 @@
 
 use super::targets::sent::unsound;
 
-const GOVERNED: &str = r#"(SELECT "id", "title", "kind", "revision", "published_on", "labels", "body" FROM "public"."documents" WHERE "tenant_id" = $2 AND (("id") = ($1)) OFFSET 0)"#;
+const GOVERNED: &str = r#"(SELECT CASE WHEN pg_catalog.now() IS NULL THEN "id" ELSE "id" END AS "id", CASE WHEN pg_catalog.now() IS NULL THEN "title" ELSE "title" END AS "title", CASE WHEN pg_catalog.now() IS NULL THEN "kind" ELSE "kind" END AS "kind", CASE WHEN pg_catalog.now() IS NULL THEN "revision" ELSE "revision" END AS "revision", CASE WHEN pg_catalog.now() IS NULL THEN "published_on" ELSE "published_on" END AS "published_on", CASE WHEN pg_catalog.now() IS NULL THEN "labels" ELSE "labels" END AS "labels", CASE WHEN pg_catalog.now() IS NULL THEN "body" ELSE "body" END AS "body" FROM "public"."documents" WHERE "tenant_id" = $2 AND (("id") = ($1)) OFFSET 0)"#;
 
 #[test]
 fn the_second_opinion_bites() {
@@ -37,8 +37,13 @@ fn the_second_opinion_bites() {
         ("= $2", "= $1"),
         ("= $2", "= 'acme'"),
         ("= $2", "= $2 OR true"),
-        ("\"title\", ", ""),
-        ("\"id\", ", "\"draft_notes\", "),
+        ("AS \"title\", ", ""),
+        ("CASE WHEN pg_catalog.now() IS NULL THEN \"title\" ELSE \"title\" END AS \"title\"", "\"title\""),
+        ("THEN \"title\" ELSE", "THEN \"draft_notes\" ELSE"),
+        ("ELSE \"title\" END", "ELSE \"draft_notes\" END"),
+        ("now() IS NULL THEN \"title\"", "now() IS NOT NULL THEN \"title\""),
+        ("AS \"id\", ", "AS \"id\", \"draft_notes\", "),
+        (" OFFSET 0", ""),
         ("\"public\".", ""),
         ("($1))", "(SELECT 1))"),
         (" OFFSET 0", " LIMIT 5"),

@@ -5,9 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 use pg_query::protobuf::{AExprKind, SubLinkType};
 
 use super::{
-    level::{Analysis, Ctes},
+    collation::Collation,
+    level::{Analysis, Ctes, is_star},
+    quiet::is_quiet_aggregate,
+    reads::{is_aggregate, is_answered, is_passed},
     resolve::{Column, Refs, View},
-    shapes::{self, BOOL, INT4, TEXT, Type, Value, leakproof},
+    shapes::{self, BOOL, INT4, NAME, TEXT, Type, Value, leakproof},
 };
 use crate::{
     policy::ExposedRelation,
@@ -16,6 +19,9 @@ use crate::{
         catalog::{CatalogSnapshot, Oid},
     },
 };
+
+/// What is computed as rows are read may be computed on any row, wherever it stands.
+const COMPUTED: &str = "a column that a view, a generated column or a foreign table computes";
 
 /// The analysis as it goes.
 #[derive(Debug)]
@@ -29,6 +35,10 @@ pub(super) struct Analyzer<'a> {
     pub(super) uses: HashMap<i64, usize>,
     /// How often a doubt was raised, the same one counted again.
     pub(super) raised: usize,
+    /// In a subquery of a condition: it runs when some row gets there.
+    pub(super) lazy: bool,
+    /// In a condition that runs on groups of rows that passed; only what it reads of the rows themselves is tried on statistics.
+    pub(super) after_grouping: bool,
 }
 
 impl<'a> Analyzer<'a> {
@@ -45,7 +55,19 @@ impl<'a> Analyzer<'a> {
                 *uses.entry(node.int("number").unwrap_or_default()).or_default() += 1;
             }
         });
-        Self { catalog, occurrences, found: Analysis::default(), declared, converting, uses, raised: 0 }
+        Self { catalog, occurrences, found: Analysis::default(), declared, converting, uses, raised: 0, lazy: false, after_grouping: false }
+    }
+
+    /// Runs `then` in another kind of place.
+    pub(super) fn within<T>(
+        &mut self,
+        (lazy, after_grouping): (bool, bool),
+        then: impl FnOnce(&mut Self) -> Result<T, Misread>,
+    ) -> Result<T, Misread> {
+        let before = (std::mem::replace(&mut self.lazy, lazy), std::mem::replace(&mut self.after_grouping, after_grouping));
+        let found = then(self);
+        (self.lazy, self.after_grouping) = before;
+        found
     }
 
     pub(super) fn doubt(&mut self, why: impl Into<String>) {
@@ -62,7 +84,15 @@ impl<'a> Analyzer<'a> {
             Tree::Node(node) if node.kind == "SubLink" => {
                 self.sweep(node.field("testexpr")?, view, ctes)?;
                 let unread = Misread { kind: "SubLink", field: "subselect" };
-                self.query(node.node("subselect")?.ok_or(unread)?, Some(view), ctes, false).map(|_| ())
+                let select = node.node("subselect")?.ok_or(unread)?;
+                self.within((self.lazy, false), |this| this.query(select, Some(view), ctes, false)).map(|_| ())
+            }
+            Tree::Node(node) if node.kind == "ColumnRef" => {
+                let computed = if is_star(tree) { view.has_computed() } else { view.resolve(node)?.computed };
+                if computed {
+                    self.doubt(COMPUTED);
+                }
+                Ok(())
             }
             Tree::Node(node) => node.fields.iter().try_for_each(|(_, field)| self.sweep(field, view, ctes)),
             Tree::List(items) => items.iter().try_for_each(|item| self.sweep(item, view, ctes)),
@@ -94,75 +124,83 @@ impl<'a> Analyzer<'a> {
         self.expression(tree, view, ctes).map(|(_, refs)| refs)
     }
 
-    fn expression(&mut self, tree: &Tree, view: &View<'_>, ctes: &Ctes) -> Result<(Value, Refs), Misread> {
+    pub(super) fn expression(&mut self, tree: &Tree, view: &View<'_>, ctes: &Ctes) -> Result<(Value, Refs), Misread> {
         let Some(node) = tree.as_node() else { return self.doubtful("an expression that is not understood", tree, view, ctes) };
-        if node.kind == "ColumnRef" {
-            let found = view.resolve(node)?;
-            if found.leaky {
-                self.doubt("a masked column in a condition");
-            }
-            return Ok((found.value, found.refs));
+        if self.after_grouping && is_passed(tree, view, true)? {
+            self.sweep(tree, view, ctes)?;
+            return Ok((self.type_only(tree, view)?, Refs::None));
         }
-        if !is_governed(tree, view)? {
-            // A generic plan computes it when the first row gets there: before a row filter that costs more, its
-            // failure would tell of a row that the filter hides. The tenant predicate costs least of all.
-            if self.occurrences.values().any(|(_, relation)| relation.is_some_and(|relation| relation.filter.is_some()))
-                && self.computes_a_parameter(tree)?
-            {
-                self.doubt("an expression over a parameter beside a row filter");
-            }
-            if self.converts(tree) {
-                self.doubt("a cast to an enum that is computed as rows are read");
-            }
-            return Ok((Value { of: self.constant_type(tree)?, governed: false }, Refs::None));
+        if let Some(of) = self.folded(tree)? {
+            return Ok((Value::constant(of), Refs::None));
         }
-        let boolean = Value { of: Type::Known(BOOL), governed: true };
+        if let Some(of) = self.clockwork(tree)? {
+            return Ok((Value::computed(of, false), Refs::None));
+        }
         match node.kind {
-            "BoolExpr" => Ok((boolean, self.all(node.list("args")?, view, ctes)?.1)),
-            "NullTest" | "BooleanTest" => Ok((boolean, self.expression(node.field("arg")?, view, ctes)?.1)),
-            "CoalesceExpr" => {
+            "ColumnRef" => self.column(node, view),
+            // Read as it was bound.
+            "ParamRef" => Ok((Value::computed(self.parameter_type(node.int("number")?), false), Refs::None)),
+            "SqlValueFunction" => Ok((Value::computed(shapes::of_keyword(node.int("op")?), false), Refs::None)),
+            "BoolExpr" => {
                 let (values, refs) = self.all(node.list("args")?, view, ctes)?;
-                let of = shapes::common(values.iter().map(|value| value.of));
-                if of == Type::Opaque {
-                    self.doubt("COALESCE of different types");
-                }
-                Ok((Value { of, governed: true }, refs))
+                Ok((Value::truth(values.iter().any(|value| value.governed)), refs))
             }
+            "NullTest" | "BooleanTest" => {
+                let (value, refs) = self.expression(node.field("arg")?, view, ctes)?;
+                Ok((Value::truth(value.governed), refs))
+            }
+            "CoalesceExpr" | "MinMaxExpr" | "AArrayExpr" => self.together(node, view, ctes),
             "CaseExpr" => self.case(node, view, ctes),
             "AExpr" => self.operator(node, view, ctes),
             "SubLink" => self.sublink(node, view, ctes),
             "FuncCall" => self.function(tree, node, view, ctes),
             "TypeCast" => self.cast(tree, node, view, ctes),
-            other => self.doubtful(&format!("{other} over a column"), tree, view, ctes),
+            other => self.doubtful(&format!("{other} in a condition"), tree, view, ctes),
         }
     }
 
-    /// Whether a parameter is more than read: `$1` alone, or cast where that is what gives it its type.
-    fn computes_a_parameter(&self, tree: &Tree) -> Result<bool, Misread> {
-        let plain = |tree: &Tree| tree.of_kind("ParamRef").map(|node| node.int("number")).transpose();
-        let cast = tree.of_kind("TypeCast").map(|node| node.field("arg")).transpose()?.map(plain).transpose()?.flatten();
-        if plain(tree)?.is_some() || cast.is_some_and(|number| self.parameter_type(number) == Type::Unknown) {
-            return Ok(false);
+    fn column(&mut self, node: &Node, view: &View<'_>) -> Result<(Value, Refs), Misread> {
+        let found = view.resolve(node)?;
+        if found.computed {
+            self.doubt(COMPUTED);
         }
-        let mut reads = false;
-        tree.each(&mut |node| reads |= node.kind == "ParamRef");
-        Ok(reads)
+        if found.leaky {
+            self.doubt("a masked column in a condition");
+        }
+        if !found.known {
+            self.doubt("a name in a condition that is no known column");
+        }
+        Ok((found.value, found.refs))
     }
 
-    /// Whether a value is converted to a type of the source when the statement runs: never folded, since labels may change.
-    fn converts(&self, tree: &Tree) -> bool {
-        let mut converts = false;
-        tree.each(&mut |node| {
-            converts |= node.kind == "TypeName" && node.location().is_some_and(|at| self.converting.contains(&at));
-        });
-        converts
+    /// COALESCE, GREATEST, LEAST, ARRAY: values that come to one type.
+    fn together(&mut self, node: &Node, view: &View<'_>, ctes: &Ctes) -> Result<(Value, Refs), Misread> {
+        let parts = node.field(if node.kind == "AArrayExpr" { "elements" } else { "args" })?.items();
+        let (values, refs) = self.all(parts, view, ctes)?;
+        let of = shapes::common(values.iter().map(|value| value.of));
+        let value = Value {
+            of,
+            collation: values.iter().fold(Collation::None, |so_far, value| so_far.and(value.collation)),
+            governed: values.iter().any(|value| value.governed),
+            folded: false,
+        };
+        if of == Type::Opaque {
+            self.doubt(format!("{} of different types", if node.kind == "AArrayExpr" { "ARRAY" } else { "COALESCE" }));
+        }
+        if node.kind == "MinMaxExpr" && !leakproof(self.catalog, "<", value, value) {
+            self.doubt("GREATEST or LEAST of what is not known to compare leakproof");
+        }
+        if node.kind == "AArrayExpr" {
+            return Ok((Value { of: self.array_of(of), ..value }, refs));
+        }
+        Ok((value, refs))
     }
 
     /// Records a doubt and still looks at the subqueries inside.
     fn doubtful(&mut self, why: &str, tree: &Tree, view: &View<'_>, ctes: &Ctes) -> Result<(Value, Refs), Misread> {
         self.doubt(format!("{why} is not known to be leakproof"));
         self.sweep(tree, view, ctes)?;
-        Ok((Value { of: Type::Opaque, governed: true }, Refs::Many))
+        Ok((Value::OPAQUE, Refs::Many))
     }
 
     fn all(&mut self, parts: &[Tree], view: &View<'_>, ctes: &Ctes) -> Result<(Vec<Value>, Refs), Misread> {
@@ -178,7 +216,7 @@ impl<'a> Analyzer<'a> {
 
     fn case(&mut self, node: &Node, view: &View<'_>, ctes: &Ctes) -> Result<(Value, Refs), Misread> {
         let mut refs = Refs::None;
-        let mut results = Vec::new();
+        let mut results: Vec<Value> = Vec::new();
         let subject = match node.field("arg")? {
             Tree::Null => None,
             tree @ (Tree::Node(_) | Tree::List(_) | Tree::Bool(_) | Tree::Int(_) | Tree::Text(_) | Tree::Position(_)) => {
@@ -194,23 +232,24 @@ impl<'a> Analyzer<'a> {
             }
             let (result, also) = self.expression(when.field("result")?, view, ctes)?;
             refs = refs.and(read).and(also);
-            results.push(result.of);
+            results.push(result);
         }
         if *node.field("defresult")? != Tree::Null {
             let (result, read) = self.expression(node.field("defresult")?, view, ctes)?;
             refs = refs.and(read);
-            results.push(result.of);
+            results.push(result);
         }
-        let of = shapes::common(results);
+        let of = shapes::common(results.iter().map(|result| result.of));
         if of == Type::Opaque {
             // Branches of different types are cast to a common one, by a cast that is not known here.
             self.doubt("CASE with branches of different types");
         }
-        Ok((Value { of, governed: true }, refs))
+        let collation = results.iter().fold(Collation::None, |so_far, result| so_far.and(result.collation));
+        Ok((Value { of, collation, governed: true, folded: false }, refs))
     }
 
     fn compares(&self, operator: &str, left: Value, right: Value) -> bool {
-        (!left.governed && !right.governed) || leakproof(self.catalog, operator, left, right)
+        leakproof(self.catalog, operator, left, right)
     }
 
     fn operator(&mut self, node: &Node, view: &View<'_>, ctes: &Ctes) -> Result<(Value, Refs), Misread> {
@@ -219,7 +258,7 @@ impl<'a> Analyzer<'a> {
         let kind = node.int("kind")?;
         let is = |wanted: AExprKind| kind == i64::from(wanted as i32);
         let (left, mut refs) = match node.field("lexpr")? {
-            Tree::Null => (Value { of: Type::Opaque, governed: false }, Refs::None),
+            Tree::Null => (Value { governed: false, ..Value::OPAQUE }, Refs::None),
             tree @ (Tree::Node(_) | Tree::List(_) | Tree::Bool(_) | Tree::Int(_) | Tree::Text(_) | Tree::Position(_)) => {
                 self.expression(tree, view, ctes)?
             }
@@ -229,7 +268,7 @@ impl<'a> Analyzer<'a> {
         refs = refs.and(read);
         let each = |operator: &str| rights.iter().all(|right| self.compares(operator, left, *right));
         let leakproof = if is(AExprKind::AexprOp) || is(AExprKind::AexprLike) || is(AExprKind::AexprIlike) {
-            each(name) || self.pattern(name, left, node, view)? || json(name, left, &rights)
+            each(name) || self.pattern(name, left, node)? || json(name, left, &rights)
         } else if is(AExprKind::AexprDistinct) || is(AExprKind::AexprNotDistinct) || is(AExprKind::AexprNullif) {
             each("=")
         } else if is(AExprKind::AexprIn) {
@@ -251,11 +290,15 @@ impl<'a> Analyzer<'a> {
         let of = match name {
             "->" if left.of == Type::Known(shapes::JSONB) => Type::Known(shapes::JSONB),
             "->>" | "#>>" => Type::Known(TEXT),
-            _ if is(AExprKind::AexprNullif) => left.of,
+            _ if is(AExprKind::AexprNullif) => shapes::common([left.of].into_iter().chain(rights.iter().map(|right| right.of))),
             "=" | "<>" | "<" | ">" | "<=" | ">=" | "~~" | "!~~" | "~~*" | "!~~*" | "@>" | "<@" | "&&" | "?" => Type::Known(BOOL),
             _ => Type::Opaque,
         };
-        Ok((Value { of, governed: true }, refs))
+        // NULLIF gives its first operand.
+        let nullif = is(AExprKind::AexprNullif);
+        let collation =
+            if nullif { rights.iter().fold(left.collation, |so_far, right| so_far.and(right.collation)) } else { Collation::of_type(of) };
+        Ok((Value { of, collation, governed: true, folded: false }, refs))
     }
 
     /// `x op ANY (array)`: the element comparison decides.
@@ -268,35 +311,33 @@ impl<'a> Analyzer<'a> {
             },
             Type::Opaque => Type::Opaque,
         };
-        self.compares(operator, left, Value { of, governed: right.governed })
+        self.compares(operator, left, Value { of, ..right })
     }
 
     /// LIKE and its kin with a constant pattern.
-    fn pattern(&mut self, name: &str, left: Value, node: &Node, view: &View<'_>) -> Result<bool, Misread> {
+    fn pattern(&mut self, name: &str, left: Value, node: &Node) -> Result<bool, Misread> {
         let Type::Known(of) = left.of else { return Ok(false) };
         let Some(constant) = node.field("rexpr")?.of_kind("AConst") else { return Ok(false) };
         let Some(pattern) = constant.field("val")?.string() else { return Ok(false) };
-        let deterministic = match node.field("lexpr")?.of_kind("ColumnRef") {
-            Some(column) => view.resolve(column)?.deterministic,
-            None => false,
-        };
         self.found.looked_at_values = true;
-        Ok(deterministic && allow::leakproof_pattern(name, of, TEXT) && allow::well_formed_pattern(pattern))
+        let known = allow::leakproof_pattern(name, self.catalog.base_type(of), TEXT);
+        Ok(left.collation.is_deterministic() && known && allow::well_formed_pattern(pattern))
     }
 
+    /// A subquery in a condition runs when the first row gets to it: everything in it is in a qual position.
     fn sublink(&mut self, node: &Node, view: &View<'_>, ctes: &Ctes) -> Result<(Value, Refs), Misread> {
         let unread = Misread { kind: "SubLink", field: "subselect" };
         let select = node.node("subselect")?.ok_or(unread)?;
         if !self.is_quiet(node, select)? {
             self.doubt("a subquery in a condition that may raise an error of its own");
         }
-        let outputs = self.query(select, Some(view), ctes, false)?;
+        let outputs = self.within((true, false), |this| this.query(select, Some(view), ctes, false))?;
         let output = outputs.as_deref().and_then(<[Column]>::first);
         let kind = node.int("sub_link_type")?;
         let is = |wanted: SubLinkType| kind == i64::from(wanted as i32);
-        let value = output.map_or(Value { of: Type::Opaque, governed: true }, |column| Value { governed: true, ..column.value });
+        let value = output.map_or(Value::OPAQUE, |column| Value { governed: true, folded: false, ..column.value });
         if is(SubLinkType::ExistsSublink) {
-            return Ok((Value { of: Type::Known(BOOL), governed: true }, Refs::Many));
+            return Ok((Value::truth(true), Refs::Many));
         }
         if is(SubLinkType::ExprSublink) {
             return Ok((value, Refs::Many));
@@ -307,10 +348,10 @@ impl<'a> Analyzer<'a> {
             if !self.compares(names.last().copied().unwrap_or("="), left, value) || output.is_some_and(|column| column.leaky) {
                 self.doubt("a comparison with a subquery is not known to be leakproof");
             }
-            return Ok((Value { of: Type::Known(BOOL), governed: true }, Refs::Many));
+            return Ok((Value::truth(true), Refs::Many));
         }
         self.doubt("a subquery of this form in a condition");
-        Ok((Value { of: Type::Opaque, governed: true }, Refs::Many))
+        Ok((Value::OPAQUE, Refs::Many))
     }
 
     fn function(&mut self, tree: &Tree, node: &Node, view: &View<'_>, ctes: &Ctes) -> Result<(Value, Refs), Misread> {
@@ -318,18 +359,39 @@ impl<'a> Analyzer<'a> {
         let name = names.last().copied().unwrap_or_default();
         let plain = node.field("over")? == &Tree::Null && node.field("agg_filter")? == &Tree::Null && !node.flag("func_variadic")?;
         let built_in = matches!(names.as_slice(), [_] | ["pg_catalog", _]);
+        // Answered from the virtual session, by a parameter.
+        if built_in && plain && is_answered(&names, node)? {
+            let of = match name {
+                "current_setting" | "version" => Type::Known(TEXT),
+                "pg_backend_pid" => Type::Known(INT4),
+                "current_database" | "current_schema" | "current_user" | "session_user" => Type::Known(NAME),
+                _ => Type::Opaque,
+            };
+            return Ok((Value::computed(of, false), Refs::None));
+        }
+        if self.lazy && built_in && is_quiet_aggregate(node)? {
+            return self.quiet_aggregate(node, view, ctes);
+        }
         if plain && built_in && !is_aggregate(node)? {
             let before = self.raised;
             let (values, refs) = self.all(node.list("args")?, view, ctes)?;
-            let types: Option<Vec<Oid>> =
-                values.iter().map(|value| if let Type::Known(oid) = value.of { Some(oid) } else { None }).collect();
+            // An untyped literal is taken as text.
+            let types = values.iter().map(|value| match value.of {
+                Type::Known(oid) => Some(oid),
+                Type::Unknown => Some(TEXT),
+                Type::Opaque => None,
+            });
+            let types: Option<Vec<Oid>> = types.collect();
             if self.raised == before && types.is_some_and(|types| allow::leakproof_function(name, &types)) {
-                let of = match name {
-                    "lower" | "upper" => Type::Known(TEXT),
-                    "length" | "char_length" | "character_length" | "octet_length" => Type::Known(INT4),
-                    _ => Type::Opaque,
+                let collation = values.iter().fold(Collation::None, |so_far, value| so_far.and(value.collation));
+                let value = match name {
+                    // They take the collation, and hand it on.
+                    "lower" | "upper" => Value { collation, ..Value::computed(Type::Known(TEXT), true) },
+                    _ => Value::computed(Type::Known(INT4), true),
                 };
-                return Ok((Value { of, governed: true }, refs));
+                if collation != Collation::Unknown {
+                    return Ok((value, refs));
+                }
             }
         }
         self.doubtful(&format!("{name}(…)"), tree, view, ctes)
@@ -338,13 +400,42 @@ impl<'a> Analyzer<'a> {
     /// Casts that run no function: to the type it has, and `varchar` to `text`.
     fn cast(&mut self, tree: &Tree, node: &Node, view: &View<'_>, ctes: &Ctes) -> Result<(Value, Refs), Misread> {
         let target = self.cast_target(node)?;
+        if let Some(elements) = node.field("arg")?.of_kind("AArrayExpr") {
+            return self.cast_of_elements(tree, (elements, target), view, ctes);
+        }
         let (value, refs) = self.expression(node.field("arg")?, view, ctes)?;
         match (value.of, target) {
+            // A parameter takes its type from the cast that is its only place.
+            (Type::Unknown, Type::Known(_)) if node.field("arg")?.of_kind("ParamRef").is_some() => {
+                Ok((Value::computed(target, false), refs))
+            }
             (Type::Known(from), Type::Known(to)) if from == to || (from == shapes::VARCHAR && to == TEXT) => {
                 Ok((Value { of: target, ..value }, refs))
             }
+            (Type::Known(from), Type::Known(to)) if shapes::common([value.of, target]) == target && from != to => {
+                Ok((Value::computed(target, value.governed), refs))
+            }
             _ => self.doubtful("a cast of a column", tree, view, ctes),
         }
+    }
+
+    /// `ARRAY[…]::type[]` casts each element by itself (`transformArrayExpr`).
+    fn cast_of_elements(
+        &mut self,
+        tree: &Tree,
+        (elements, target): (&Node, Type),
+        view: &View<'_>,
+        ctes: &Ctes,
+    ) -> Result<(Value, Refs), Misread> {
+        let known = if let Type::Known(array) = target { self.catalog.types.get(&array).filter(|known| known.array) } else { None };
+        let element = known.map_or(Type::Opaque, |known| Type::Known(known.base));
+        let (values, refs) = self.all(elements.list("elements")?, view, ctes)?;
+        if element == Type::Opaque || values.iter().any(|value| shapes::common([value.of, element]) != element) {
+            return self.doubtful("a cast of an array", tree, view, ctes);
+        }
+        let governed = values.iter().any(|value| value.governed);
+        let collation = values.iter().fold(Collation::None, |so_far, value| so_far.and(value.collation));
+        Ok((Value { collation, ..Value::computed(target, governed) }, refs))
     }
 
     /// Whether a second copy leaves the types of its parameters as they were.
@@ -358,65 +449,6 @@ impl<'a> Analyzer<'a> {
         });
         copyable
     }
-}
-
-/// Whether a call is an aggregate: by its syntax, or by name.
-pub(super) fn is_aggregate(node: &Node) -> Result<bool, Misread> {
-    let names = node.names("funcname")?;
-    let name = names.last().copied().unwrap_or_default();
-    let arguments = node.list("args")?.len();
-    let by_name = matches!(allow::function(name, arguments), allow::FunctionRule::Allowed(_, allow::Kind::Aggregate));
-    Ok(node.flag("agg_star")? || by_name)
-}
-
-/// Whether an expression holds an aggregate of this level or a window function: no qual over it goes below them.
-pub(super) fn is_over_groups(tree: &Tree, view: &View<'_>) -> Result<bool, Misread> {
-    let node = match tree {
-        Tree::Node(node) => node,
-        Tree::List(items) => return any(items.iter(), |item| is_over_groups(item, view)),
-        Tree::Null | Tree::Bool(_) | Tree::Int(_) | Tree::Text(_) | Tree::Position(_) => return Ok(false),
-    };
-    if node.kind == "SubLink" {
-        return Ok(false);
-    }
-    if node.kind == "FuncCall" && (is_aggregate(node)? || node.node("over")?.is_some()) {
-        // An aggregate whose arguments are all of an outer level belongs to that level.
-        let (mut own, mut misread) = (true, None);
-        node.each(&mut |inner| match inner.kind {
-            "SubLink" => own = false,
-            "ColumnRef" => match view.resolve(inner) {
-                Ok(found) => own &= !found.outer,
-                Err(error) => misread = Some(error),
-            },
-            // Only what reads a row says whose aggregate it is.
-            _ => {}
-        });
-        return misread.map_or(Ok(own), Err);
-    }
-    any(node.fields.iter().map(|(_, field)| field), |field| is_over_groups(field, view))
-}
-
-fn any<'t>(trees: impl Iterator<Item = &'t Tree>, mut holds: impl FnMut(&'t Tree) -> Result<bool, Misread>) -> Result<bool, Misread> {
-    for tree in trees {
-        if holds(tree)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Whether an expression reads a governed column, here or further out, or a subquery.
-pub(super) fn is_governed(tree: &Tree, view: &View<'_>) -> Result<bool, Misread> {
-    let (mut governed, mut misread) = (false, None);
-    tree.each(&mut |node| match node.kind {
-        "SubLink" => governed = true,
-        "ColumnRef" => match view.resolve(node) {
-            Ok(found) => governed |= found.value.governed || found.leaky,
-            Err(error) => misread = Some(error),
-        },
-        _ => {}
-    });
-    misread.map_or(Ok(governed), Err)
 }
 
 /// The constants of an IN list become one array when they share a type with each other; then that type decides.
@@ -433,7 +465,7 @@ fn one_array(left: Value, rights: &[Value]) -> bool {
 fn json(name: &str, left: Value, rights: &[Value]) -> bool {
     let key = if matches!(name, "#>" | "#>>" | "?|" | "?&") { shapes::TEXT_ARRAY } else { TEXT };
     left.of == Type::Known(shapes::JSONB)
-        && matches!(rights, [Value { of: Type::Unknown, governed: false }])
+        && matches!(rights, [Value { of: Type::Unknown, governed: false, .. }])
         && matches!(name, "->" | "->>" | "#>" | "#>>" | "?" | "?|" | "?&")
         && allow::leakproof_operator(name, shapes::JSONB, key)
 }

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use pg_query::protobuf::{CteMaterialize, JoinType, SetOperation};
+use pg_query::protobuf::{JoinType, SetOperation};
 
 use super::{
-    expression::{Analyzer, is_over_groups},
+    collation::Collation,
+    expression::Analyzer,
     printer,
+    reads::{is_over_groups, is_passed},
     resolve::{Column, Refs, Rte, View, output_name},
     shapes::{TEXT, Type, Value, leakproof},
 };
@@ -86,13 +88,17 @@ impl Analyzer<'_> {
         for safe in ["distinct_clause", "group_clause", "window_clause", "sort_clause", "limit_offset", "limit_count"] {
             self.sweep(select.field(safe)?, &view, &ctes)?;
         }
-        if !select.list("values_lists")?.is_empty() {
-            return self.values(select, &view, &ctes);
+        self.distances(select)?;
+        if self.lazy {
+            self.sorts(select, &view)?;
         }
-        // A level with LIMIT or OFFSET is neither flattened nor has quals pushed into it (is_simple_subquery,
-        // subquery_is_pushdown_safe), so what uses its output runs on rows that passed.
+        if !select.list("values_lists")?.is_empty() {
+            return self.values(select, &view, &ctes, outermost);
+        }
+        // A level with LIMIT or OFFSET is neither flattened nor has quals pushed into it (is_simple_subquery, subquery_is_pushdown_safe),
+        // so what it computes is computed on rows that passed, and has no statistics. A column that it hands on as it is has.
         let closed = *select.field("limit_count")? != Tree::Null || *select.field("limit_offset")? != Tree::Null;
-        self.targets(select, &view, &ctes, outermost || closed, closed)
+        self.targets(select, &view, &ctes, (outermost || closed) && !self.lazy, closed)
     }
 
     fn with_clause(&mut self, select: &Node, outer: Option<&View<'_>>, ctes: &Ctes) -> Result<Ctes, Misread> {
@@ -108,9 +114,9 @@ impl Analyzer<'_> {
             let query = cte.node("ctequery")?.filter(|query| query.kind == "SelectStmt").ok_or(unread)?;
             let outputs = self.query(query, outer, &inner, false)?;
             if !recursive {
-                let materialized = cte.int("ctematerialized")? == i64::from(CteMaterialize::Always as i32);
+                // MATERIALIZED or not, its columns are looked up in the statistics (examine_simple_variable, since 17).
                 let renamed = rename(outputs, &aliases(cte.list("aliascolnames")?));
-                inner.0.push((cte.text("ctename")?.into(), renamed.map(|columns| if materialized { closed(columns) } else { columns })));
+                inner.0.push((cte.text("ctename")?.into(), renamed));
             }
         }
         Ok(inner)
@@ -137,7 +143,12 @@ impl Analyzer<'_> {
                         column.value.of = Type::Opaque;
                     }
                     column.value.governed |= other.value.governed;
+                    column.value.folded &= other.value.folded;
+                    if column.value.collation != other.value.collation {
+                        column.value.collation = Collation::Unknown;
+                    }
                     column.leaky |= other.leaky;
+                    column.computed |= other.computed;
                     column
                 })
                 .collect()
@@ -145,15 +156,36 @@ impl Analyzer<'_> {
     }
 
     /// `VALUES`: a single row is flattened into the level above, so a column inside one is in a qual position.
-    fn values(&mut self, select: &Node, view: &View<'_>, ctes: &Ctes) -> Result<Option<Vec<Column>>, Misread> {
+    fn values(&mut self, select: &Node, view: &View<'_>, ctes: &Ctes, outermost: bool) -> Result<Option<Vec<Column>>, Misread> {
         let lists = select.field("values_lists")?;
         let mut reads = false;
         lists.each(&mut |node| reads |= matches!(node.kind, "ColumnRef" | "SubLink"));
         if reads {
             self.doubt("VALUES that reads a column or a subquery");
             self.sweep(lists, view, ctes)?;
+        } else if !outermost {
+            for value in lists.items().iter().flat_map(Tree::items) {
+                self.expression(value, view, ctes)?;
+            }
         }
         Ok(None)
+    }
+
+    /// `ORDER BY point <-> '(0,0)'`: an index that orders by a distance computes it on rows of everybody, and distances overflow.
+    fn distances(&mut self, select: &Node) -> Result<(), Misread> {
+        let mut distance = false;
+        for clause in ["target_list", "group_clause", "sort_clause", "distinct_clause", "window_clause"] {
+            select.field(clause)?.each(&mut |node| {
+                let names = if node.kind == "AExpr" { node.names("name").unwrap_or_default() } else { Vec::new() };
+                distance |= names.last().is_some_and(|name| {
+                    (*name != "<>" && name.contains('<') && name.contains('>')) || matches!(*name, "~>" | "|=|" | "<=|" | "|=>")
+                });
+            });
+        }
+        if distance {
+            self.doubt("a distance, by which an index may order rows");
+        }
+        Ok(())
     }
 
     fn targets(&mut self, select: &Node, view: &View<'_>, ctes: &Ctes, safe: bool, closes: bool) -> Result<Option<Vec<Column>>, Misread> {
@@ -162,6 +194,7 @@ impl Analyzer<'_> {
         for target in select.list("target_list")?.iter().filter_map(Tree::as_node) {
             let expression = target.field("val")?;
             if let Some(star) = expression.of_kind("ColumnRef").filter(|_| is_star(expression)) {
+                self.sweep(expression, view, ctes)?;
                 match view.star(star)? {
                     Some(columns) => outputs.extend(columns),
                     None => known = false,
@@ -170,20 +203,20 @@ impl Analyzer<'_> {
             }
             let explicit = target.text("name")?;
             let name = if explicit.is_empty() { output_name(expression) } else { explicit.into() };
-            let over_groups = is_over_groups(expression, view)?;
-            let value = if safe || over_groups {
+            let over_groups = is_over_groups(expression, view)? && !self.lazy;
+            let value = if safe || (over_groups && has_window(expression)) {
                 self.sweep(expression, view, ctes)?;
                 self.type_only(expression, view)?
             } else {
-                self.qual(expression, view, ctes)?
+                // What holds an aggregate may become a HAVING of this level.
+                self.within((self.lazy, over_groups), |this| this.qual(expression, view, ctes))?
             };
-            let value = Value { governed: value.governed && !over_groups, ..value };
-            outputs.push(Column { name, value, real: None, leaky: false, deterministic: false });
+            // Computed above rows that passed, and without statistics.
+            let passed = over_groups || (closes && !self.lazy && expression.of_kind("ColumnRef").is_none());
+            let value = Value { governed: value.governed && !passed, folded: false, ..value };
+            outputs.push(Column { name, value, real: None, leaky: false, computed: false });
         }
-        if !known {
-            return Ok(None);
-        }
-        Ok(Some(if closes { closed(outputs) } else { outputs }))
+        Ok(known.then_some(outputs))
     }
 
     /// Splits by AND; each conjunct is a qual. One that is leakproof and reads one relation that it filters is copied.
@@ -195,6 +228,9 @@ impl Analyzer<'_> {
             && node.int("boolop")? == i64::from(pg_query::protobuf::BoolExprType::AndExpr as i32)
         {
             return node.list("args")?.iter().try_for_each(|part| self.conjuncts(part, view, first, filters, ctes));
+        }
+        if self.runs_elsewhere(tree, view)? {
+            return self.sweep(tree, view, ctes);
         }
         let before = self.raised;
         let refs = self.qual_refs(tree, view, ctes)?;
@@ -214,13 +250,34 @@ impl Analyzer<'_> {
         Ok(())
     }
 
-    /// HAVING: a conjunct without an aggregate becomes a WHERE (`subquery_planner`), one with an aggregate never does.
+    /// Whether a conjunct runs on rows of one function, group or relation that hides none, and nowhere else: no scan of governed rows takes
+    /// it up, and no statistics of theirs are behind it. An equality may be carried to another relation (`equivclass.c`), so it is none.
+    fn runs_elsewhere(&self, tree: &Tree, view: &View<'_>) -> Result<bool, Misread> {
+        if self.lazy || !is_passed(tree, view, false)? {
+            return Ok(false);
+        }
+        let (mut refs, mut equality, mut misread) = (Refs::None, false, None);
+        tree.each(&mut |node| match node.kind {
+            "AExpr" => equality |= node.names("name").is_ok_and(|names| matches!(names.last(), Some(&("=" | "<>")))),
+            "ColumnRef" => match view.resolve(node) {
+                Ok(found) => refs = refs.and(found.refs),
+                Err(error) => misread = Some(error),
+            },
+            // What is no column reads no relation.
+            _ => {}
+        });
+        misread.map_or(Ok(!equality && matches!(refs, Refs::One(_))), Err)
+    }
+
+    /// HAVING: a conjunct without an aggregate becomes a WHERE (`subquery_planner`), one with an aggregate never does; but it is tried on
+    /// the statistics of the columns that it reads besides (`cost_agg`).
     fn having(&mut self, tree: &Tree, view: &View<'_>, ctes: &Ctes) -> Result<(), Misread> {
         match tree {
             Tree::Null => Ok(()),
             Tree::Node(node) if node.kind == "BoolExpr" => node.list("args")?.iter().try_for_each(|part| self.having(part, view, ctes)),
             Tree::Node(_) | Tree::List(_) | Tree::Bool(_) | Tree::Int(_) | Tree::Text(_) | Tree::Position(_) => {
-                if is_over_groups(tree, view)? { self.sweep(tree, view, ctes) } else { self.qual(tree, view, ctes).map(|_| ()) }
+                let over_groups = is_over_groups(tree, view)? && !self.lazy;
+                self.within((self.lazy, over_groups), |this| this.qual(tree, view, ctes)).map(|_| ())
             }
         }
     }
@@ -265,13 +322,14 @@ impl Analyzer<'_> {
                 let governed = hides_rows(relation);
                 let all = relation.columns.iter().map(|column| Column {
                     name: column.name.clone(),
-                    value: Value { of: shown_type(column), governed },
-                    real: column.mask.is_none().then(|| column.name.clone()),
-                    leaky: column.mask.is_some() && governed,
-                    deterministic: column.deterministic_collation,
+                    value: Value { collation: shown_collation(column), governed, folded: false, of: shown_type(column) },
+                    real: (column.mask.is_none() && column.stored).then(|| column.name.clone()),
+                    leaky: column.mask.is_some(),
+                    computed: !column.stored,
                 });
+                let computed = relation.columns.iter().any(|column| !column.stored);
                 let columns = rename(Some(all.collect()), &columns);
-                Ok(Rte { name: Some(name), columns, governed, occurrence: governed.then_some(*number), nullable: false })
+                Ok(Rte { name: Some(name), columns, governed, occurrence: governed.then_some(*number), nullable: false, computed })
             }
             Some((_, None)) => Ok(Rte::function(Some(name))),
             None => {
@@ -325,13 +383,14 @@ impl Analyzer<'_> {
             rte.nullable = true;
         }
         let governed = from.rtes.get(start..end).is_some_and(|sides| sides.iter().any(|rte| rte.governed));
+        let computed = from.rtes.get(start..end).is_some_and(|sides| sides.iter().any(|rte| rte.computed));
         if let Some(name) = alias(node)?.0 {
             // The alias hides the names below it; its own columns are not tracked.
             from.rtes.get_mut(start..end).unwrap_or_default().iter_mut().for_each(Rte::hide);
-            from.rtes.push(Rte { governed, ..Rte::function(Some(name)) });
+            from.rtes.push(Rte { governed, computed, ..Rte::function(Some(name)) });
         }
         if let Some(using) = node.node("join_using_alias")? {
-            from.rtes.push(Rte { governed, columns: None, ..Rte::function(Some(using.text("aliasname")?.into())) });
+            from.rtes.push(Rte { governed, computed, columns: None, ..Rte::function(Some(using.text("aliasname")?.into())) });
         }
         Ok(())
     }
@@ -346,7 +405,6 @@ impl Analyzer<'_> {
         };
         match (one(start..middle), one(middle..end)) {
             (Some((left, false)), Some((right, false))) if leakproof(self.catalog, "=", left, right) => {}
-            (Some((left, _)), Some((right, _))) if !left.governed && !right.governed => {}
             _ => self.doubt(format!("JOIN USING ({name}): its equality is not known to be leakproof")),
         }
     }
@@ -364,6 +422,21 @@ fn shown_type(column: &ExposedColumn) -> Type {
         Some(Mask::Hash(_) | Mask::Last(_)) => Type::Known(TEXT),
         None | Some(Mask::Null | Mask::Constant(_)) => Type::Known(column.base_type_oid),
     }
+}
+
+/// A mask may change the collation with the type.
+fn shown_collation(column: &ExposedColumn) -> Collation {
+    match column.mask {
+        None => Collation::of_column(shown_type(column), column.collation, column.deterministic_collation),
+        Some(Mask::Hash(_) | Mask::Last(_) | Mask::Null | Mask::Constant(_)) => Collation::of_type(shown_type(column)),
+    }
+}
+
+/// Whether an expression holds a window function.
+fn has_window(tree: &Tree) -> bool {
+    let mut found = false;
+    tree.each(&mut |node| found |= node.kind == "FuncCall" && node.field("over").is_ok_and(|over| *over != Tree::Null));
+    found
 }
 
 /// A name for a range table entry, and names for its columns.
@@ -396,9 +469,4 @@ fn rename(columns: Option<Vec<Column>>, names: &[Box<str>]) -> Option<Vec<Column
         columns.iter_mut().zip(names).for_each(|(column, name)| column.name = name.clone());
         columns
     })
-}
-
-/// Columns of a level that nothing is pushed into: what uses them runs on rows that passed.
-fn closed(columns: Vec<Column>) -> Vec<Column> {
-    columns.into_iter().map(|column| Column { value: Value { governed: false, ..column.value }, leaky: false, ..column }).collect()
 }

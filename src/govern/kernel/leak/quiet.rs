@@ -8,7 +8,12 @@
 
 use pg_query::protobuf::{SetOperation, SubLinkType};
 
-use super::{expression::Analyzer, level::is_star};
+use super::{
+    expression::Analyzer,
+    level::{Ctes, is_star},
+    resolve::{Refs, View},
+    shapes::{self, Type, Value, leakproof},
+};
 use crate::sql::{Misread, Node, Tree};
 
 impl Analyzer<'_> {
@@ -18,6 +23,59 @@ impl Analyzer<'_> {
         select.each(&mut |node| self.found.looked_at_values |= node.field("limit_count").is_ok_and(|limit| *limit != Tree::Null));
         let scalar = sublink.int("sub_link_type")? == i64::from(SubLinkType::ExprSublink as i32);
         Ok(self.level_is_quiet(select)? && (!scalar || gives_one_row(select)?))
+    }
+
+    /// What such an aggregate gives: counting raises nothing, the least and the greatest compare, sums of integers are of a type that holds
+    /// more of them than there can be rows (`int4_sum`, `int8_avg_accum`); other sums may overflow.
+    pub(super) fn quiet_aggregate(&mut self, node: &Node, view: &View<'_>, ctes: &Ctes) -> Result<(Value, Refs), Misread> {
+        let tree = Tree::Node(Box::new(node.clone()));
+        let name = node.names("funcname")?.last().copied().unwrap_or_default();
+        for argument in node.list("args")? {
+            let (value, _) = self.expression(argument, view, ctes)?;
+            let quiet = match name {
+                "count" => true,
+                "min" | "max" => leakproof(self.catalog, "<", value, value),
+                _ => matches!(value.of, Type::Known(shapes::INT2 | shapes::INT4 | shapes::INT8)),
+            };
+            if !quiet {
+                self.doubt(format!("{name}(…) in a subquery of a condition, over a type that it may fail on"));
+            }
+        }
+        Ok((self.type_only(&tree, view)?, Refs::Many))
+    }
+
+    /// Sorting and grouping in a subquery of a condition compare its columns.
+    pub(super) fn sorts(&mut self, select: &Node, view: &View<'_>) -> Result<(), Misread> {
+        let mut columns = Vec::new();
+        for clause in ["distinct_clause", "group_clause", "sort_clause"] {
+            select.field(clause)?.each(&mut |node| {
+                if node.kind == "ColumnRef" {
+                    columns.push(node);
+                }
+            });
+        }
+        let by_place = |tree: &Tree| tree.of_kind("AConst").is_some();
+        let whole = select.list("distinct_clause")?.iter().any(|item| *item == Tree::Null)
+            || select.list("group_clause")?.iter().any(by_place)
+            || select
+                .list("sort_clause")?
+                .iter()
+                .any(|sort| sort.of_kind("SortBy").is_some_and(|sort| sort.field("node").is_ok_and(by_place)));
+        if whole {
+            // DISTINCT, and ordinals: every output.
+            select.field("target_list")?.each(&mut |node| {
+                if node.kind == "ColumnRef" {
+                    columns.push(node);
+                }
+            });
+        }
+        for column in columns {
+            let value = view.resolve(column)?.value;
+            if !leakproof(self.catalog, "<", value, value) || !leakproof(self.catalog, "=", value, value) {
+                self.doubt("sorting or grouping in a subquery of a condition, by what is not known to compare leakproof");
+            }
+        }
+        Ok(())
     }
 
     fn level_is_quiet(&self, select: &Node) -> Result<bool, Misread> {
@@ -47,7 +105,8 @@ impl Analyzer<'_> {
         }
         for target in select.list("target_list")?.iter().filter_map(Tree::as_node) {
             let value = target.field("val")?;
-            if !is_plain(value) && !is_star(value) && !is_quiet_aggregate(value)? {
+            let aggregate = value.as_node().map_or(Ok(false), is_quiet_aggregate)?;
+            if !is_plain(value) && !is_star(value) && !aggregate {
                 return Ok(false);
             }
         }
@@ -71,7 +130,7 @@ fn gives_one_row(select: &Node) -> Result<bool, Misread> {
     let limited = matches!(count(select.field("limit_count")?)?, Some(0 | 1));
     let mut aggregated = select.list("group_clause")?.is_empty() && !select.list("target_list")?.is_empty();
     for target in select.list("target_list")?.iter().filter_map(Tree::as_node) {
-        aggregated &= is_quiet_aggregate(target.field("val")?)?;
+        aggregated &= target.field("val")?.as_node().map_or(Ok(false), is_quiet_aggregate)?;
     }
     Ok(limited || aggregated)
 }
@@ -88,10 +147,15 @@ fn count(tree: &Tree) -> Result<Option<i64>, Misread> {
     Ok(value.filter(|rows| *rows >= 0))
 }
 
-/// `count`, `min`, `max` of a column: they count and compare, sums and averages may overflow.
-fn is_quiet_aggregate(tree: &Tree) -> Result<bool, Misread> {
-    let Some(node) = tree.of_kind("FuncCall") else { return Ok(false) };
-    let named = matches!(node.names("funcname")?.as_slice(), ["count" | "min" | "max"] | ["pg_catalog", "count" | "min" | "max"]);
+/// An aggregate of a column that may raise nothing, as the column's type decides ([`Analyzer::quiet_aggregate`]).
+pub(super) fn is_quiet_aggregate(node: &Node) -> Result<bool, Misread> {
+    if node.kind != "FuncCall" {
+        return Ok(false);
+    }
+    let named = matches!(
+        node.names("funcname")?.as_slice(),
+        ["count" | "min" | "max" | "sum" | "avg"] | ["pg_catalog", "count" | "min" | "max" | "sum" | "avg"]
+    );
     let bare = node.list("agg_order")?.is_empty() && *node.field("agg_filter")? == Tree::Null && *node.field("over")? == Tree::Null;
     Ok(named && bare && node.list("args")?.iter().all(is_plain))
 }

@@ -1,6 +1,6 @@
 //! How columns resolve: what an expression can see, by PostgreSQL's rules.
 
-use super::shapes::{Type, Value};
+use super::shapes::Value;
 use crate::sql::{Misread, Node, Tree};
 
 /// A column as a level sees it.
@@ -12,7 +12,8 @@ pub(super) struct Column {
     pub(super) real: Option<Box<str>>,
     /// Masked: reading it runs the mask, which is not leakproof.
     pub(super) leaky: bool,
-    pub(super) deterministic: bool,
+    /// Of a relation that hides rows, and computed as rows are read: by a view, a generated column or a foreign server.
+    pub(super) computed: bool,
 }
 
 /// An entry of a level's range table.
@@ -27,17 +28,19 @@ pub(super) struct Rte {
     pub(super) occurrence: Option<usize>,
     /// On the nullable side of an outer join of this level.
     pub(super) nullable: bool,
+    /// Whether one of its columns is computed as rows are read.
+    pub(super) computed: bool,
 }
 
 impl Rte {
     /// A subquery or CTE.
     pub(super) fn query(name: Option<Box<str>>, columns: Option<Vec<Column>>) -> Self {
-        Self { name, governed: columns.is_none(), columns, occurrence: None, nullable: false }
+        Self { name, governed: columns.is_none(), columns, occurrence: None, nullable: false, computed: false }
     }
 
     /// A function, or rows of pgwicket itself.
     pub(super) fn function(name: Option<Box<str>>) -> Self {
-        Self { name, columns: None, governed: false, occurrence: None, nullable: false }
+        Self { name, columns: None, governed: false, occurrence: None, nullable: false, computed: false }
     }
 
     /// Out of sight behind a join's alias.
@@ -81,13 +84,14 @@ pub(super) struct Found {
     pub(super) value: Value,
     pub(super) refs: Refs,
     pub(super) leaky: bool,
-    pub(super) deterministic: bool,
+    pub(super) computed: bool,
     /// Of an outer level.
     pub(super) outer: bool,
+    /// Whether the column was found.
+    pub(super) known: bool,
 }
 
-const UNRESOLVED: Found =
-    Found { value: Value { of: Type::Opaque, governed: true }, refs: Refs::Many, leaky: false, deterministic: false, outer: false };
+const UNRESOLVED: Found = Found { value: Value::OPAQUE, refs: Refs::Many, leaky: false, computed: false, outer: false, known: false };
 
 impl View<'_> {
     pub(super) fn resolve(&self, node: &Node) -> Result<Found, Misread> {
@@ -111,16 +115,28 @@ impl View<'_> {
             (Some((_, first)), Some((_, second))) => self.merged_column(name, first, second, matches.next().is_none()),
             (None, _) => {
                 let unknown = self.rtes.iter().any(|rte| rte.columns.is_none() || rte.name.as_deref() == Some(name));
+                if let (None, Some(place)) = (self.outer, self.only_function_with(name)) {
+                    return Found { refs: Refs::One(place), ..Found::OF_FUNCTION };
+                }
                 match self.outer {
                     Some(outer) if !unknown => Found { refs: Refs::Many, outer: true, ..outer.column(name) },
                     None if unknown => {
                         let governed = self.rtes.iter().any(|rte| rte.governed);
-                        Found { value: Value { of: Type::Opaque, governed }, ..UNRESOLVED }
+                        Found { value: Value { governed, ..Value::OPAQUE }, computed: self.has_computed(), ..UNRESOLVED }
                     }
+                    Some(_) if unknown => Found { computed: self.has_computed(), ..UNRESOLVED },
                     Some(_) | None => UNRESOLVED,
                 }
             }
         }
+    }
+
+    /// The function in FROM that an unqualified name belongs to, when it can be no other's.
+    fn only_function_with(&self, name: &str) -> Option<usize> {
+        let mut unknown = self.rtes.iter().enumerate().filter(|(_, rte)| rte.columns.is_none());
+        let (place, function) = unknown.next()?;
+        let others = self.rtes.iter().enumerate().any(|(other, rte)| other != place && rte.name.as_deref() == Some(name));
+        (unknown.next().is_none() && !function.governed && !others).then_some(place)
     }
 
     fn merged_column(&self, name: &str, first: &Column, second: &Column, only_two: bool) -> Found {
@@ -129,11 +145,16 @@ impl View<'_> {
             return UNRESOLVED;
         }
         Found {
-            value: Value { of: first.value.of, governed: first.value.governed || second.value.governed },
+            value: Value {
+                collation: first.value.collation.and(second.value.collation),
+                governed: first.value.governed || second.value.governed,
+                ..first.value
+            },
             refs: Refs::Many,
             leaky: first.leaky || second.leaky,
-            deterministic: first.deterministic && second.deterministic,
+            computed: first.computed || second.computed,
             outer: false,
+            known: true,
         }
     }
 
@@ -142,9 +163,16 @@ impl View<'_> {
             return self.outer.map_or(UNRESOLVED, |outer| Found { refs: Refs::Many, outer: true, ..outer.qualified(relation, name) });
         };
         match &rte.columns {
-            None => Found { value: Value { of: Type::Opaque, governed: rte.governed }, ..UNRESOLVED },
+            None if rte.governed => Found { computed: self.has_computed(), ..UNRESOLVED },
+            // A column of a function: of no type that is known here, and of rows that passed.
+            None => Found { refs: Refs::One(place), ..Found::OF_FUNCTION },
             Some(columns) => columns.iter().find(|column| *column.name == *name).map_or(UNRESOLVED, |column| Found::of(place, column)),
         }
+    }
+
+    /// Whether a relation in sight has a computed column: what is not resolved may read it.
+    pub(super) fn has_computed(&self) -> bool {
+        self.rtes.iter().any(|rte| rte.computed) || self.outer.is_some_and(View::has_computed)
     }
 
     /// The columns of `*` or `t.*`; `None` when not known.
@@ -170,8 +198,11 @@ impl View<'_> {
 }
 
 impl Found {
+    /// A column of a function in FROM: of no type that is known here, and of rows that passed.
+    const OF_FUNCTION: Self = Self { value: Value { governed: false, ..Value::OPAQUE }, known: true, ..UNRESOLVED };
+
     fn of(place: usize, column: &Column) -> Self {
-        Self { value: column.value, refs: Refs::One(place), leaky: column.leaky, deterministic: column.deterministic, outer: false }
+        Self { value: column.value, refs: Refs::One(place), leaky: column.leaky, computed: column.computed, outer: false, known: true }
     }
 }
 

@@ -3,7 +3,9 @@
 use pg_query::protobuf::AExprKind;
 
 use super::{
-    expression::{Analyzer, is_aggregate, is_governed},
+    collation::Collation,
+    expression::Analyzer,
+    reads::{is_aggregate, is_governed},
     resolve::View,
     shapes::{self, BOOL, INT4, INT8, NUMERIC, TEXT, Type, Value},
 };
@@ -13,15 +15,19 @@ impl Analyzer<'_> {
     /// The type of an expression in a safe position, where it is easily known.
     pub(super) fn type_only(&self, tree: &Tree, view: &View<'_>) -> Result<Value, Misread> {
         let governed = is_governed(tree, view)?;
-        let of = match tree.as_node() {
-            Some(node) if node.kind == "ColumnRef" => view.resolve(node)?.value.of,
+        Ok(match tree.as_node() {
+            Some(node) if node.kind == "ColumnRef" => view.resolve(node)?.value,
             Some(node) if node.kind == "FuncCall" && is_aggregate(node)? && node.node("over")?.is_none() => {
-                self.aggregate_type(node, view)?
+                let of = self.aggregate_type(node, view)?;
+                let collation = match node.list("args")? {
+                    [only] if Collation::of_type(of) != Collation::None => self.type_only(only, view)?.collation,
+                    _ => Collation::of_type(of),
+                };
+                Value { collation, ..Value::computed(of, governed) }
             }
-            Some(_) if !governed => self.constant_type(tree)?,
-            Some(_) | None => Type::Opaque,
-        };
-        Ok(Value { of, governed })
+            Some(_) if !governed => Value::computed(self.constant_type(tree)?, false),
+            Some(_) | None => Value { governed, ..Value::OPAQUE },
+        })
     }
 
     fn aggregate_type(&self, node: &Node, view: &View<'_>) -> Result<Type, Misread> {
@@ -81,12 +87,17 @@ impl Analyzer<'_> {
             "AArrayExpr" => {
                 let elements = node.list("elements")?.iter().map(|item| self.constant_type(item)).collect::<Result<Vec<_>, _>>()?;
                 let of = shapes::common(elements);
-                let element = if of == Type::Unknown { Type::Known(TEXT) } else { of };
-                let array = self.catalog.types.iter().find(|(_, known)| known.array && Type::Known(known.base) == element);
-                array.map_or(Type::Opaque, |(oid, _)| Type::Known(*oid))
+                self.array_of(of)
             }
             _ => Type::Opaque,
         })
+    }
+
+    /// The array type over an element type.
+    pub(super) fn array_of(&self, element: Type) -> Type {
+        let element = if element == Type::Unknown { Type::Known(TEXT) } else { element };
+        let array = self.catalog.types.iter().find(|(_, known)| known.array && Type::Known(known.base) == element);
+        array.map_or(Type::Opaque, |(oid, _)| Type::Known(*oid))
     }
 
     /// A parameter used twice without a declared type takes its type from its first use: not known here.

@@ -169,17 +169,29 @@ fn regions(text: &str, client: usize, appended: usize) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
     for at in 0..words.len() {
         let region = GOVERNED.iter().find_map(|(head, filter)| {
-            let mut end = matches(matches(at, head)?, filter)?;
+            // Without a fence the columns are as they are, behind one they are opaque; never one without the other.
+            let plain = matches(at, head);
+            let mut end = matches(plain.or_else(|| matches(at, &opaque(head)))?, filter)?;
             while let Some(inside) = matches(end, "AND (") {
                 end = copy(&words, inside)?;
             }
-            matches(matches(end, "OFFSET 0").unwrap_or(end), ")")
+            matches(if plain.is_some() { end } else { matches(end, "OFFSET 0")? }, ")")
         });
         if let Some(end) = region {
             found.push(spans[at].start..spans[end - 1].end);
         }
     }
     found
+}
+
+/// The head with every column that is not masked as it stands behind a fence.
+fn opaque(head: &str) -> String {
+    let (list, from) = head.strip_prefix("( SELECT ").and_then(|rest| rest.split_once(" FROM ")).unwrap();
+    let items = list.split(" , ").map(|item| match item.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(name) if !name.contains('"') => format!("CASE WHEN pg_catalog . now ( ) IS NULL THEN {item} ELSE {item} END AS {item}"),
+        _ => item.to_owned(),
+    });
+    format!("( SELECT {} FROM {from}", items.collect::<Vec<_>>().join(" , "))
 }
 
 /// Where a copied condition, whose parenthesis opened before `at`, ends.

@@ -1,0 +1,203 @@
+//! Which rule fences which statement, each with a neighbour that stays plain.
+
+use crate::govern::tests::{fenced, governed};
+
+fn plain(texts: &[&str]) {
+    for text in texts {
+        assert_eq!(fenced(text), None, "{text}");
+    }
+}
+
+fn doubted(why: &str, texts: &[&str]) {
+    for text in texts {
+        let doubts = fenced(text).unwrap_or_else(|| panic!("not fenced: {text}"));
+        assert!(doubts.contains(why), "{text}: {doubts}");
+    }
+}
+
+/// The rule: every operand of a condition is proven, not only those that read a governed column (`Analyzer::expression` has no arm that
+/// passes what reads none).
+#[test]
+fn an_operand_without_a_column_is_proven_or_doubted() {
+    plain(&[
+        "select * from t where amount > 2 * 3 + 1",
+        "select * from t where amount = $1",
+        "select * from t where amount = $1::int",
+        "select * from t where subject = lower('ABC') and price < round(10.55, 1)",
+        "select * from t where subject = current_setting('application_name')",
+        "select * from t where id = -1 and amount in (1, 2 + 3)",
+    ]);
+    doubted(
+        "is not known to be leakproof",
+        &[
+            "select * from t where amount = 1 / $1",
+            "select * from t where amount = $1 + 1",
+            "select * from t where amount = 7777 and id = $1::text::int",
+            "select * from t where amount = 7777 and 1 / (extract(year from now())::int - 2026) = 1",
+            "select * from t where amount = 7777 and (id = 5 or now()::text::int = 1)",
+            "select * from t where amount = 7777 and '2024'::text::timestamptz is null",
+            "select * from t join c on c.id = t.customer_id and c.id > 5 / $1",
+            "select * from t where amount = 7777 and random() < 0.5",
+            "select * from t where amount = 7777 and id > (select count(*) from c where 1 / (extract(year from now()) - 2026) = 1)",
+            "select * from t where amount = 7777 and exists (select 1 from g where 1 / $1 > 0)",
+            "select * from t, g where t.amount = 1 / g.id",
+            "select * from t, (values (1 / $1)) v",
+        ],
+    );
+}
+
+/// The rule: a clock and its bounded steps raise nothing (`total::steady`); a step without a bound may.
+#[test]
+fn steps_from_a_clock_have_bounds() {
+    plain(&[
+        "select * from t where created_at > now() - interval '7 days'",
+        "select * from t where created_at > now() - interval '1 month 3 days' * 2",
+        "select * from t where created_at >= current_date - 30",
+        "select * from t where created_at >= date_trunc('month', now()) - interval '1 month'",
+        "select * from t where created_at between current_date - interval '1 year' and current_timestamp",
+        "select * from t where created_at > timestamptz '2024-01-01' + interval '1 day'",
+        "select * from t where amount = extract(year from current_date) - 1",
+        "select * from t where created_at >= now()::date",
+    ]);
+    doubted(
+        "is not known to be leakproof",
+        &[
+            "select * from t where created_at > current_date + 2147483647",
+            "select * from t where created_at > now() - interval '999999 years'",
+            "select * from t where created_at > now() - interval '1 day' * 900000 * 900",
+            "select * from t where created_at > now() - $1::interval",
+            "select * from t where created_at > date_trunc('fortnight', now())",
+            "select * from t where created_at > timestamptz '290000-01-01' + interval '9999 years'",
+            "select * from t where amount = extract(microfortnight from current_date)",
+            "select * from t where created_at > now() at time zone 'nowhere'",
+        ],
+    );
+}
+
+/// The rule: a comparison's collation is known (`Collation::and`); two that conflict raise on the first row.
+#[test]
+fn collations_that_conflict_are_doubted() {
+    plain(&[
+        "select * from k where ca = 'x' and cp < 'y' and own > ca",
+        "select * from k where coalesce(ca, own) = 'x'",
+        "select * from k join t on t.subject = k.cp",
+        "select * from k where ca like 'x%' and lower(cp) like 'x%'",
+        "select * from k where nd = 'x' and id in (select id from t where subject = 'x')",
+        "select * from k where case when id = 1 then ca else own end = 'x'",
+        "select * from k a join k b using (ca)",
+    ]);
+    doubted(
+        "",
+        &[
+            "select * from k where ca < cp",
+            "select * from k a join k b on a.ca = b.cp",
+            "select * from k where ca in ('x', cp)",
+            "select * from k where ca = any(array[own, cp])",
+            "select * from k where coalesce(ca, cp) = 'x'",
+            "select * from k where case when id = 1 then ca else cp end = 'x'",
+            "select * from k where nullif(ca, cp) is null",
+            "select * from k where greatest(ca, cp) is null",
+            "select * from k where ca between 'a' and cp",
+            "select * from k where case ca when cp then true end",
+            "select * from k where ca is distinct from cp",
+            "select * from k where lower(coalesce(ca, cp)) = 'x'",
+            "select * from k a join (select cp as ca from k) b using (ca)",
+            "select * from k where ca in (select cp from k)",
+            "select * from k where ca > (select max(cp) from k)",
+            "select * from (select ca from k union all select cp from k) x where ca = 'x'",
+            "select * from k where nd like 'x%'",
+            "select * from k where lower(nd) like 'x%'",
+            "select * from k where unread = 'x'",
+            "select * from k where ca collate \"C\" = cp",
+            "select * from t where id > (select min(id) from k group by unread limit 1)",
+        ],
+    );
+}
+
+/// The rule: a computed column is a doubt wherever it stands (`COMPUTED`), and no copy of it goes inside a fence.
+#[test]
+fn a_computed_column_is_an_expression() {
+    plain(&["select id from v where id = 5", "select count(*) from v", "select n from w"]);
+    doubted(
+        "a column that a view, a generated column or a foreign table computes",
+        &[
+            "select id from v where n = 10",
+            "select n from v",
+            "select * from v",
+            "select v from v",
+            "select t.id, v.n from t left join v on v.id = t.id",
+            "select (select max(n) from v) from t",
+            "select * from t, w where t.amount = w.n",
+        ],
+    );
+    let sent = governed("select id from v where n = 10 and id = 5");
+    assert!(sent.contains(r#"WHERE "tenant_id" = $1 AND (("id") = (5)) OFFSET 0"#), "{sent}");
+}
+
+/// The rule: a column that a level hands on as it is has its statistics, whatever stands between (`targets`); what is computed has none.
+#[test]
+fn no_level_hides_the_statistics_of_a_column() {
+    plain(&[
+        "select * from (select id, price / amount as q from t limit 100) x where q > 3",
+        "select * from (select id, row_number() over (order by price / amount) as r from t) x where r <= 10",
+        "select * from (select status, sum(price) as s, count(*) as n from t group by 1) x where s / n > 5",
+    ]);
+    doubted(
+        "is not known to be leakproof",
+        &[
+            "select count(*) from (select id, subject from t limit 100000) s where subject like 'a%\\'",
+            "select count(*) from (select * from t order by id limit 100) s where subject like 'a%\\'",
+            "with c as materialized (select id, subject from t) select count(*) from c where subject like 'a%\\'",
+            "select count(*) from (select subject, row_number() over () from t) s where subject like 'a%\\'",
+        ],
+    );
+}
+
+/// The rule: a HAVING with an aggregate is tried on the statistics of the columns beside it (`within` with `after_grouping`).
+#[test]
+fn a_having_is_estimated_on_the_columns_it_groups_by() {
+    plain(&[
+        "select status, count(*) from t group by 1 having sum(price) / count(*) > 1 / 0.5 and status = 'open'",
+        "select status from t group by 1 having count(*) > (select count(*) / count(*) from c)",
+        "select subject from t group by 1 having count(*) > 5 / $1",
+    ]);
+    doubted(
+        "is not known to be leakproof",
+        &[
+            "select subject, count(*) from t group by 1 having case when count(*) > 0 then subject like 'a%\\' end",
+            "select subject from t group by 1 having (count(*) > 0 or subject like 'a%\\')",
+            "select * from (select subject, count(*) > 0 and subject like 'a%\\' as b from t group by 1) x where b",
+        ],
+    );
+}
+
+/// The rule: a distance in a select list or an order may be an index's to compute (`distances`).
+#[test]
+fn a_distance_may_be_computed_by_an_index() {
+    doubted(
+        "a distance, by which an index may order rows",
+        &[
+            "select id from t order by point(amount, amount) <-> point '(0,0)'",
+            "select id, point(amount, 1) <-> point '(0,0)' as d from t order by d",
+        ],
+    );
+    plain(&["select id from t order by amount <> 5, price / amount"]);
+}
+
+/// The rule: what is in a subquery of a condition runs when some row gets there (`lazy`), so it is proven by type.
+#[test]
+fn a_subquery_of_a_condition_is_in_a_qual_position_throughout() {
+    plain(&[
+        "select * from t where amount > (select avg(amount) from t)",
+        "select * from t where id in (select customer_id from t where status = 'open' group by customer_id)",
+        "select * from t where amount = (select amount from t order by created_at desc limit 1)",
+    ]);
+    doubted(
+        "in a subquery of a condition",
+        &[
+            "select * from t where price > (select avg(price) from t)",
+            "select * from t where id in (select distinct id from (select id, meta from t) x group by id, meta)",
+            "select * from t where id in (select id from t order by meta limit 1)",
+        ],
+    );
+}
