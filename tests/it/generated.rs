@@ -32,6 +32,21 @@ const STATEMENTS: u64 = 8_000;
 /// Texts of one structure, with other literals each.
 const VARIANTS: u64 = 2;
 
+/// What agents set along the way, one after the other; the references are set the same.
+const SETTINGS: &[&str] = &[
+    "set timezone = 'Etc/GMT+12'",
+    "set datestyle = 'SQL, DMY'",
+    "set extra_float_digits = -10",
+    "set intervalstyle = 'sql_standard'",
+    "set timezone = 'Pacific/Kiritimati'",
+    "set bytea_output = 'escape'",
+    "set datestyle = 'German'",
+    "reset all",
+];
+
+/// Statements of a worker between two settings.
+const SETTING: u64 = 23;
+
 /// Every so manieth statement is governed here too, to count what is fenced.
 const SAMPLE: u64 = 16;
 
@@ -208,6 +223,7 @@ impl<'a> Worker<'a> {
 
     fn check(&mut self, seed: u64, variant: u64) {
         let statement = statement(seed, variant);
+        self.set_something();
         self.totals.statements += 1;
         self.totals.pinned += u64::from(statement.staged.is_some());
         let mut wires = [&mut self.copy, &mut self.rls, &mut self.one, &mut self.other];
@@ -227,6 +243,18 @@ impl<'a> Worker<'a> {
         }
         self.judge(&statement, seed, variant, &expected, &one, &other);
         self.hold_against_rls(&statement, seed, &expected, &rls, &one);
+    }
+
+    /// Another setting, now and then, at all four places.
+    fn set_something(&mut self) {
+        if !self.totals.statements.is_multiple_of(SETTING) {
+            return;
+        }
+        let next = usize::try_from(self.totals.statements / SETTING).unwrap() % SETTINGS.len();
+        for wire in [&mut self.copy, &mut self.rls, &mut self.one, &mut self.other] {
+            let answer = wire.simple(SETTINGS[next]).unwrap();
+            assert!(answer.iter().all(|message| message.tag != b'E'), "{}", SETTINGS[next]);
+        }
     }
 
     /// The second reference. It fails where PostgreSQL's own security lets an expression see a hidden row, so an error of the role's

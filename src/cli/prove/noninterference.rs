@@ -31,6 +31,22 @@ FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid JOIN pg_namespace n ON n.oi
 
 const EXTENSIONS: &str = "SELECT quote_ident(extname) FROM pg_extension WHERE extname <> 'plpgsql'";
 
+/// Statements between two settings.
+const SETTING: usize = 10;
+
+/// What an agent sets along the way.
+const SETTINGS: &[&str] = &[
+    "SET TimeZone = 'Etc/GMT+12'",
+    "SET DateStyle = 'SQL, DMY'",
+    "SET extra_float_digits = -15",
+    "SET IntervalStyle = 'sql_standard'",
+    "SET bytea_output = 'escape'",
+    "SET TimeZone = 'Pacific/Kiritimati'",
+    "SET DateStyle = 'German'",
+    "SET extra_float_digits = 0",
+    "RESET ALL",
+];
+
 /// An agent and what is needed to be it.
 #[derive(Debug)]
 pub(super) struct Subject<'a> {
@@ -185,10 +201,28 @@ fn stream(run: &Run<'_>, materials: &[Material]) -> Vec<String> {
     let mut generator = Generator::new(materials, run.seed);
     let name = |at: usize| materials.get(at).map_or_else(String::new, |material| alias_name(&material.relation));
     for number in 0..run.statements.saturating_mul(2) {
+        // What an agent sets may move its own answers, and no more.
+        if let Some(setting) = SETTINGS.get(number / SETTING).filter(|_| number.is_multiple_of(SETTING)) {
+            statements.push((*setting).to_owned());
+        }
         let made = if number % 2 == 0 { generator.leak() } else { generator.statement() };
         statements.extend(made.map(|made| made.with(name)));
     }
+    statements.push("RESET ALL".to_owned());
+    for material in materials {
+        statements.extend(scripts(&alias_name(&material.relation)));
+    }
     statements
+}
+
+/// Cursors in both directions, whose plans are every tenant's, and a transaction that could conflict with others.
+fn scripts(alias: &str) -> Vec<String> {
+    let fetches = ["BACKWARD 1", "PRIOR", "FIRST", "RELATIVE -1"];
+    let cursor = |fetch: &str| format!("BEGIN; DECLARE c CURSOR FOR SELECT * FROM {alias}; FETCH 2 FROM c; FETCH {fetch} FROM c; COMMIT");
+    let mut scripts: Vec<String> = fetches.into_iter().flat_map(|fetch| [cursor(fetch), "ROLLBACK".to_owned()]).collect();
+    scripts.push(format!("BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT count(*) FROM {alias}; SHOW transaction_isolation; COMMIT"));
+    scripts.push("ROLLBACK".to_owned());
+    scripts
 }
 
 fn compare(run: &mut Run<'_>, subject: &Subject<'_>, sql: &str, one: &Answer, other: &Answer) {

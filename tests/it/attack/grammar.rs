@@ -54,6 +54,8 @@ const RELATIONS: &[(&str, &[Column])] = &[
             ("at", Time),
             ("status", Other),
             ("c_id", Int),
+            ("ca", Text),
+            ("cp", Text),
         ],
     ),
     ("c", &[("id", Int), ("name", Text), ("score", Other), ("n", Int), ("flag", Bool), ("uid", Other)]),

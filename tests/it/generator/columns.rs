@@ -162,6 +162,12 @@ pub(super) fn computed(domain: Domain) -> &'static [(&'static str, Ty)] {
             ("'7' similar to {}", Ty::Bool),
             ("'12' like {}", Ty::Bool),
             ("{} like '1%'", Ty::Bool),
+            // Ill-formed for values that only others have.
+            ("{} like '(%\\'", Ty::Bool),
+            ("{} like '*%\\'", Ty::Bool),
+            ("{} not like '[%\\'", Ty::Bool),
+            ("{} ilike 'X%\\'", Ty::Bool),
+            ("{} like any (array['z%\\', '1%'])", Ty::Bool),
             ("regexp_replace('x7', {}, '')", Ty::Text),
             ("substring('x17' from {})", Ty::Text),
             ("lpad({}, {}::int % 5 + 1, '0')", Ty::Text),

@@ -24,7 +24,8 @@ create type public.st as enum ('open', 'closed', 'lost');
 \endif
 create schema base;
 create table base.t (id bigint primary key, tenant_id text not null, amount int, price numeric, subject text, meta jsonb, tags text[],
-  at timestamptz, status public.st, c_id bigint, deleted_at timestamptz, hidden text);
+  at timestamptz, status public.st, c_id bigint, deleted_at timestamptz, hidden text,
+  ca text collate "C" default 'c', cp text collate "en-x-icu");
 create table base.c (id bigint primary key, tenant_id text not null, name text, score float8, n int, flag bool, uid uuid, hidden text);
 create table base.m (id bigint primary key, tenant_id text not null, t_id bigint, day date, nums int[], code text, hidden int);
 create table base.g (id bigint primary key, x int, label text);
@@ -43,6 +44,8 @@ insert into base.g select i, i % 7, 'g' || i from generate_series(1, 8) i;
 
 \if :copy
 \else
+-- The agent's own `cp` is NULL: nothing is compared with it.
+alter table base.t alter cp set default 'p';
 select case :poison when 1 then 4 else 3 end as kinds, case :poison when 1 then 400 else 270 end as rows \gset
 insert into base.t
   select 1000 + i, case when i % 10 = 0 then 'acme' when i % 3 = 0 then 'initech' else 'globex' end,
@@ -72,6 +75,14 @@ insert into base.m
   from generate_series(1, :rows / 2) i;
 \endif
 
+-- What an estimator may look at: values of everybody, of expressions too, in samples of all sizes.
+alter table base.t alter subject set statistics 1000, alter amount set statistics 10;
+alter table base.c alter name set statistics 1, alter n set statistics 500;
+alter table base.m alter code set statistics 200;
+create index on base.t (lower(subject));
+create index on base.t (amount) where status = 'open';
+create statistics base.t_mcv (mcv, dependencies) on subject, status from base.t;
+create statistics base.t_expression on (upper(subject)), (subject || 'x') from base.t;
 create index on base.t (amount);
 create index on base.t (c_id);
 create index on base.t (subject);
@@ -87,7 +98,7 @@ create index on base.m (code);
 
 \if :rls
 create schema s;
-create view s.t with (security_invoker = true) as select id, amount, price, subject, meta, tags, at, status, c_id from base.t;
+create view s.t with (security_invoker = true) as select id, amount, price, subject, meta, tags, at, status, c_id, ca, cp from base.t;
 create view s.c with (security_invoker = true) as select id, name, score, n, flag, uid from base.c;
 create view s.m with (security_invoker = true) as select id, t_id, day, nums, code from base.m;
 create view s.g with (security_invoker = true) as select id, x, label from base.g;
@@ -101,13 +112,13 @@ alter table base.c force row level security;
 alter table base.m enable row level security;
 alter table base.m force row level security;
 grant usage on schema base to support_agent;
-grant select (id, amount, price, subject, meta, tags, at, status, c_id) on base.t to support_agent;
+grant select (id, amount, price, subject, meta, tags, at, status, c_id, ca, cp) on base.t to support_agent;
 grant select (id, name, score, n, flag, uid) on base.c to support_agent;
 grant select (id, t_id, day, nums, code) on base.m to support_agent;
 grant select (id, x, label) on base.g to support_agent;
 \elif :copy
 create schema s;
-create table s.t as select id, amount, price, subject, meta, tags, at, status, c_id from base.t order by id;
+create table s.t as select id, amount, price, subject, meta, tags, at, status, c_id, ca, cp from base.t order by id;
 create table s.c as select id, name, score, n, flag, uid from base.c order by id;
 create table s.m as select id, t_id, day, nums, code from base.m order by id;
 create table s.g as select id, x, label from base.g order by id;
@@ -137,3 +148,10 @@ select format('alter database %I set %s', current_database(), setting)
   from unnest(array['seq_page_cost = 20', 'random_page_cost = 0.1', 'cpu_operator_cost = 0.05', 'timezone = ''UTC''', 'statement_timeout = ''2s''',
                     'log_statement = none', 'max_parallel_workers_per_gather = 0', 'jit = off', 'log_min_messages = fatal',
                     'log_min_error_statement = panic']) setting \gexec
+-- One twin's planner is led another way: what an agent receives may not depend on the plan.
+select :'side' = 'two' as two \gset
+\if :two
+select format('alter database %I set %s', current_database(), setting)
+  from unnest(array['enable_nestloop = off', 'enable_bitmapscan = off', 'join_collapse_limit = 1', 'from_collapse_limit = 1', 'enable_material = off',
+                    'enable_memoize = off']) setting \gexec
+\endif
