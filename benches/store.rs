@@ -15,8 +15,8 @@ use std::{
 
 use pgwicket::{
     proposal::{
-        Approval, Cell, Content, Counter, Decider, Decision, Operation, Outcome, Proposal, RowChange, Settle, Settlement, Status, Target,
-        TenantGuard, Value, Verb,
+        Approval, Cell, Content, Counter, Decider, Decision, Operation, Outcome, Proposal, Proposer, RowChange, Settle, Settlement, Status,
+        Target, TenantGuard, Value, Verb,
     },
     store::{Filter, Location, PageRequest, Report, Store},
     types::{AgentName, Digest, EvidenceId, ProposalId, Secret, SourceName},
@@ -152,7 +152,7 @@ fn proposal(number: u64) -> Proposal {
         id: ProposalId::new(NOW.unsigned_abs() + number, u128::from(number)),
         created_at: NOW,
         expires_at: NOW + 86_400_000,
-        agent: agent(number),
+        proposer: Proposer::new(agent(number), None),
         run: None,
         evidence: EvidenceId::new(NOW.unsigned_abs(), u128::from(number)),
         policy: Digest([7; 32]),

@@ -84,6 +84,7 @@ pub(super) async fn list(State(shared): State<Shared>, caller: Caller, RawQuery(
     let filter = Filter {
         statuses: statuses(query.text("status"))?,
         agent: query.parsed("agent", "an agent's name")?,
+        acting: None,
         tenant: query.parsed("tenant", "a tenant")?,
         source: query.parsed("source", "a source's name")?,
         relation: query.text("relation").map(Into::into),

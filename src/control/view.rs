@@ -1,5 +1,7 @@
 //! Proposals as JSON, for reviewers and their programs. Values are the text forms of their types; times are RFC 3339 in UTC.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -25,8 +27,13 @@ pub struct ProposalSummary {
     pub status: String,
     /// Who proposes.
     pub agent: String,
-    /// Whose rows.
+    /// The tenant that the agent acts for.
     pub tenant: Option<String>,
+    /// The person or program behind the agent, as its token says.
+    pub principal: Option<String>,
+    /// What else the token says.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
     /// The agent's unit of work.
     pub run: Option<String>,
     /// The source by its name in the policy.
@@ -188,8 +195,10 @@ pub(super) fn summary(record: &Record, now: i64) -> ProposalSummary {
     ProposalSummary {
         proposal_id: proposal.id.to_string(),
         status: record.status_at(now).to_string(),
-        agent: proposal.agent.to_string(),
-        tenant: target.tenant.as_ref().map(|guard| guard.tenant.to_string()),
+        agent: proposal.proposer.agent.to_string(),
+        tenant: proposal.proposer.tenant.as_ref().map(ToString::to_string),
+        principal: proposal.proposer.subject.as_ref().map(ToString::to_string),
+        attributes: proposal.proposer.attributes.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
         run: proposal.run.as_ref().map(ToString::to_string),
         source: target.source.to_string(),
         relation: format!("{}.{}", target.schema, target.relation),

@@ -10,7 +10,7 @@ use crate::{
     error::WriteError,
     govern::{AppendedValue, GovernedStatement, SessionValue},
     proposal::{Cell, RowChange, Value},
-    store::{Filter, PageRequest, Record},
+    store::{Acting, Filter, PageRequest, Record},
 };
 
 /// Proposals that an agent sees, the newest.
@@ -47,13 +47,9 @@ impl<I: Interrupts> Session<I> {
             return Ok(());
         }
         let principal = &self.who.principal;
-        if principal.tenant.is_none() && self.agent.session_token.is_some() {
-            // Bound to nothing, it sees no tenant's proposals; a filter without a tenant would be one over all.
-            self.own = Own::of(&[], 0);
-            return Ok(());
-        }
         let store = self.lane.store().clone();
-        let filter = Filter { agent: Some(principal.agent.clone()), tenant: principal.tenant.clone(), ..Filter::default() };
+        let acting = Some(Acting(principal.tenant.clone()));
+        let filter = Filter { agent: Some(principal.agent.clone()), acting, ..Filter::default() };
         let page = store.list(&filter, &PageRequest { limit: SHOWN, cursor: None }).await.map_err(|error| {
             tracing::error!(%error, "proposals could not be listed");
             WriteError::Unlisted
@@ -66,7 +62,7 @@ impl<I: Interrupts> Session<I> {
 fn proposal(record: &Record, now: i64) -> Json {
     let proposal = record.content.proposal();
     let time = |milliseconds: i64| jiff::Timestamp::from_millisecond(milliseconds).ok().map(|time| time.to_string());
-    let conflicts: Vec<String> = record.conflicts_with.iter().map(ToString::to_string).collect();
+    let conflicts: Vec<String> = record.own_conflicts.iter().map(ToString::to_string).collect();
     json!({
         "proposal_id": proposal.id.to_string(),
         "status": record.status_at(now).word(),

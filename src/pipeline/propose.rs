@@ -15,7 +15,7 @@ use crate::{
     govern::{DraftRow, WriteDraft},
     journal::Status,
     policy::OnWrite,
-    proposal::{Content, Proposal, RowChange, Verb},
+    proposal::{Content, Proposal, Proposer, RowChange, Verb},
     source::Setting,
     store::{Created, StoreError},
     types::ProposalId,
@@ -90,7 +90,12 @@ impl<I: Interrupts> Session<I> {
             id: ProposalId::new(u64::try_from(now).unwrap_or_default(), rand::random()),
             created_at: now,
             expires_at: now.saturating_add(ttl),
-            agent: self.who.principal.agent.clone(),
+            proposer: Proposer {
+                agent: self.who.principal.agent.clone(),
+                tenant: self.who.principal.tenant.clone(),
+                subject: self.who.principal.subject.clone(),
+                attributes: self.who.principal.attributes.clone(),
+            },
             run: self.who.principal.run.clone(),
             evidence: open.ticket.id(),
             policy: self.policy.digest,
@@ -106,7 +111,7 @@ impl<I: Interrupts> Session<I> {
         let Created { record, repeated } = store.create(Content::of(proposal), settle, now).await.map_err(|error| unstored(&error))?;
         let stored = record.content.proposal();
         tracing::info!(
-            proposal = %stored.id, agent = %stored.agent, rows = stored.changes.len(), repeated, status = %record.status, "proposal"
+            proposal = %stored.id, agent = %stored.proposer.agent, rows = stored.changes.len(), repeated, status = %record.status, "proposal"
         );
         Ok(Proposed { id: stored.id, status: record.status, rows: stored.changes.len() as u64, evidence: stored.evidence, repeated })
     }

@@ -14,7 +14,7 @@ use crate::{
     govern::DraftRow,
     journal::Status,
     source::SourceError,
-    store::StoreError,
+    store::{Acting, StoreError},
     types::ProposalId,
 };
 
@@ -31,7 +31,8 @@ impl<I: Interrupts> Session<I> {
             Ok(ids) => {
                 let store = self.lane.store().clone();
                 let now = jiff::Timestamp::now().as_millisecond();
-                store.cancel(&ids, &self.who.principal.agent, now).await.map_err(|error| refused(&error).into())
+                let acting = Acting(self.who.principal.tenant.clone());
+                store.cancel(&ids, &self.who.principal.agent, &acting, now).await.map_err(|error| refused(&error).into())
             }
             Err(error) => Err(error),
         };

@@ -7,7 +7,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 
 use super::PolicySet;
 use crate::{
-    proposal::{Approval, ApprovalError, Content, Decider, Operation, Proposal, approval_message, approved},
+    proposal::{Approval, ApprovalError, Content, Decider, Operation, Proposal, Proposer, approval_message, approved},
     types::ReviewerName,
 };
 
@@ -145,8 +145,16 @@ impl PolicySet {
         self.reviewers.contains_key(reviewer) && (self.is_own(reviewer, proposal) || decides())
     }
 
+    /// Whether a reviewer is the one who proposed: the agent, an agent of the reviewer's, or the person that the agent's
+    /// token named.
     fn is_own(&self, reviewer: &ReviewerName, proposal: &Proposal) -> bool {
-        reviewer.as_str() == proposal.agent.as_str()
-            || self.reviewers.get(reviewer).is_some_and(|reviewer| reviewer.agents.contains(&proposal.agent))
+        let Proposer { agent, subject, .. } = &proposal.proposer;
+        let is_named = |name: &str| reviewer.as_str() == name;
+        let known = self.reviewers.get(reviewer);
+        is_named(agent.as_str())
+            || subject.as_deref().is_some_and(is_named)
+            || known.is_some_and(|known| {
+                known.agents.contains(agent) || subject.as_ref().is_some_and(|subject| known.principals.contains(subject))
+            })
     }
 }

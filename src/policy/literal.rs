@@ -11,7 +11,7 @@ use super::{
     yaml::{Node, Value as YamlValue},
 };
 use crate::{
-    proposal::{Cell, Counter, Operation, Proposal, RowChange, Target, TenantGuard, Value, Verb},
+    proposal::{Cell, Counter, Operation, Proposal, Proposer, RowChange, Target, TenantGuard, Value, Verb},
     types::{EvidenceId, ProposalId},
 };
 
@@ -184,7 +184,7 @@ impl LiteralProposal {
             id: ProposalId::new(0, 0),
             created_at: self.at,
             expires_at: self.at,
-            agent: agent.name.clone(),
+            proposer: Proposer::new(agent.name.clone(), agent.tenant.clone()),
             run: None,
             evidence: EvidenceId::new(0, 0),
             policy: policy.digest,

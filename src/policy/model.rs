@@ -37,6 +37,8 @@ pub struct Reviewer {
     pub key: Option<[u8; 32]>,
     /// Agents that are this person's own: what they propose it does not approve.
     pub agents: Vec<AgentName>,
+    /// Subjects of tokens that are this person, besides its own name: what is proposed as one of them it does not approve.
+    pub principals: Vec<Box<str>>,
 }
 
 /// Who may approve a change.

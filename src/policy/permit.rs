@@ -67,7 +67,7 @@ impl PolicySet {
 
     /// Whether the policy lets this agent propose it, with the target it names.
     fn allowed(&self, proposal: &Proposal) -> Result<&Writes, &'static str> {
-        let agent = self.agents.get(&proposal.agent).ok_or("there is no such agent")?;
+        let agent = self.agents.get(&proposal.proposer.agent).ok_or("there is no such agent")?;
         let target = &proposal.target;
         let schema = agent.schemas.iter().find(|schema| schema.name == target.schema).ok_or("the agent has no such schema")?;
         let relation = schema.relations.get(&target.relation).ok_or("the schema has no such relation")?;

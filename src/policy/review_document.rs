@@ -16,6 +16,9 @@ document! {
         key: Option<KeyReference>,
         /// Agents that are this person's own: what they propose it does not approve.
         agents: Option<Vec<Spanned<String>>>,
+        /// Subjects of tokens (`claims.principal`) that are this person, besides the reviewer's own name: what is proposed as
+        /// one of them this person does not approve.
+        principals: Option<Vec<Spanned<String>>>,
     }
 }
 

@@ -126,6 +126,19 @@ pub struct TenantGuard {
     pub tenant: TenantId,
 }
 
+/// Who proposes, and as whom: an agent acts for a tenant, and for the person or program that a token or certificate names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Proposer {
+    /// The agent of the policy.
+    pub agent: AgentName,
+    /// The tenant that the session was bound to, also where the relation has a single tenant.
+    pub tenant: Option<TenantId>,
+    /// Who acts through the agent, as a token says.
+    pub subject: Option<Box<str>>,
+    /// What else the token says, by names of the policy.
+    pub attributes: Vec<(Box<str>, Box<str>)>,
+}
+
 /// A write as it was proposed. Never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proposal {
@@ -136,7 +149,7 @@ pub struct Proposal {
     /// When a pending one expires. Unit: milliseconds since the Unix epoch.
     pub expires_at: i64,
     /// Who proposes.
-    pub agent: AgentName,
+    pub proposer: Proposer,
     /// The agent's unit of work.
     pub run: Option<RunId>,
     /// The evidence of the read that took the before-images.
@@ -159,6 +172,13 @@ pub struct Proposal {
     pub changes: Vec<RowChange>,
 }
 
+impl Proposer {
+    /// An agent that acts for a tenant, or for none, and for nobody that a token names.
+    pub fn new(agent: AgentName, tenant: Option<TenantId>) -> Self {
+        Self { agent, tenant, subject: None, attributes: Vec::new() }
+    }
+}
+
 impl Value {
     /// The text form, unless it is NULL or a default.
     pub fn text(&self) -> Option<&str> {
@@ -170,14 +190,15 @@ impl Value {
 }
 
 impl Proposal {
-    /// Says whether two proposals change the same rows in the same way: over agent, target and changes.
+    /// Says whether two proposals change the same rows in the same way: over agent, tenant, target and changes.
     pub fn change_digest(&self) -> Digest {
         let mut hasher = Sha256::new();
         let mut put = |part: &str| {
             hasher.update((part.len() as u64).to_be_bytes());
             hasher.update(part);
         };
-        put(self.agent.as_str());
+        put(self.proposer.agent.as_str());
+        put(self.proposer.tenant.as_ref().map_or("", TenantId::as_str));
         put(self.target.source.as_str());
         put(&self.target.real_schema);
         put(&self.target.real_name);
@@ -202,8 +223,8 @@ impl Proposal {
         Digest(hasher.finalize().into())
     }
 
-    /// Names each row that exists and is changed: equal for two proposals on one row. A new row has a name when its whole
-    /// key is given.
+    /// Names each row that exists and is changed: equal for two proposals on one row of one tenant. A new row has a name when
+    /// its whole key is given. Two tenants' rows never share a name: what one proposes must not show to the other.
     pub fn row_names(&self) -> Vec<Digest> {
         let named =
             self.changes.iter().filter(|change| !change.key.is_empty() && change.key.iter().all(|cell| cell.value.text().is_some()));
@@ -211,7 +232,8 @@ impl Proposal {
     }
 
     fn row_name(&self, change: &RowChange) -> Digest {
-        let table = [self.target.source.as_str(), &*self.target.real_schema, &*self.target.real_name];
+        let tenant = self.target.tenant.as_ref().map_or("", |guard| guard.tenant.as_str());
+        let table = [self.target.source.as_str(), &*self.target.real_schema, &*self.target.real_name, tenant];
         let key = change.key.iter().flat_map(|cell| [&*cell.column, cell.value.text().unwrap_or_default()]);
         let mut hasher = Sha256::new();
         for part in table.into_iter().chain(key) {

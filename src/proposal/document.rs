@@ -5,11 +5,11 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::change::{Cell, Proposal, RowChange, Target, TenantGuard, Value};
+use super::change::{Cell, Proposal, Proposer, RowChange, Target, TenantGuard, Value};
 use crate::types::{Digest, ProposalId};
 
-/// The version of the form.
-const VERSION: u32 = 1;
+/// The version of the form. Version 1 did not say for whom the agent acted.
+const VERSION: u32 = 2;
 
 /// A proposal with the text it is stored as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Content {
     pub fn read(text: &str) -> Result<Self, MalformedContent> {
         let malformed = |reason: &dyn ToString| MalformedContent { reason: reason.to_string() };
         let document: ProposalDocument = serde_json::from_str(text).map_err(|error| malformed(&error))?;
-        if document.version != VERSION {
+        if !(1..=VERSION).contains(&document.version) {
             return Err(malformed(&format!("version {}", document.version)));
         }
         let proposal = document.proposal().ok_or_else(|| malformed(&"an id, name or word of it is not one"))?;
@@ -77,6 +77,12 @@ struct ProposalDocument {
     created_at: i64,
     expires_at: i64,
     agent: String,
+    #[serde(default)]
+    tenant: Option<String>,
+    #[serde(default)]
+    subject: Option<String>,
+    #[serde(default)]
+    attributes: Vec<(String, String)>,
     run: Option<String>,
     evidence_id: String,
     policy_digest: String,
@@ -144,7 +150,10 @@ impl ProposalDocument {
             proposal_id: proposal.id.to_string(),
             created_at: proposal.created_at,
             expires_at: proposal.expires_at,
-            agent: proposal.agent.to_string(),
+            agent: proposal.proposer.agent.to_string(),
+            tenant: proposal.proposer.tenant.as_ref().map(ToString::to_string),
+            subject: proposal.proposer.subject.as_ref().map(ToString::to_string),
+            attributes: proposal.proposer.attributes.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             run: proposal.run.as_ref().map(ToString::to_string),
             evidence_id: proposal.evidence.to_string(),
             policy_digest: proposal.policy.to_string(),
@@ -180,11 +189,21 @@ impl ProposalDocument {
                 None => None,
             },
         };
+        let proposer = Proposer {
+            agent: self.agent.parse().ok()?,
+            tenant: match self.tenant {
+                Some(tenant) => Some(tenant.parse().ok()?),
+                None if self.version == 1 => target.tenant.as_ref().map(|guard| guard.tenant.clone()),
+                None => None,
+            },
+            subject: self.subject.map(Into::into),
+            attributes: self.attributes.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        };
         Some(Proposal {
             id: self.proposal_id.parse().ok()?,
             created_at: self.created_at,
             expires_at: self.expires_at,
-            agent: self.agent.parse().ok()?,
+            proposer,
             run: self.run.map(|run| run.parse()).transpose().ok()?,
             evidence: self.evidence_id.parse().ok()?,
             policy: self.policy_digest.parse().ok()?,
@@ -261,7 +280,12 @@ mod tests {
             id: ProposalId::new(1_700_000_000_000, 1),
             created_at: 1_700_000_000_000,
             expires_at: 1_700_000_600_000,
-            agent: "support_agent".parse().unwrap(),
+            proposer: Proposer {
+                agent: "support_agent".parse().unwrap(),
+                tenant: Some("acme".parse().unwrap()),
+                subject: Some("rosa".into()),
+                attributes: vec![("team".into(), "night".into())],
+            },
             run: Some("run-7".parse().unwrap()),
             evidence: EvidenceId::new(1_700_000_000_000, 2),
             policy: Digest([7; 32]),
@@ -308,6 +332,9 @@ mod tests {
         let others = [
             changed(|p| p.id = ProposalId::new(1, 1)),
             changed(|p| p.expires_at += 1),
+            changed(|p| p.proposer.tenant = None),
+            changed(|p| p.proposer.subject = Some("alice".into())),
+            changed(|p| p.proposer.attributes.clear()),
             changed(|p| p.time_zone = "Europe/Berlin".into()),
             changed(|p| p.policy = Digest([8; 32])),
             changed(|p| p.target.tenant = None),
@@ -339,7 +366,7 @@ mod tests {
     #[test]
     fn what_is_no_proposal_is_said_so() {
         let content = Content::of(proposal());
-        for broken in ["", "{}", "[]", &content.text().replace("\"version\":1", "\"version\":2"), &content.text().replace("prop_", "pr_")] {
+        for broken in ["", "{}", "[]", &content.text().replace("\"version\":2", "\"version\":3"), &content.text().replace("prop_", "pr_")] {
             assert!(Content::read(broken).is_err(), "{broken}");
         }
         assert_eq!(Content::read_of(content.proposal().id, content.text()), Ok(content.clone()));

@@ -9,7 +9,7 @@ mod settle;
 mod state;
 
 pub use approval::{Approval, ApprovalError, Decider, Decision, approval_message, approved};
-pub use change::{Cell, Operation, Proposal, RowChange, Target, TenantGuard, Value, Verb};
+pub use change::{Cell, Operation, Proposal, Proposer, RowChange, Target, TenantGuard, Value, Verb};
 pub use document::{Content, MalformedContent};
 pub use settle::{Counter, Settle, Settlement};
 pub use state::{Event, IllegalMove, Outcome, Status};

@@ -3,14 +3,14 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Record, StoreError,
+    Acting, Record, StoreError,
     backend::{Database, Fault, Work, execute, rows, values},
     moves::{self, LOCKED, Locked, Note},
     read,
 };
 use crate::{
     proposal::{Approval, ApprovalError, Decider, Decision, Event, Status, approved},
-    types::{AgentName, ProposalId, ReviewerName},
+    types::{AgentName, ProposalId, ReviewerName, TenantId},
 };
 
 /// Proposals that one transaction expires.
@@ -103,13 +103,20 @@ pub(super) async fn conclude(work: &mut Work<'_>, locked: &mut Locked, approval:
 }
 
 /// Takes every one of them back, or none. Locked in the order of their ids, as every transaction that locks several does.
-pub(super) async fn cancel(database: Arc<Database>, ids: Arc<[ProposalId]>, agent: AgentName, now: i64) -> Result<u64, Fault> {
+pub(super) async fn cancel(
+    database: Arc<Database>,
+    ids: Arc<[ProposalId]>,
+    agent: AgentName,
+    acting: Acting,
+    now: i64,
+) -> Result<u64, Fault> {
+    let tenant = acting.0.as_ref().map_or("", TenantId::as_str);
     let mut work = database.begin().await?;
     let sorted: BTreeSet<ProposalId> = ids.iter().copied().collect();
     let mut moved = 0;
     for id in sorted {
         let locked = moves::lock(&mut work, id).await?;
-        if locked.agent != agent.as_str() {
+        if locked.agent != agent.as_str() || locked.acting_tenant != tenant {
             return Err(StoreError::OtherAgent(id).into());
         }
         let note = Note { at: now, actor: format!("agent {agent}"), text: None };

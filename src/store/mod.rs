@@ -26,7 +26,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 pub use self::error::StoreError;
 pub use self::listen::Approvals;
-pub use self::record::{ApiKey, Claim, Created, Filter, NewKey, Page, PageRequest, ProposalEvent, Record, Report, Reported};
+pub use self::record::{Acting, ApiKey, Claim, Created, Filter, NewKey, Page, PageRequest, ProposalEvent, Record, Report, Reported};
 use self::thread::Thread;
 use crate::{
     proposal::{Approval, Content, Settle},
@@ -68,7 +68,7 @@ impl Store {
     /// that it then increases.
     ///
     /// A repeat changes nothing and gives what is stored. Without an idempotency key that is an open proposal with the same
-    /// change of the same agent; with one, the open or applied proposal under this key, whose change has to be the same
+    /// change of the same agent for the same tenant; with one, the open or applied proposal under this key, whose change has to be the same
     /// ([`StoreError::KeyReused`]).
     pub async fn create(&self, content: Content, settle: Option<Arc<dyn Settle>>, now: i64) -> Result<Created, StoreError> {
         let content = Arc::new(content);
@@ -98,10 +98,11 @@ impl Store {
         self.thread.call(move |db| decide::decide(db, id, Arc::clone(&approval), quorum, now)).await
     }
 
-    /// Their proposer takes them back, all or none; returns how many were not canceled before. Refused once a worker has tried one.
-    pub async fn cancel(&self, ids: &[ProposalId], agent: &AgentName, now: i64) -> Result<u64, StoreError> {
-        let (ids, agent): (Arc<[ProposalId]>, _) = (ids.into(), agent.clone());
-        self.thread.call(move |db| decide::cancel(db, Arc::clone(&ids), agent.clone(), now)).await
+    /// Their proposer, the agent acting for the same tenant, takes them back, all or none; returns how many were not canceled
+    /// before. Refused once a worker has tried one.
+    pub async fn cancel(&self, ids: &[ProposalId], agent: &AgentName, acting: &Acting, now: i64) -> Result<u64, StoreError> {
+        let (ids, agent, acting): (Arc<[ProposalId]>, _, _) = (ids.into(), agent.clone(), acting.clone());
+        self.thread.call(move |db| decide::cancel(db, Arc::clone(&ids), agent.clone(), acting.clone(), now)).await
     }
 
     /// A reviewer takes it back; again changes nothing. The caller has checked the right to do so.

@@ -14,6 +14,7 @@ pub(super) struct Locked {
     pub(super) id: ProposalId,
     pub(super) status: Status,
     pub(super) agent: String,
+    pub(super) acting_tenant: String,
     pub(super) expires_at: i64,
     pub(super) attempts: i64,
     pub(super) worker: Option<Box<str>>,
@@ -22,7 +23,8 @@ pub(super) struct Locked {
 }
 
 /// What [`lock`] reads.
-pub(super) const LOCKED: &str = "p.id, p.status, p.agent, p.expires_at, p.attempts, p.worker, p.lease_token, p.lease_until";
+pub(super) const LOCKED: &str =
+    "p.id, p.status, p.agent, p.acting_tenant, p.expires_at, p.attempts, p.worker, p.lease_token, p.lease_until";
 
 /// Who moves a proposal, when, and what there is to say.
 pub(super) struct Note<'n> {
@@ -37,6 +39,7 @@ impl Locked {
             id: parsed(&text(row, "id")?)?,
             status: status(&text(row, "status")?)?,
             agent: text(row, "agent")?,
+            acting_tenant: text(row, "acting_tenant")?,
             expires_at: number(row, "expires_at")?,
             attempts: number(row, "attempts")?,
             worker: optional_text(row, "worker")?,

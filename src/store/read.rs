@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     proposal::{Approval, Content, Decider, Decision, MalformedContent, Outcome, Status},
-    types::ProposalId,
+    types::{ProposalId, TenantId},
 };
 
 /// What a [`Record`] is read from.
@@ -86,6 +86,9 @@ fn listing(filter: &Filter, status: Option<Status>, before: Option<ProposalId>, 
     if let Some(agent) = &filter.agent {
         condition("p.agent = ?", agent.as_str().into());
     }
+    if let Some(acting) = &filter.acting {
+        condition("p.acting_tenant = ?", acting.0.as_ref().map_or("", TenantId::as_str).into());
+    }
     if let Some(tenant) = &filter.tenant {
         condition("p.tenant = ?", tenant.as_str().into());
     }
@@ -144,19 +147,20 @@ async fn records(connection: &mut AnyConnection, found: &[AnyRow]) -> Result<Rec
             }
         };
         let approvals = approvals.remove(id).unwrap_or_default();
-        let conflicts_with = conflicts.remove(id).unwrap_or_default();
-        records.push(record(row, content, approvals, conflicts_with)?);
+        let conflicts = conflicts.remove(id).unwrap_or_default();
+        records.push(record(row, content, approvals, conflicts)?);
     }
     Ok((records, malformed))
 }
 
-fn record(row: &AnyRow, content: Content, approvals: Vec<Approval>, conflicts_with: Vec<ProposalId>) -> Result<Record, Fault> {
+fn record(row: &AnyRow, content: Content, approvals: Vec<Approval>, conflicts: Conflicts) -> Result<Record, Fault> {
     let status = status(&text(row, "status")?)?;
     Ok(Record {
         content,
         status,
         approvals,
-        conflicts_with,
+        conflicts_with: conflicts.all,
+        own_conflicts: conflicts.own,
         attempts: count(number(row, "attempts")?),
         last_error: optional_text(row, "last_error")?,
         result: reported(row, status)?,
@@ -230,13 +234,25 @@ fn bytes(hexadecimal: &str) -> Result<Box<[u8]>, Fault> {
     (0..hexadecimal.len()).step_by(2).map(digits).collect::<Option<_>>().ok_or_else(|| unreadable("a signature"))
 }
 
-async fn conflicts(connection: &mut AnyConnection, ids: &[String]) -> Result<BTreeMap<String, Vec<ProposalId>>, Fault> {
-    let mut conflicts: BTreeMap<String, Vec<ProposalId>> = BTreeMap::new();
-    let statement = "SELECT proposal_id, other_id FROM proposal_conflicts";
-    for row in of_proposals(connection, statement, ids, "ORDER BY proposal_id, other_id DESC").await? {
-        let others = conflicts.entry(text(&row, "proposal_id")?).or_default();
-        if others.len() < CONFLICTS {
-            others.push(parsed(&text(&row, "other_id")?)?);
+/// What a proposal is in the way of, each list with a bound of its own.
+#[derive(Default)]
+struct Conflicts {
+    all: Vec<ProposalId>,
+    own: Vec<ProposalId>,
+}
+
+async fn conflicts(connection: &mut AnyConnection, ids: &[String]) -> Result<BTreeMap<String, Conflicts>, Fault> {
+    let mut conflicts: BTreeMap<String, Conflicts> = BTreeMap::new();
+    let statement = "SELECT c.proposal_id, c.other_id, CASE WHEN o.agent = p.agent AND o.acting_tenant = p.acting_tenant THEN 1 ELSE 0 END AS own \
+         FROM proposal_conflicts c JOIN proposals p ON p.id = c.proposal_id JOIN proposals o ON o.id = c.other_id";
+    for row in of_proposals(connection, statement, ids, "ORDER BY c.proposal_id, c.other_id DESC").await? {
+        let Conflicts { all, own } = conflicts.entry(text(&row, "proposal_id")?).or_default();
+        let other = parsed(&text(&row, "other_id")?)?;
+        if all.len() < CONFLICTS {
+            all.push(other);
+        }
+        if own.len() < CONFLICTS && number(&row, "own")? == 1 {
+            own.push(other);
         }
     }
     Ok(conflicts)

@@ -16,6 +16,8 @@ pub struct Record {
     pub approvals: Vec<Approval>,
     /// Other proposals that were open on one of its rows when one of the two was stored; the newest 100.
     pub conflicts_with: Vec<ProposalId>,
+    /// Those of the same agent acting for the same tenant, which alone the proposer may see; the newest 100.
+    pub own_conflicts: Vec<ProposalId>,
     /// How often a worker gave it back or lost it.
     pub attempts: u64,
     /// Why the last attempt ended.
@@ -52,6 +54,8 @@ pub struct Filter {
     pub statuses: Vec<Status>,
     /// Proposed by this agent.
     pub agent: Option<AgentName>,
+    /// Proposed for this tenant, or by an agent that was bound to none: what one session may see of its own.
+    pub acting: Option<Acting>,
     /// On rows of this tenant.
     pub tenant: Option<TenantId>,
     /// On this source.
@@ -62,6 +66,10 @@ pub struct Filter {
     /// Read one by one, newest first: not for a hot path.
     pub text: Option<Box<str>>,
 }
+
+/// For whom an agent acts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acting(pub Option<TenantId>);
 
 /// How much to list, and from where.
 #[derive(Debug, Clone, PartialEq, Eq)]

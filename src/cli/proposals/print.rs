@@ -103,9 +103,13 @@ pub(super) fn proposal(detail: &ProposalDetail, now: i64, paint: Paint) -> anyho
 }
 
 fn who(proposal: &Proposal, fact: &mut impl FnMut(&str, String)) {
-    let tenant = proposal.target.tenant.as_ref().map(|guard| format!(", tenant {}", visible(guard.tenant.as_str()))).unwrap_or_default();
+    let proposer = &proposal.proposer;
+    let tenant = proposer.tenant.as_ref().map(|tenant| format!(", tenant {}", visible(tenant.as_str()))).unwrap_or_default();
+    let person = proposer.subject.as_deref().map(|subject| format!(", for {}", visible(subject))).unwrap_or_default();
     let run = proposal.run.as_ref().map(|run| format!(", run {}", visible(run.as_str()))).unwrap_or_default();
-    fact("who", format!("{}{tenant}{run}", visible(proposal.agent.as_str())));
+    fact("who", format!("{}{person}{tenant}{run}", visible(proposer.agent.as_str())));
+    let attributes = proposer.attributes.iter().map(|(name, value)| format!("{} = {}", visible(name), visible(value)));
+    fact("token", attributes.collect::<Vec<_>>().join(", "));
     fact(
         "why",
         proposal
@@ -179,7 +183,7 @@ mod tests {
     use super::*;
     use crate::{
         control::{EventView, NeedsView},
-        proposal::{Cell, Operation, RowChange, Target, TenantGuard, Value, Verb},
+        proposal::{Cell, Operation, Proposer, RowChange, Target, TenantGuard, Value, Verb},
         types::{Digest, EvidenceId, ProposalId},
     };
 
@@ -199,7 +203,7 @@ mod tests {
             id: ProposalId::new(1_700_000_000_000, 1),
             created_at: 0,
             expires_at: 7_260_000,
-            agent: "support_agent".parse().unwrap(),
+            proposer: Proposer::new("support_agent".parse().unwrap(), Some("acme".parse().unwrap())),
             run: Some("run-7".parse().unwrap()),
             evidence: EvidenceId::new(1_700_000_000_000, 2),
             policy: Digest([7; 32]),
@@ -236,6 +240,8 @@ mod tests {
             status: "pending".to_owned(),
             agent: "support_agent".to_owned(),
             tenant: Some("acme".to_owned()),
+            principal: None,
+            attributes: std::collections::BTreeMap::new(),
             run: None,
             source: "app".to_owned(),
             relation: "desk.tickets".to_owned(),

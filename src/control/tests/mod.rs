@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use super::*;
 use crate::{
     policy::{ApprovalRule, PolicySet, Reviewer},
-    proposal::{Cell, Content, Operation, Proposal, RowChange, Target, TenantGuard, Value, Verb},
+    proposal::{Cell, Content, Operation, Proposal, Proposer, RowChange, Target, TenantGuard, Value, Verb},
     store::{Location, NewKey, Store},
     types::{Digest, EvidenceId, PolicyEpoch, ProposalId},
 };
@@ -116,7 +116,7 @@ pub(super) fn alices_key() -> SigningKey {
 fn policy() -> PolicySet {
     let reviewer = |name: &str, key: Option<[u8; 32]>, agents: &[&str]| {
         let agents = agents.iter().map(|agent| agent.parse().unwrap()).collect();
-        (name.parse().unwrap(), Arc::new(Reviewer { name: name.parse().unwrap(), key, agents }))
+        (name.parse().unwrap(), Arc::new(Reviewer { name: name.parse().unwrap(), key, agents, principals: Vec::new() }))
     };
     let reviewers = [
         reviewer("alice", Some(alices_key().verifying_key().to_bytes()), &[]),
@@ -146,7 +146,7 @@ pub(super) fn proposal(number: u64, rows: usize) -> Proposal {
         id: ProposalId::new(1_700_000_000_000 + number, number.into()),
         created_at: 1_700_000_000_000,
         expires_at: 9_000_000_000_000,
-        agent: "bot".parse().unwrap(),
+        proposer: Proposer::new("bot".parse().unwrap(), Some("acme".parse().unwrap())),
         run: None,
         evidence: EvidenceId::new(1, 1),
         policy: Digest([0; 32]),

@@ -44,11 +44,12 @@ fn reviewer(compiler: &mut Compiler<'_>, bundle: &Bundle, name: &Spanned<String>
         }
     };
     let agents = document.agents.iter().flatten().filter_map(|agent| own_agent(compiler, bundle, agent)).collect();
+    let principals = document.principals.iter().flatten().map(|principal| principal.value.as_str().into()).collect();
     if document.key.is_some() && key.is_none() {
         // Without the key an unsigned decision would count.
         return None;
     }
-    Some(Reviewer { name: parsed?, key, agents })
+    Some(Reviewer { name: parsed?, key, agents, principals })
 }
 
 fn own_agent(compiler: &mut Compiler<'_>, bundle: &Bundle, agent: &Spanned<String>) -> Option<AgentName> {

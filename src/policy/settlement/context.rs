@@ -15,7 +15,7 @@ type Attributes = Vec<(String, RestrictedExpression)>;
 /// `None` when something of it does not fit.
 pub(super) fn prepare(rule: &SettlementRule, proposal: &Proposal, now_ms: i64) -> Option<Prepared> {
     let target = &proposal.target;
-    let principal = uid("Agent", proposal.agent.as_str())?;
+    let principal = uid("Agent", proposal.proposer.agent.as_str())?;
     let schema = uid("AliasSchema", &target.schema)?;
     let resource = uid("Relation", &format!("{}.{}", target.schema, target.relation))?;
     let amount = proposal.changes.iter().try_fold(0_i64, |sum, change| sum.checked_add(moved(rule, change)?))?;

@@ -234,6 +234,30 @@ fn a_decision_counts_when_its_maker_may_make_it_and_signed_it() {
     assert!(policy.approved(&content, &[alice, bob, signed(Decision::Reject, Decision::Reject)]).is_err(), "rejected");
 }
 
+/// A token names the person behind an agent: that person never approves, by its own name or by another that the policy knows.
+#[test]
+fn a_person_does_not_approve_what_it_proposed_through_an_agent() {
+    let policy = policy(
+        "reviewers: {rosa: {}, bob: {principals: [\"b.miller@corp.example\"]}, carol: {}}\napprovals: {rules: [{relations: [desk.*], reviewers: [rosa, bob, carol]}]}",
+    );
+    let update = "{relation: desk.r, changes: [{operation: update, key: {id: 1}, before: {size: 1}, after: {size: 2}}]}";
+    let may_approve = |subject: Option<&str>| {
+        let mut proposal = proposal(&policy, update).0;
+        proposal.proposer.subject = subject.map(Into::into);
+        let content = Content::of(proposal);
+        let counts = |name: &&str| {
+            let decider = Decider::ApiKey { reviewer: name.parse().unwrap(), key: "key_1".into() };
+            let approval = Approval { decision: Decision::Approve, decider, digest: content.digest(), reason: None, at: 0 };
+            policy.approved(&content, &[approval]).is_ok()
+        };
+        ["rosa", "bob", "carol"].into_iter().filter(counts).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(may_approve(None), "rosa bob carol");
+    assert_eq!(may_approve(Some("rosa")), "bob carol");
+    assert_eq!(may_approve(Some("b.miller@corp.example")), "rosa carol");
+    assert_eq!(may_approve(Some("Rosa")), "rosa bob carol", "names are compared as they are");
+}
+
 #[test]
 fn a_settlement_is_believed_when_its_rule_would_permit() {
     let policy = policy(

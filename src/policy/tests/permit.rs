@@ -3,7 +3,7 @@
 use super::{compile_files, list};
 use crate::{
     policy::{NotPermitted, PolicySet},
-    proposal::{Approval, Cell, Content, Decider, Decision, Operation, Proposal, RowChange, Target, TenantGuard, Value, Verb},
+    proposal::{Approval, Cell, Content, Decider, Decision, Operation, Proposal, Proposer, RowChange, Target, TenantGuard, Value, Verb},
     types::{Digest, EvidenceId, ProposalId},
 };
 
@@ -34,7 +34,7 @@ fn proposal(changes: Vec<RowChange>) -> Proposal {
         id: ProposalId::new(1, 1),
         created_at: 0,
         expires_at: 1,
-        agent: "bot".parse().unwrap(),
+        proposer: Proposer::new("bot".parse().unwrap(), Some("1".parse().unwrap())),
         run: None,
         evidence: EvidenceId::new(1, 1),
         policy: Digest([0; 32]),
@@ -78,7 +78,7 @@ fn a_permit_is_for_what_the_policy_lets_be_proposed() {
     }
     let base = || proposal(vec![change(Operation::Update)]);
     let edits: [(&str, Edit); 17] = [
-        ("there is no such agent", |p| p.agent = "eve".parse().unwrap()),
+        ("there is no such agent", |p| p.proposer.agent = "eve".parse().unwrap()),
         ("the agent has no such schema", |p| p.target.schema = "other".into()),
         ("the relation is another table by now", |p| p.target.real_name = "payroll".into()),
         ("the relation is another table by now", |p| p.target.source = "other".parse().unwrap()),

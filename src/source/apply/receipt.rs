@@ -79,7 +79,8 @@ impl ReceiptTable {
         let proposal = change.proposal();
         let (id, digest, evidence) = (proposal.id.to_string(), change.digest().to_string(), proposal.evidence.to_string());
         let rows = if outcome == Outcome::Applied { proposal.changes.len() } else { 0 }.to_string();
-        let values = [&id, &id, &digest, outcome.status().word(), &rows, proposal.agent.as_str(), &evidence, change.approved_by(), worker];
+        let values =
+            [&id, &id, &digest, outcome.status().word(), &rows, proposal.proposer.agent.as_str(), &evidence, change.approved_by(), worker];
         let mut statement = Statement::new(&*self.insert);
         for (place, value) in values.into_iter().enumerate() {
             statement.push(if place == 0 { "" } else { ", " }).bind(Some(value));

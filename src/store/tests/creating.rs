@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     proposal::{Counter, Settle, Settlement},
-    store::Created,
+    store::{Created, Filter, PageRequest},
 };
 
 on_both!(
@@ -13,6 +13,7 @@ on_both!(
     twenty_tasks_store_one_proposal_once,
     proposals_on_one_row_name_each_other,
     a_limit_a_day_holds_over_concurrent_proposals,
+    what_is_kept_for_an_agent_is_kept_for_the_tenant_it_acts_for,
     a_rule_counts_by_agent_and_day,
 );
 
@@ -38,7 +39,7 @@ async fn a_repeat_is_the_same_proposal(bench: Arc<Bench>) {
     assert_eq!(created, Created { record: approved, repeated: true });
     // Another agent's is another one.
     let mut other = again(first.content.proposal());
-    other.agent = "other_agent".parse().unwrap();
+    other.proposer.agent = "other_agent".parse().unwrap();
     bench.store_new(other).await;
     // Once it is over, the same change is a new proposal.
     bench.store.report(first.id(), None, &outcome(Outcome::Failed), NOW).await.unwrap();
@@ -96,7 +97,7 @@ async fn proposals_on_one_row_name_each_other(bench: Arc<Bench>) {
     assert_eq!(conflicts(&apart).await, []);
     // What is over is in nobody's way.
     for record in [&one, &two, &three] {
-        bench.store.cancel(&[record.id()], &"support_agent".parse().unwrap(), NOW).await.unwrap();
+        bench.store.cancel(&[record.id()], &"support_agent".parse().unwrap(), &acme(), NOW).await.unwrap();
     }
     assert_eq!(bench.propose(&["1", "2", "3"]).await.conflicts_with, []);
     let late = bench.store.create(Content::of(proposal(&["4"])), None, NOW + 10 * MINUTE).await.unwrap();
@@ -144,10 +145,64 @@ async fn a_limit_a_day_holds_over_concurrent_proposals(bench: Arc<Bench>) {
     assert_eq!(approved, 7);
 }
 
+/// One agent on one connection for many tenants: what it proposes for one is unknown to it while it acts for another, whatever
+/// the two have in common. Without the tenant in the conditions of `create` each part of this fails.
+async fn what_is_kept_for_an_agent_is_kept_for_the_tenant_it_acts_for(bench: Arc<Bench>) {
+    let acting = |tenant: &str, proposal: Proposal| {
+        let tenant = Some(tenant.parse().unwrap());
+        Proposal { proposer: Proposer { tenant, ..proposal.proposer.clone() }, ..proposal }
+    };
+    // A relation of a single tenant: agents of all tenants change the same rows.
+    let shared = |proposal: Proposal| Proposal { target: Target { tenant: None, ..proposal.target.clone() }, ..proposal };
+    let keyed = |proposal: Proposal| Proposal { idempotency_key: Some("order-1001".into()), ..proposal };
+    let create = async |proposal: Proposal| bench.store.create(Content::of(proposal), None, NOW).await.unwrap();
+
+    let one = proposal(&["1"]);
+    let first = create(shared(one.clone())).await;
+    let other = create(acting("globex", shared(again(&one)))).await;
+    assert!(!other.repeated, "the same change for another tenant is another proposal");
+    let third = create(acting("globex", shared(proposal(&["1"])))).await;
+    assert_eq!(third.record.own_conflicts, [other.record.id()]);
+    assert_eq!(third.record.conflicts_with.len(), 2, "a reviewer sees all that is on the row");
+    let first = bench.store.proposal(first.record.id()).await.unwrap().unwrap();
+    assert_eq!((first.own_conflicts, first.conflicts_with.len()), (vec![], 2));
+
+    create(keyed(proposal(&["2"]))).await;
+    let keyed_by_the_other = create(acting("globex", keyed(proposal(&["3"])))).await;
+    assert!(!keyed_by_the_other.repeated, "an idempotency key stands for one change of one tenant");
+
+    // A new row under a key that another tenant proposes, too: neither stands in the other's way before the source says so.
+    let insert = |tenant: &str, number: u64| {
+        let mut inserted = acting(tenant, proposal(&["70001"]));
+        inserted.changes[0].operation = Operation::Insert;
+        inserted.changes[0].after[0].value = Value::Text(number.to_string().into());
+        inserted.target.tenant = inserted.target.tenant.map(|guard| TenantGuard { tenant: tenant.parse().unwrap(), ..guard });
+        inserted
+    };
+    create(insert("acme", 1)).await;
+    assert_eq!(create(insert("globex", 2)).await.record.conflicts_with, []);
+
+    let filter = Filter { acting: Some(Acting(Some("globex".parse().unwrap()))), ..Filter::default() };
+    let seen = bench.store.list(&filter, &PageRequest::default()).await.unwrap();
+    assert_eq!(seen.records.len(), 4);
+    assert!(seen.records.iter().all(|record| record.content.proposal().proposer.tenant == Some("globex".parse().unwrap())));
+    let agent = "support_agent".parse().unwrap();
+    let canceled = bench.store.cancel(&[third.record.id()], &agent, &acme(), NOW).await;
+    assert_eq!(canceled, Err(StoreError::OtherAgent(third.record.id())));
+
+    let settled = async |tenant: &str| {
+        let settle: Arc<dyn Settle> = Arc::new(Limit { count: 1, sum: 60_000 });
+        let proposal = acting(tenant, proposal(&["8"]));
+        bench.store.create(Content::of(proposal), Some(settle), NOW).await.unwrap().record.status
+    };
+    assert_eq!([settled("acme").await, settled("acme").await], [Status::Approved, Status::Pending]);
+    assert_eq!(settled("globex").await, Status::Approved, "what a rule settled for one tenant is not counted for another");
+}
+
 async fn a_rule_counts_by_agent_and_day(bench: Arc<Bench>) {
     let settle = async |agent: &str, now: i64| {
         let mut content = proposal(&["1", "2"]);
-        content.agent = agent.parse().unwrap();
+        content.proposer.agent = agent.parse().unwrap();
         bench.store.create(Content::of(content), Some(Arc::new(Limit { count: 9, sum: 60_000 })), now).await.unwrap().record.status
     };
     let (today, tomorrow) = (NOW, NOW + 2 * 60 * MINUTE);

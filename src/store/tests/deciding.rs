@@ -95,24 +95,24 @@ async fn only_its_proposer_cancels_proposals(bench: Arc<Bench>) {
     let (pending, approved) = (bench.propose(&["1"]).await, bench.approved(&["2"]).await);
     let both = [approved.id(), pending.id(), approved.id()];
     for record in [&pending, &approved] {
-        assert_eq!(bench.store.cancel(&[record.id()], &other, NOW).await, Err(StoreError::OtherAgent(record.id())));
+        assert_eq!(bench.store.cancel(&[record.id()], &other, &acme(), NOW).await, Err(StoreError::OtherAgent(record.id())));
         assert_eq!(bench.status(record).await, record.status);
     }
-    assert_eq!(bench.store.cancel(&both, &agent, NOW).await, Ok(2));
-    assert_eq!(bench.store.cancel(&both, &agent, NOW + 1).await, Ok(0));
+    assert_eq!(bench.store.cancel(&both, &agent, &acme(), NOW).await, Ok(2));
+    assert_eq!(bench.store.cancel(&both, &agent, &acme(), NOW + 1).await, Ok(0));
     for record in [&pending, &approved] {
         assert_eq!(bench.status(record).await, Status::Canceled);
     }
     assert!(bench.claim(NOW).await.is_none());
     let (claimed, beside) = (bench.approved(&["3"]).await, bench.propose(&["5"]).await);
     let claim = bench.claim(NOW).await.unwrap();
-    let refused = bench.store.cancel(&[beside.id(), claimed.id()], &agent, NOW).await.unwrap_err();
+    let refused = bench.store.cancel(&[beside.id(), claimed.id()], &agent, &acme(), NOW).await.unwrap_err();
     assert_eq!(words(&refused), "prop_…: a proposal that is applying cannot be canceled");
     assert_eq!(bench.status(&beside).await, Status::Pending, "all or none");
     bench.store.release(&claim, "the source is down", NOW, NOW).await.unwrap();
-    assert_eq!(bench.store.cancel(&[claimed.id()], &agent, NOW).await, Err(StoreError::Begun(claimed.id())));
+    assert_eq!(bench.store.cancel(&[claimed.id()], &agent, &acme(), NOW).await, Err(StoreError::Begun(claimed.id())));
     let late = bench.propose(&["4"]).await;
-    let refused = bench.store.cancel(&[late.id()], &agent, NOW + 10 * MINUTE).await.unwrap_err();
+    let refused = bench.store.cancel(&[late.id()], &agent, &acme(), NOW + 10 * MINUTE).await.unwrap_err();
     assert_eq!(words(&refused), "prop_…: a proposal that is expired cannot be canceled");
 }
 

@@ -18,12 +18,13 @@ use std::{
 
 use self::server::Server;
 use super::{
-    Claim, Location, Record, Report, Reported, Store, StoreError,
+    Acting, Claim, Location, Record, Report, Reported, Store, StoreError,
     backend::{Database, execute, rows, text, values},
 };
 use crate::{
     proposal::{
-        Approval, Cell, Content, Decider, Decision, Operation, Outcome, Proposal, RowChange, Status, Target, TenantGuard, Value, Verb,
+        Approval, Cell, Content, Decider, Decision, Operation, Outcome, Proposal, Proposer, RowChange, Status, Target, TenantGuard, Value,
+        Verb,
     },
     types::{Digest, EvidenceId, ProposalId, Secret, SourceName},
 };
@@ -143,6 +144,11 @@ impl Bench {
     }
 }
 
+/// The tenant that the proposals of [`proposal`] are for.
+fn acme() -> Acting {
+    Acting(Some("acme".parse().unwrap()))
+}
+
 fn source(name: &str) -> SourceName {
     name.parse().unwrap()
 }
@@ -162,7 +168,7 @@ fn proposal(keys: &[&str]) -> Proposal {
         id: ProposalId::new(NOW.unsigned_abs(), u128::from(number)),
         created_at: NOW,
         expires_at: NOW + 10 * MINUTE,
-        agent: "support_agent".parse().unwrap(),
+        proposer: Proposer::new("support_agent".parse().unwrap(), Some("acme".parse().unwrap())),
         run: None,
         evidence: EvidenceId::new(NOW.unsigned_abs(), u128::from(number)),
         policy: Digest([7; 32]),

@@ -34,14 +34,14 @@ async fn a_filter_is_all_of_its_conditions(bench: Arc<Bench>) {
     let one = bench.propose(&["1"]).await;
     let two = bench.approved(&["2"]).await;
     let mut other = proposal(&["3"]);
-    other.agent = "other_agent".parse().unwrap();
+    other.proposer.agent = "other_agent".parse().unwrap();
     other.statement = "update refunds set amount = '100%_\\ Done'".into();
     other.target.relation = "refunds".into();
     other.target.source = source("billing");
     other.target.tenant = None;
     let three = bench.store_new(other).await;
     let four = bench.propose(&["4"]).await;
-    bench.store.cancel(&[four.id()], &"support_agent".parse().unwrap(), NOW).await.unwrap();
+    bench.store.cancel(&[four.id()], &"support_agent".parse().unwrap(), &acme(), NOW).await.unwrap();
     let list = async |filter: Filter| {
         let page = bench.store.list(&filter, &PageRequest { limit: 2, cursor: None }).await.unwrap();
         let position = |record: &Record| [&one, &two, &three, &four].iter().position(|known| known.id() == record.id()).unwrap() + 1;

@@ -12,7 +12,7 @@ use std::{
 
 use pgwicket::{
     policy::{ApprovalRule, PolicySet, Reviewer, SourceTls},
-    proposal::{Approval, Cell, Content, Decider, Decision, Operation, Proposal, RowChange, Target, TenantGuard, Value, Verb},
+    proposal::{Approval, Cell, Content, Decider, Decision, Operation, Proposal, Proposer, RowChange, Target, TenantGuard, Value, Verb},
     source::{Applier, ApplyOptions, Ending, SourceAddress, Undecided, migration},
     types::{Digest, EvidenceId, ProposalId, Secret},
 };
@@ -56,7 +56,10 @@ impl Bench {
         fs::write(directory.path().join("policy.yaml"), policy).unwrap();
         // It has a runtime of its own, which may not run within the test's.
         let mut policy = thread::scope(|scope| scope.spawn(|| policy_at(&database, directory.path())).join().unwrap());
-        policy.reviewers.insert("ana".parse().unwrap(), Reviewer { name: "ana".parse().unwrap(), key: None, agents: Vec::new() }.into());
+        policy.reviewers.insert(
+            "ana".parse().unwrap(),
+            Reviewer { name: "ana".parse().unwrap(), key: None, agents: Vec::new(), principals: Vec::new() }.into(),
+        );
         policy.approvals.push(ApprovalRule {
             relations: vec!["desk.*".into()],
             operations: vec![Operation::Insert, Operation::Update, Operation::Delete],
@@ -109,7 +112,7 @@ fn proposal(relation: &str, changes: Vec<Change>) -> Content {
         id: ProposalId::new(1_700_000_000_000, unique),
         created_at: 1_700_000_000_000,
         expires_at: i64::MAX,
-        agent: "bot".parse().unwrap(),
+        proposer: Proposer::new("bot".parse().unwrap(), None),
         run: None,
         evidence: EvidenceId::new(1_700_000_000_000, unique),
         policy: Digest([7; 32]),

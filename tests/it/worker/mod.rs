@@ -13,7 +13,9 @@ use std::{
 };
 
 use pgwicket::{
-    proposal::{Approval, Cell, Content, Decider, Decision, Operation, Proposal, RowChange, Status, Target, TenantGuard, Value, Verb},
+    proposal::{
+        Approval, Cell, Content, Decider, Decision, Operation, Proposal, Proposer, RowChange, Status, Target, TenantGuard, Value, Verb,
+    },
     source::migration,
     store::{Filter, Location, PageRequest, Record, Store, StoreError},
     types::{Digest, EvidenceId, ProposalId, Secret},
@@ -227,7 +229,7 @@ pub(crate) fn content(transfer: &Transfer) -> Content {
         id: ProposalId::new(at.unsigned_abs(), unique),
         created_at: at,
         expires_at: at + 3_600_000,
-        agent: "bot".parse().unwrap(),
+        proposer: Proposer::new("bot".parse().unwrap(), None),
         run: None,
         evidence: EvidenceId::new(at.unsigned_abs(), unique),
         policy: Digest([7; 32]),
