@@ -16,8 +16,10 @@ use crate::{
     policy::{AgentAuth, KeySource, PolicySet},
 };
 
-/// How old keys may become; a key that an issuer takes back is not taken here for longer.
+/// How old keys become while their issuer answers; a key that it takes back is not taken here for longer.
 const EVERY: Duration = Duration::from_mins(5);
+/// How long keys are kept while their issuer does not answer.
+const KEPT: Duration = Duration::from_hours(1);
 /// The pause after keys could not be read, and the least between two reads, whatever clients send.
 const PAUSE: Duration = Duration::from_secs(5);
 /// How long an issuer may take to answer.
@@ -75,6 +77,7 @@ impl Drop for Issuers {
 /// Keeps the keys at one URL.
 async fn keep(keyring: Arc<Keyring>, url: Box<str>) {
     let published = keyring.at(&url);
+    let mut known_at = Instant::now();
     loop {
         let read = {
             let url = url.clone();
@@ -84,11 +87,17 @@ async fn keep(keyring: Arc<Keyring>, url: Box<str>) {
             Ok(keys) => {
                 tracing::info!(%url, keys = keys.count(), "issuer's keys read");
                 published.put(keys);
+                known_at = Instant::now();
                 EVERY
             }
             Err(error) => {
-                tracing::warn!(%url, error, "issuer's keys not read; those known are kept");
-                published.unchanged();
+                if known_at.elapsed() < KEPT {
+                    tracing::warn!(%url, error, "issuer's keys not read; those known are kept");
+                    published.unchanged();
+                } else {
+                    tracing::error!(%url, error, "issuer's keys not read for too long: none are known now");
+                    published.put(Keys::default());
+                }
                 PAUSE
             }
         };
@@ -109,8 +118,12 @@ async fn keep(keyring: Arc<Keyring>, url: Box<str>) {
 }
 
 fn read(url: &str) -> Result<Keys, String> {
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).build().into();
+    // The policy says where the keys are; whoever answers there does not say that they are elsewhere.
+    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).max_redirects(0).build().into();
     let mut response = agent.get(url).call().map_err(|error| error.to_string())?;
+    if response.status() != 200 {
+        return Err(format!("the answer is {}, and redirects are not followed", response.status()));
+    }
     let text = response.body_mut().with_config().limit(LARGEST).read_to_string().map_err(|error| error.to_string())?;
     Keys::set(&text).filter(|keys| keys.count() > 0).ok_or_else(|| "it is not a JWK set with a key to check signatures with".to_owned())
 }

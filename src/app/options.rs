@@ -19,6 +19,8 @@ pub struct ServeOptions {
     pub control_tls: Option<TlsFiles>,
     /// Requests a second that one API key may make.
     pub control_rate_limit: NonZeroU32,
+    /// Names, besides addresses and `localhost`, that the control API goes by over plain HTTP.
+    pub control_hosts: Vec<String>,
     /// Directory of the evidence journal.
     pub journal: PathBuf,
     /// Proposals and API keys.

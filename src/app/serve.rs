@@ -20,7 +20,7 @@ use super::{
     monitor, watch as policy_watch,
 };
 use crate::{
-    auth::{Logins, ProcessSecret},
+    auth::{LoginSecret, Logins},
     catalog::Catalog,
     config::{self, Process},
     control::{self, Api, Control, ControlTls, Recorder},
@@ -66,7 +66,7 @@ async fn run(options: ServeOptions) -> Result<(), ServeError> {
     let control_address = control.local_addr().map_or_else(|_unbound| options.control_listen.clone(), |address| address.to_string());
     let addresses: Vec<String> = listeners.iter().map(Listener::address).collect();
 
-    let logins = Logins::none(ProcessSecret::new(rand::random()));
+    let logins = Logins::none(LoginSecret::new(store.kept_secret("login", rand::random()).await?));
     let (policy, front, status) = (Arc::clone(&shared.policy), Arc::clone(&shared.front), Arc::clone(&shared.status));
     let mut keeper = Keeper::new(options.policies.clone(), policy, front, status, logins);
     let pending = first_policy(&mut keeper).await?;
@@ -79,6 +79,7 @@ async fn run(options: ServeOptions) -> Result<(), ServeError> {
         rate_limit: options.control_rate_limit,
         allow_plaintext: options.allow_plaintext,
         tls: options.control_tls.as_ref().map(control_tls).transpose()?,
+        hosts: options.control_hosts.clone(),
     };
     let control = tokio::task::spawn_local(control::serve(control, serving, async move {
         closing.reached(Drain::Closing).await;
@@ -208,7 +209,7 @@ async fn accept(listener: Listener, front: Arc<Front>, lanes: Arc<Lanes>) {
             Ok(incoming) => {
                 metrics::counter!("pgwicket_connections_total").increment(1);
                 // Over the bound there is nobody to answer: the connection is closed.
-                match front.admission.handshake() {
+                match front.admission.handshake(incoming.address()) {
                     Some(permit) => lanes.dispatch(incoming, permit),
                     None => metrics::counter!("pgwicket_connections_refused_total", "sqlstate" => "none").increment(1),
                 }

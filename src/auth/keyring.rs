@@ -1,9 +1,10 @@
 //! The keys of issuers that publish theirs. Somebody else reads them; here they are held, and asked for.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
+use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, watch},
     time::timeout,
@@ -15,9 +16,16 @@ use crate::policy::{KeySource, TokenRules};
 /// How long a client waits for keys that are read again because of its token.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Keys by the URL they are read from.
+/// Sets of policies that are held as keys. A reload with another set parses it once; the oldest goes.
+const SETS: usize = 64;
+
+/// Keys by the URL they are read from, and those of the policy's own sets.
 #[derive(Debug, Default)]
-pub struct Keyring(DashMap<Box<str>, Arc<Published>>);
+pub struct Keyring {
+    published: DashMap<Box<str>, Arc<Published>>,
+    /// By their text: a set is parsed once, and not for each token that somebody sends.
+    sets: Mutex<VecDeque<(Box<str>, Arc<Keys>)>>,
+}
 
 /// The keys at one URL.
 #[derive(Debug)]
@@ -31,7 +39,7 @@ impl Keyring {
     /// The keys at a URL, whether they were read or not.
     pub fn at(&self, url: &str) -> Arc<Published> {
         let new = || Arc::new(Published { keys: ArcSwap::from_pointee(Keys::default()), read: watch::channel(0).0, wanted: Notify::new() });
-        Arc::clone(&self.0.entry(url.into()).or_insert_with(new))
+        Arc::clone(&self.published.entry(url.into()).or_insert_with(new))
     }
 
     /// Checks a token. Where it names a key that the issuer's did not have, they are read again first, if that has not just
@@ -39,7 +47,7 @@ impl Keyring {
     pub async fn check(&self, token: &str, rules: &TokenRules, now: u64) -> Result<Claimed, TokenError> {
         match &rules.keys {
             KeySource::Secret(secret) => token::check(token, rules, &Keys::secret(secret.expose().as_bytes()), now),
-            KeySource::Set(json) => token::check(token, rules, &Keys::set(json).unwrap_or_default(), now),
+            KeySource::Set(json) => token::check(token, rules, &self.set(json), now),
             KeySource::Url(url) => {
                 let published = self.at(url);
                 let mut read = published.read.subscribe();
@@ -55,6 +63,21 @@ impl Keyring {
                 }
             }
         }
+    }
+}
+
+impl Keyring {
+    fn set(&self, json: &str) -> Arc<Keys> {
+        let mut sets = self.sets.lock();
+        if let Some((_, keys)) = sets.iter().find(|(text, _)| **text == *json) {
+            return Arc::clone(keys);
+        }
+        if sets.len() >= SETS {
+            sets.pop_front();
+        }
+        let keys = Arc::new(Keys::set(json).unwrap_or_default());
+        sets.push_back((json.into(), Arc::clone(&keys)));
+        keys
     }
 }
 

@@ -4,21 +4,27 @@ use std::{fmt, sync::Arc};
 
 use hashbrown::HashMap;
 
-use super::{Claimed, InvalidVerifier, Proof, Verifier, certificate, verifier::hmac_sha256};
+use super::{
+    Claimed, InvalidVerifier, Proof, Verifier, certificate,
+    verifier::{Form, hmac_sha256},
+};
 use crate::{
     policy::{Agent, AgentAuth, PolicySet, TokenMethod, TokenRules},
     types::{AgentName, Principal},
 };
 
-/// 32 random bytes of this process, from which salts and the verifiers of unknown users are derived.
+/// 32 random bytes, from which salts and the verifiers of unknown users are derived. The same over restarts and over the proxies
+/// that share a store: a user whose salt changes where another's does not would be told from it.
 #[derive(Clone)]
-pub struct ProcessSecret([u8; 32]);
+pub struct LoginSecret([u8; 32]);
 
 /// Every login of one policy. Replaced as a whole when a policy takes effect.
 #[derive(Debug)]
 pub struct Logins {
-    secret: ProcessSecret,
+    secret: LoginSecret,
     by_name: HashMap<AgentName, Login>,
+    /// Iterations and salt lengths of those who have a password: an unknown user's are some of these.
+    forms: Vec<Form>,
 }
 
 #[derive(Debug)]
@@ -56,14 +62,20 @@ pub enum LoginError {
     },
 }
 
-impl ProcessSecret {
-    /// Wraps random bytes drawn by the caller, once a process.
+impl LoginSecret {
+    /// Wraps random bytes that the caller keeps.
     pub fn new(random: [u8; 32]) -> Self {
         Self(random)
     }
 
     fn derive(&self, purpose: &[u8], user: &str) -> [u8; 32] {
         hmac_sha256(&self.0, &[purpose, user.as_bytes()])
+    }
+
+    /// As [`Self::salt`], which it begins with, of any length.
+    fn long_salt(&self, user: &str, length: usize) -> Vec<u8> {
+        let more = (0_u8..=u8::MAX).flat_map(|block| self.derive(&[b"salt:".as_slice(), &[block]].concat(), user));
+        self.salt(user).into_iter().chain(more).take(length).collect()
     }
 
     /// The salt of a user, the same whether the user exists or not.
@@ -73,16 +85,16 @@ impl ProcessSecret {
     }
 }
 
-impl fmt::Debug for ProcessSecret {
+impl fmt::Debug for LoginSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ProcessSecret(****)")
+        f.write_str("LoginSecret(****)")
     }
 }
 
 impl Logins {
     /// No logins: every proof is wrong.
-    pub fn none(secret: ProcessSecret) -> Self {
-        Self { secret, by_name: HashMap::new() }
+    pub fn none(secret: LoginSecret) -> Self {
+        Self { secret, by_name: HashMap::new(), forms: Vec::new() }
     }
 
     /// The logins of a policy, or every agent that has none. A verifier is derived (a few milliseconds each)
@@ -99,13 +111,17 @@ impl Logins {
                 Err(error) => errors.push(error),
             }
         }
-        if errors.is_empty() { Ok(Self { secret: self.secret.clone(), by_name }) } else { Err(errors) }
+        let mut forms: Vec<Form> = by_name.values().filter_map(|login| login.verifier.as_deref()).map(Verifier::form).collect();
+        forms.sort_unstable();
+        if errors.is_empty() { Ok(Self { secret: self.secret.clone(), by_name, forms }) } else { Err(errors) }
     }
 
     /// The verifier to challenge this user with, and whether it is that of an agent.
     pub fn verifier_of(&self, user: &str) -> (Arc<Verifier>, bool) {
         // The mock is made for every user, so that both kinds take the same time.
-        let mock = Verifier::mock(&self.secret.salt(user), self.secret.derive(b"stored:", user), self.secret.derive(b"server:", user));
+        let form = self.form(user);
+        let salt = self.secret.long_salt(user, form.salt);
+        let mock = Verifier::mock(form.iterations, &salt, self.secret.derive(b"stored:", user), self.secret.derive(b"server:", user));
         match self.login(user).and_then(|login| login.verifier.as_ref()) {
             Some(verifier) => (Arc::clone(verifier), true),
             None => (Arc::new(mock), false),
@@ -146,6 +162,13 @@ impl Logins {
             AgentAuth::Certificate(name) if certificate::carries(certificate, name) => Some(login.whoever()),
             AgentAuth::Certificate(_) | AgentAuth::ScramPassword(_) | AgentAuth::ScramVerifier(_) | AgentAuth::Token(..) => None,
         }
+    }
+
+    /// How the verifier of a user looks that there is not: like one of those that there are, always the same one for a name.
+    fn form(&self, user: &str) -> Form {
+        let [first, second, ..] = self.secret.derive(b"form:", user);
+        let place = usize::from(u16::from_be_bytes([first, second])).checked_rem(self.forms.len());
+        place.and_then(|place| self.forms.get(place)).copied().unwrap_or_default()
     }
 
     fn login(&self, user: &str) -> Option<&Login> {
@@ -224,7 +247,7 @@ mod tests {
 
     #[test]
     fn an_unknown_user_looks_like_a_known_one() {
-        let none = Logins::none(ProcessSecret::new([7; 32]));
+        let none = Logins::none(LoginSecret::new([7; 32]));
         let logins = none.renew(&policy(&[("ada", password("pencil"))])).unwrap();
         let (known, genuine) = logins.verifier_of("ada");
         let (before, unknown) = none.verifier_of("ada");
@@ -235,9 +258,25 @@ mod tests {
         assert!(!logins.verifier_of("\0\u{7}").1, "not even a name");
     }
 
+    /// A stored verifier has the iterations and the salt that its maker chose: users that there are not look the same way.
+    #[test]
+    fn an_unknown_user_has_the_form_that_known_ones_have() {
+        let stored = "SCRAM-SHA-256$15000:AAECAwQFBgcICQoLDA0ODxAREhMUFRYX$kZ5VbZrMdzzRLzFm0oZQYFz6G0A7VTKJpmSyqN+NZTo=:Wmm6Nnc0V7eUK0C1zRGIjrKvkKUFgIcJ1NYCBhPLbG0=";
+        let stored = AgentAuth::ScramVerifier(Secret::new(stored));
+        let logins = Logins::none(LoginSecret::new([7; 32])).renew(&policy(&[("ada", stored)])).unwrap();
+        let (ada, bob) = (logins.verifier_of("ada").0, logins.verifier_of("bob").0);
+        assert_eq!((ada.iterations(), ada.salt().len()), (15_000, 32));
+        assert_eq!((bob.iterations(), bob.salt().len()), (15_000, 32));
+        // Another process with the same secret says the same.
+        let again = Logins::none(LoginSecret::new([7; 32]));
+        let again = again.renew(&policy(&[("ada", password("pencil"))])).unwrap();
+        let first = Logins::none(LoginSecret::new([7; 32])).renew(&policy(&[("ada", password("pencil"))])).unwrap();
+        assert_eq!(again.verifier_of("eve").0.salt(), first.verifier_of("eve").0.salt());
+    }
+
     #[test]
     fn a_reload_keeps_what_did_not_change() {
-        let none = Logins::none(ProcessSecret::new([7; 32]));
+        let none = Logins::none(LoginSecret::new([7; 32]));
         let first = none.renew(&policy(&[("ada", password("pencil")), ("bob", password("pen"))])).unwrap();
         let second = first.renew(&policy(&[("ada", password("pencil")), ("bob", password("new"))])).unwrap();
         assert!(Arc::ptr_eq(&first.verifier_of("ada").0, &second.verifier_of("ada").0));
@@ -246,7 +285,7 @@ mod tests {
 
     #[test]
     fn every_unusable_secret_is_named() {
-        let none = Logins::none(ProcessSecret::new([7; 32]));
+        let none = Logins::none(LoginSecret::new([7; 32]));
         let bad = policy(&[("ada", password("")), ("bob", AgentAuth::ScramVerifier(Secret::new("hunter2")))]);
         let errors = none.renew(&bad).unwrap_err();
         assert_eq!(errors.len(), 2);

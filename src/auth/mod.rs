@@ -14,7 +14,7 @@ mod verifier;
 
 pub use binding::tls_server_end_point;
 pub use keyring::{Keyring, Published};
-pub use login::{LoginError, Logins, Method, ProcessSecret};
+pub use login::{LoginError, LoginSecret, Logins, Method};
 pub use scram::{Binding, Challenge, Mechanism, Proof, ScramError};
 pub use token::{Claimed, Keys, MAX_TOKEN, TokenError};
 pub use verifier::{InvalidVerifier, Verifier};

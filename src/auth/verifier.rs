@@ -19,6 +19,20 @@ pub struct Verifier {
     server_key: [u8; 32],
 }
 
+/// What tells one verifier from another before any proof: iterations, and the salt's length in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Form {
+    pub(super) iterations: u32,
+    pub(super) salt: usize,
+}
+
+impl Default for Form {
+    /// PostgreSQL's own.
+    fn default() -> Self {
+        Self { iterations: ITERATIONS, salt: 16 }
+    }
+}
+
 /// A text that is not PostgreSQL's stored form. Says nothing of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a stored verifier of the form SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>")]
@@ -39,8 +53,13 @@ impl Verifier {
     }
 
     /// A verifier from keys that no password gave: what an unknown user's proof is checked against.
-    pub(super) fn mock(salt: &[u8], stored_key: [u8; 32], server_key: [u8; 32]) -> Self {
-        Self { iterations: ITERATIONS, salt: salt.into(), stored_key, server_key }
+    pub(super) fn mock(iterations: u32, salt: &[u8], stored_key: [u8; 32], server_key: [u8; 32]) -> Self {
+        Self { iterations, salt: salt.into(), stored_key, server_key }
+    }
+
+    /// What a client sees of it that is not derived from its name.
+    pub(super) fn form(&self) -> Form {
+        Form { iterations: self.iterations, salt: self.salt.len() }
     }
 
     /// PBKDF2 iterations, which the client repeats.

@@ -39,6 +39,9 @@ pub(super) struct Serve {
     /// Requests a second that one API key may make; four times as many from one address
     #[arg(long, value_name = "N", default_value = "50")]
     control_rate_limit: NonZeroU32,
+    /// A name that the control API goes by over plain HTTP, besides its addresses and localhost; give it more than once for more
+    #[arg(long, value_name = "NAME")]
+    control_host: Vec<String>,
     /// Directory of the evidence journal, made when missing
     #[arg(long, value_name = "DIR", env = "PGWICKET_JOURNAL", default_value = "pgwicket-journal")]
     journal: PathBuf,
@@ -106,6 +109,7 @@ impl Serve {
                 client_authorities: None,
             }),
             control_rate_limit: self.control_rate_limit,
+            control_hosts: self.control_host,
             journal: self.journal,
             store: self.store.location(),
             catalog: self.catalog.place(),

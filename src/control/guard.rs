@@ -1,7 +1,8 @@
 //! Before a handler runs: request id, time limit, rate limit, and whose key it is.
 
 use std::{
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    collections::VecDeque,
+    net::{IpAddr, SocketAddr},
     num::NonZeroU32,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -9,7 +10,7 @@ use std::{
 
 use axum::{
     extract::{ConnectInfo, FromRequestParts, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts, uri::Authority},
     middleware::Next,
     response::Response,
 };
@@ -17,13 +18,17 @@ use governor::{
     DefaultKeyedRateLimiter, Quota, RateLimiter,
     clock::{Clock as _, DefaultClock},
 };
+use parking_lot::Mutex;
 
 use super::{
     failure::Failure,
     key::{Scope, bearer, key_hash},
     server::Shared,
 };
-use crate::{store::ApiKey, types::ReviewerName};
+use crate::{
+    store::ApiKey,
+    types::{Digest, ReviewerName, network},
+};
 
 /// Longest a request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -32,10 +37,18 @@ const KEYS_OF_AN_ADDRESS: u32 = 4;
 /// Requests between two sweeps of the limiters' memory.
 const SWEEP: u32 = 4096;
 
+/// Keys that are remembered as genuine.
+const GENUINE: usize = 1024;
+
 /// Who asks too often is told to wait.
 #[derive(Debug)]
 pub(super) struct Limits {
     addresses: DefaultKeyedRateLimiter<IpAddr>,
+    /// Requests without a key that is known to be genuine: they use up nobody else's share, also not that of a reviewer behind
+    /// the same address.
+    strangers: DefaultKeyedRateLimiter<IpAddr>,
+    /// Digests of keys that were genuine when they were last looked at; what they may do is looked up each time.
+    genuine: Mutex<VecDeque<Digest>>,
     keys: DefaultKeyedRateLimiter<Box<str>>,
     asked: AtomicU32,
 }
@@ -44,19 +57,35 @@ impl Limits {
     /// `per_key`: requests a second that a key may make; twice as many at once.
     pub(super) fn new(per_key: NonZeroU32) -> Self {
         let quota = |rate: NonZeroU32| Quota::per_second(rate).allow_burst(rate.saturating_add(rate.get()));
+        let per_address = || quota(per_key.saturating_mul(NonZeroU32::MIN.saturating_add(KEYS_OF_AN_ADDRESS - 1)));
         Self {
-            addresses: RateLimiter::keyed(quota(per_key.saturating_mul(NonZeroU32::MIN.saturating_add(KEYS_OF_AN_ADDRESS - 1)))),
+            addresses: RateLimiter::keyed(per_address()),
+            strangers: RateLimiter::keyed(per_address()),
+            genuine: Mutex::default(),
             keys: RateLimiter::keyed(quota(per_key)),
             asked: AtomicU32::new(0),
         }
     }
 
-    fn address(&self, address: IpAddr) -> Result<(), Failure> {
+    /// `key`: the digest of the key that came with the request.
+    fn address(&self, address: IpAddr, key: Option<Digest>) -> Result<(), Failure> {
         if self.asked.fetch_add(1, Ordering::Relaxed) % SWEEP == SWEEP - 1 {
             self.addresses.retain_recent();
+            self.strangers.retain_recent();
             self.keys.retain_recent();
         }
-        admitted(&self.addresses, &network(address))
+        let known = key.is_some_and(|key| self.genuine.lock().contains(&key));
+        admitted(if known { &self.addresses } else { &self.strangers }, &network(address))
+    }
+
+    fn genuine(&self, key: Digest) {
+        let mut genuine = self.genuine.lock();
+        if !genuine.contains(&key) {
+            if genuine.len() >= GENUINE {
+                genuine.pop_front();
+            }
+            genuine.push_back(key);
+        }
     }
 
     fn key(&self, id: &str) -> Result<(), Failure> {
@@ -66,14 +95,6 @@ impl Limits {
 
 fn admitted<K: Clone + std::hash::Hash + Eq>(limiter: &DefaultKeyedRateLimiter<K>, key: &K) -> Result<(), Failure> {
     limiter.check_key(key).map_err(|until| Failure::too_many(until.wait_time_from(DefaultClock::default().now()).as_secs() + 1))
-}
-
-/// An IPv6 host owns a whole /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        address @ IpAddr::V4(_) => address,
-    }
 }
 
 /// Who asks: the holder of an API key.
@@ -117,12 +138,37 @@ impl FromRequestParts<Shared> for Caller {
             let message = "no valid API key; send `authorization: Bearer pgw_…`, made with `pgwicket keys create`";
             Failure::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message)
         };
-        let header = parts.headers.get(header::AUTHORIZATION).and_then(|header| header.to_str().ok());
-        let secret = header.and_then(bearer).ok_or_else(unknown)?;
-        let key = shared.api.store.key_by_hash(key_hash(secret)).await?.ok_or_else(unknown)?;
+        let digest = given_key(&parts.headers).ok_or_else(unknown)?;
+        let key = shared.api.store.key_by_hash(digest).await?.ok_or_else(unknown)?;
+        shared.limits.genuine(digest);
         shared.limits.key(&key.id)?;
         Ok(Self { key })
     }
+}
+
+/// The digest of the key that a request carries.
+fn given_key(headers: &HeaderMap) -> Option<Digest> {
+    let header = headers.get(header::AUTHORIZATION).and_then(|header| header.to_str().ok());
+    header.and_then(bearer).map(key_hash)
+}
+
+/// Over plain HTTP, refuses a request to a host that this server does not go by: a page in somebody's browser whose name was made
+/// to lead here (DNS rebinding) would read what needs no key. Over TLS the certificate says so.
+pub(super) async fn host(State(shared): State<Shared>, request: Request, next: Next) -> Result<Response, Failure> {
+    let named = request.headers().get(header::HOST).map(|host| host.to_str().unwrap_or_default());
+    if shared.tls || named.is_none_or(|named| is_own(named, &shared.hosts)) {
+        return Ok(next.run(request).await);
+    }
+    let message = "this server does not go by that name; use its address, or start it with --control-host NAME";
+    Err(Failure::new(StatusCode::MISDIRECTED_REQUEST, "UNKNOWN_HOST", message))
+}
+
+/// Whether `host`, with or without a port, is an address, this machine's own name for itself, or one of `hosts`.
+fn is_own(host: &str, hosts: &[String]) -> bool {
+    let uri: Result<Authority, _> = host.parse();
+    let Ok(authority) = uri else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    name.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost") || hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Refuses an address that asks too often, whatever key it gives, and one whose key could be read on the way.
@@ -132,7 +178,7 @@ pub(super) async fn limit(State(shared): State<Shared>, request: Request, next: 
             let message = "this server has no TLS, so it takes API keys from its own machine only; start it with --control-tls-cert or --allow-plaintext";
             return Err(Failure::forbidden("TLS_REQUIRED", message));
         }
-        shared.limits.address(address.ip())?;
+        shared.limits.address(address.ip(), given_key(request.headers()))?;
     }
     Ok(next.run(request).await)
 }
@@ -180,15 +226,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_host_is_one_address_and_waits_when_it_asks_too_often() {
+    fn an_address_waits_when_it_asks_too_often_and_strangers_use_up_no_share_of_a_key() {
         let limits = Limits::new(NonZeroU32::MIN);
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert_eq!(network(address("2001:db8:1:2:3:4:5:6")), address("2001:db8:1:2::"));
-        assert_eq!(network(address("::ffff:10.0.0.1")), address("10.0.0.1"));
-        assert!((0..8).all(|_| limits.address(address("10.0.0.1")).is_ok()));
-        let refused = limits.address(address("::ffff:10.0.0.1")).unwrap_err();
+        let key = Digest([1; 32]);
+        assert!((0..8).all(|_| limits.address(address("10.0.0.1"), Some(key)).is_ok()), "a key that is not known yet");
+        let refused = limits.address(address("::ffff:10.0.0.1"), None).unwrap_err();
         assert_eq!((refused.status, refused.code), (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"));
-        assert!(limits.address(address("10.0.0.2")).is_ok());
+        assert!(limits.address(address("10.0.0.2"), None).is_ok());
+        limits.genuine(key);
+        assert!((0..8).all(|_| limits.address(address("10.0.0.1"), Some(key)).is_ok()));
+        assert!(limits.address(address("10.0.0.1"), Some(key)).is_err(), "a key's own share ends, too");
+        for other in 0..u8::MAX {
+            limits.genuine(Digest([other; 32]));
+            limits.genuine(Digest([other; 32]));
+        }
+        assert_eq!(limits.genuine.lock().len(), 255);
         assert!(limits.key("a").is_ok() && limits.key("a").is_ok() && limits.key("a").is_err() && limits.key("b").is_ok());
+    }
+
+    #[test]
+    fn a_plain_server_answers_to_addresses_and_to_names_it_was_given() {
+        let hosts = ["pgwicket.internal".to_owned()];
+        for own in ["127.0.0.1:6433", "10.0.0.5", "[::1]:6433", "localhost", "LOCALHOST:80", "PGwicket.internal:6433"] {
+            assert!(is_own(own, &hosts), "{own}");
+        }
+        for foreign in
+            ["evil.example", "evil.example:6433", "127.0.0.1.evil.example", "localhost.evil.example", "", "a b", "pgwicket.internal.evil"]
+        {
+            assert!(!is_own(foreign, &hosts), "{foreign}");
+        }
     }
 }

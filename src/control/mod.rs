@@ -3,6 +3,7 @@
 //! Invariant: the open routes name no secret, source address, tenant or row; everything else asks for an API key and a scope.
 //! Invariant: a decision reaches the store only after the policy in force said that it counts.
 
+mod connections;
 mod decide;
 mod failure;
 mod guard;

@@ -11,7 +11,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use axum_server::{Handle, tls_rustls::RustlsConfig};
+use axum_server::{
+    Handle,
+    tls_rustls::{RustlsAcceptor, RustlsConfig},
+};
 use hyper_util::rt::TokioTimer;
 use serde_json::json;
 use utoipa::{
@@ -22,8 +25,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     ControlTls, Recorder, Status,
+    connections::Bounded,
     failure::Failure,
-    guard::{Limits, finish, limit},
+    guard::{Limits, finish, host, limit},
     proposals, sources, writebacks,
 };
 use crate::{
@@ -36,6 +40,8 @@ use crate::{
 const LONGEST_BODY: usize = 256 * 1024;
 /// How long a client may take to send the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest head of a request. Unit: bytes.
+const LONGEST_HEAD: usize = 32 * 1024;
 /// How long requests in flight may take at shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -54,6 +60,8 @@ pub struct Control {
     pub allow_plaintext: bool,
     /// The certificate; without it plain HTTP.
     pub tls: Option<ControlTls>,
+    /// Names, besides addresses and `localhost`, that plain HTTP requests may be to.
+    pub hosts: Vec<String>,
 }
 
 /// What the routes below `/v1/control` need.
@@ -79,6 +87,9 @@ pub(super) struct Shared {
     pub(super) limits: Arc<Limits>,
     /// Whether a key may come over this connection from another machine.
     pub(super) remote: bool,
+    /// Whether connections are encrypted.
+    pub(super) tls: bool,
+    pub(super) hosts: Arc<[String]>,
     pub(super) api: Api,
 }
 
@@ -99,19 +110,21 @@ impl Shared {
 /// Serves until `shutdown` ends, then finishes what is in flight.
 pub async fn serve(listener: std::net::TcpListener, control: Control, shutdown: impl Future<Output = ()> + 'static) -> io::Result<()> {
     let handle = Handle::new();
-    let Control { status, recorder, api, rate_limit, allow_plaintext, tls } = control;
+    let Control { status, recorder, api, rate_limit, allow_plaintext, tls, hosts } = control;
     let remote = allow_plaintext || tls.is_some();
-    let shared = Shared { status, recorder, limits: Arc::new(Limits::new(rate_limit)), remote, api };
+    let limits = Arc::new(Limits::new(rate_limit));
+    let shared = Shared { status, recorder, limits, remote, tls: tls.is_some(), hosts: hosts.into(), api };
     let service = router(shared).into_make_service_with_connect_info::<SocketAddr>();
-    let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
-    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    // HTTP/1 only: nobody needs another, and to tell them apart a connection would wait for bytes without a clock.
+    let mut server = axum_server::from_tcp(listener)?.handle(handle.clone()).http1_only();
+    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(LONGEST_HEAD);
     let running = async move {
         match tls {
             Some(tls) => {
                 let config = RustlsConfig::from_config(tls.config());
-                server.map(|acceptor| axum_server::tls_rustls::RustlsAcceptor::new(config).acceptor(acceptor)).serve(service).await
+                server.map(|acceptor| Bounded::new(RustlsAcceptor::new(config).acceptor(acceptor))).serve(service).await
             }
-            None => server.serve(service).await,
+            None => server.map(Bounded::new).serve(service).await,
         }
     };
     let stopping = async move {
@@ -166,6 +179,7 @@ pub(super) fn router(shared: Shared) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(LONGEST_BODY))
+        .layer(middleware::from_fn_with_state(shared.clone(), host))
         .layer(middleware::from_fn(finish))
         .with_state(shared)
 }

@@ -1,29 +1,45 @@
 //! How many may be connected: over the whole process while they say who they are, in sessions, and per agent.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::refused::Refused;
-use crate::types::AgentName;
+use crate::types::{AgentName, network};
+
+/// One address holds this part of the places for those who have not authenticated.
+const SHARES: usize = 4;
 
 /// Connections counted against their bounds.
 #[derive(Debug)]
 pub struct Admission {
     max_handshakes: usize,
     max_sessions: usize,
-    handshakes: AtomicUsize,
+    handshakes: Mutex<Handshakes>,
     sessions: AtomicUsize,
     agents: Mutex<HashMap<AgentName, usize>>,
 }
 
+/// Connections that have not authenticated yet, in all and by address.
+#[derive(Debug, Default)]
+struct Handshakes {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
 /// A connection that has not authenticated yet; counted until dropped.
 #[derive(Debug)]
-pub struct HandshakePermit(Arc<Admission>);
+pub struct HandshakePermit {
+    admission: Arc<Admission>,
+    address: Option<IpAddr>,
+}
 
 /// An authenticated connection; counted until dropped.
 #[derive(Debug)]
@@ -35,13 +51,25 @@ pub struct SessionPermit {
 impl Admission {
     /// Bounds for the whole process. Units: connections.
     pub fn new(max_handshakes: usize, max_sessions: usize) -> Arc<Self> {
-        let (handshakes, sessions) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { max_handshakes, max_sessions, handshakes, sessions, agents: Mutex::default() })
+        let sessions = AtomicUsize::new(0);
+        Arc::new(Self { max_handshakes, max_sessions, handshakes: Mutex::default(), sessions, agents: Mutex::default() })
     }
 
-    /// Admits a connection that was just accepted; `None` over the bound, and it should be closed unanswered.
-    pub fn handshake(self: &Arc<Self>) -> Option<HandshakePermit> {
-        take(&self.handshakes, self.max_handshakes).then(|| HandshakePermit(Arc::clone(self)))
+    /// Admits a connection that was just accepted; `None` over the bound, and it should be closed unanswered. One address holds
+    /// a quarter of all places at most, so that nobody keeps everybody else out. `address`: `None` over a unix socket, which has
+    /// the system's own rights.
+    pub fn handshake(self: &Arc<Self>, address: Option<IpAddr>) -> Option<HandshakePermit> {
+        let address = address.map(network);
+        let mut handshakes = self.handshakes.lock();
+        let of_address = address.map_or(0, |address| handshakes.by_address.get(&address).copied().unwrap_or(0));
+        if handshakes.all >= self.max_handshakes || of_address >= self.max_handshakes.div_ceil(SHARES) {
+            return None;
+        }
+        handshakes.all += 1;
+        if let Some(address) = address {
+            handshakes.by_address.insert(address, of_address + 1);
+        }
+        Some(HandshakePermit { admission: Arc::clone(self), address })
     }
 
     /// Whether a session could be admitted now. Asked before a proof, so that a full server does no hashing.
@@ -76,7 +104,15 @@ fn take(counter: &AtomicUsize, max: usize) -> bool {
 
 impl Drop for HandshakePermit {
     fn drop(&mut self) {
-        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
+        let mut handshakes = self.admission.handshakes.lock();
+        handshakes.all -= 1;
+        let Some(address) = self.address else { return };
+        if let Some(of_address) = handshakes.by_address.get_mut(&address) {
+            *of_address -= 1;
+            if *of_address == 0 {
+                handshakes.by_address.remove(&address);
+            }
+        }
     }
 }
 
@@ -109,9 +145,25 @@ mod tests {
         drop((one, two));
         assert!(admission.session(&ada, 1).is_ok() && admission.agents.lock().is_empty());
 
-        let handshake = admission.handshake();
-        assert!(handshake.is_some() && admission.handshake().is_none());
+        let handshake = admission.handshake(None);
+        assert!(handshake.is_some() && admission.handshake(None).is_none());
         drop(handshake);
-        assert!(admission.handshake().is_some());
+        assert!(admission.handshake(None).is_some());
+    }
+
+    /// Without the share of an address the second client of another address finds no place.
+    #[test]
+    fn one_address_does_not_keep_the_others_out() {
+        let admission = Admission::new(8, 2);
+        let address = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        let silent: Vec<_> = std::iter::from_fn(|| admission.handshake(address("10.0.0.1"))).take(100).collect();
+        assert_eq!(silent.len(), 2, "a quarter");
+        assert!(admission.handshake(address("::ffff:10.0.0.1")).is_none(), "the same address");
+        let others: Vec<_> = (1..5).map(|number| admission.handshake(address(&format!("2001:db8:{number}::1")))).collect();
+        assert!(others.iter().all(Option::is_some));
+        assert!(admission.handshake(address("2001:db8:1::2")).is_some() && admission.handshake(None).is_some());
+        drop((silent, others));
+        assert!(admission.handshakes.lock().by_address.is_empty());
+        assert_eq!(admission.handshakes.lock().all, 0);
     }
 }

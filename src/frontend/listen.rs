@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::{fs::FileTypeExt as _, net as unix},
     path::{Path, PathBuf},
     time::Duration,
@@ -99,6 +99,14 @@ impl Listener {
 }
 
 impl Incoming {
+    /// The address of the client; `None` over a unix socket.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(_, peer) => Some(peer.ip()),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Registers the socket with the reactor of the calling task's runtime.
     pub fn register(self) -> io::Result<(Socket, Option<SocketAddr>)> {
         match self {

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{Accepted, Admission, DrainWatch, Front, Listener, ServerTls};
 use crate::{
-    auth::{Logins, ProcessSecret},
+    auth::{LoginSecret, Logins},
     policy::{Agent, AgentAuth, Durability, Limits, PolicySet},
     types::{AgentName, Digest, PolicyEpoch, Secret},
     wire::{Channel, Header, Socket},
@@ -39,7 +39,7 @@ fn front(tls: Option<ServerTls>) -> Front {
     };
     let agents = BTreeMap::from([(name, Arc::new(agent))]);
     let policy = PolicySet { agents, ..PolicySet::empty(PolicyEpoch(1), Digest([0; 32])) };
-    let logins = Logins::none(ProcessSecret::new([1; 32])).renew(&policy).unwrap();
+    let logins = Logins::none(LoginSecret::new([1; 32])).renew(&policy).unwrap();
     Front {
         logins: ArcSwapOption::from_pointee(logins),
         tls: ArcSwapOption::from_pointee(tls),
@@ -59,7 +59,7 @@ async fn connect(front: &Arc<Front>) -> (TcpStream, JoinHandle<Option<Accepted>>
     let client = TcpStream::connect(listener.address()).await.unwrap();
     let (socket, peer) = listener.accept().await.unwrap().register().unwrap();
     let front = Arc::clone(front);
-    let permit = front.admission.handshake().unwrap();
+    let permit = front.admission.handshake(None).unwrap();
     let serving = async move {
         let mut accepted = front.receive(socket, peer, permit).await?;
         // What the session does first.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::CryptoProvider,
-    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
@@ -55,6 +55,11 @@ impl ServerTls {
         };
         let mut config = builder.with_single_cert(chain, key).map_err(TlsError::Rejected)?;
         config.alpn_protocols = vec![ALPN.to_vec()];
+        // A resumed session would take the client's certificate from memory and not look whether it has expired, was revoked or
+        // lost its authority since: every connection shows it anew, as PostgreSQL wants it (be-secure-openssl.c,
+        // `SSL_OP_NO_TICKET`, `SSL_SESS_CACHE_OFF`).
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
         Ok(Self { config: Arc::new(config), end_point })
     }
 

@@ -1,5 +1,7 @@
 //! `SET pgwicket.session_token`: one connection, one tenant after the other, each proven by a token.
 
+use std::borrow::Cow;
+
 use super::{
     session::{Interrupts, Session},
     settings,
@@ -7,14 +9,12 @@ use super::{
 use crate::{
     error::{CursorEnd, Error, SessionError, SettingError, TokenRefused},
     govern::{AppendedValue, GovernedStatement, Refusal, RefusalCode, SessionValue},
-    types::Principal,
+    sql::withheld,
+    types::{Principal, RunId, TenantId},
 };
 
 /// The setting.
 pub(super) const SESSION_TOKEN: &str = "pgwicket.session_token";
-
-/// What evidence has in the place of a text that may hold a token.
-pub(super) const WITHHELD: &str = "(a statement that names pgwicket.session_token is not recorded)";
 
 /// What a session token said, besides the principal.
 #[derive(Debug, Clone, Copy)]
@@ -23,21 +23,20 @@ pub(super) struct Bound {
     pub(super) expires_at: u64,
 }
 
-/// Whether a text may hold a token: then it is kept nowhere.
-pub(super) fn may_hold_token(text: &str) -> bool {
-    const NAME: &[u8] = b"session_token";
-    text.len() >= NAME.len() && text.as_bytes().windows(NAME.len()).any(|window| window.eq_ignore_ascii_case(NAME))
+/// The text as evidence keeps it: a setting that pgwicket knows holds no secret, but the session token itself.
+pub(super) fn recorded(text: &str) -> Cow<'_, str> {
+    withheld(text, |name| name != SESSION_TOKEN && settings::definition(name).is_ok())
 }
 
 impl<I: Interrupts> Session<I> {
     /// Binds the session to what a token says, between transactions. What was bound before is gone, whether the token is taken
-    /// or not: a client that does not look must not go on as somebody else.
+    /// or not, and wherever it is asked: a client that does not look must not go on as somebody else.
     pub(super) async fn bind_token(&mut self, token: Option<&str>, local: bool) -> Result<(), Error> {
         let Some(rules) = self.agent.session_token.clone() else { return Err(SettingError::Forbidden(SESSION_TOKEN.into()).into()) };
+        self.unbind();
         if local || self.is_in_transaction() {
             return Err(SessionError::InBlock("SET pgwicket.session_token").into());
         }
-        self.unbind();
         let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(()) };
         let claimed = self.lane.keyring().check(token, &rules, now()).await;
         let claimed = claimed.map_err(|error| SessionError::Token(TokenRefused(error.to_string().into())))?;
@@ -64,8 +63,11 @@ impl<I: Interrupts> Session<I> {
         self.end_portals();
         // What they hold is what somebody else was allowed to read.
         self.forget_cursors(CursorEnd::Rebound);
-        self.settings
-            .bind(principal.tenant.as_ref().map_or("", |tenant| tenant.as_str()), principal.run.as_ref().map_or("", |run| run.as_str()));
+        let (tenant, run) = (principal.tenant.as_ref().map_or("", TenantId::as_str), principal.run.as_ref().map_or("", RunId::as_str));
+        self.settings.bind(tenant, run);
+        if let Some(mark) = &mut self.unsynced_settings {
+            mark.bind(tenant, run);
+        }
         self.who.bound_run = principal.run.is_some();
         self.who.principal = principal;
         self.who.bound = bound;
@@ -100,15 +102,4 @@ impl<I: Interrupts> Session<I> {
 /// Unit: seconds since the Unix epoch.
 fn now() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_with_the_setting_is_known_in_any_spelling() {
-        assert!(may_hold_token("SET PgWicket.Session_Token = 'x'") && may_hold_token("session_token"));
-        assert!(!may_hold_token("select token from sessions") && !may_hold_token(""));
-    }
 }

@@ -1,7 +1,7 @@
 //! What is recorded and told when a statement ends, well or not.
 
 use super::{
-    binding::{WITHHELD, may_hold_token},
+    binding::recorded,
     open::{Open, Stopped},
     queue::Tell,
     reply,
@@ -13,6 +13,9 @@ use crate::{
     journal::{BoundParameters, Columns, Decision, JournalError, Outcome, Position, Refused, Route, Status},
     policy::Durability,
 };
+
+/// What evidence has in the place of an error's message, which may quote a parameter.
+const REDACTED: &str = "(redacted, as the policy says of parameters)";
 
 /// How the source ended a statement.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +29,7 @@ pub(super) enum Ending<'a> {
 }
 
 impl<I: Interrupts> Session<I> {
-    /// What a decision says of the session and the text, before anything is decided.
+    /// What a decision says of the session and the text, as evidence keeps it, before anything is decided.
     pub(super) fn undecided<'a>(&'a self, text: &'a str) -> Decision<'a> {
         Decision {
             principal: &self.who.principal,
@@ -35,7 +38,7 @@ impl<I: Interrupts> Session<I> {
             traceparent: None,
             source: None,
             relations: &[],
-            client_text: if may_hold_token(text) { WITHHELD } else { text }.as_bytes(),
+            client_text: text.as_bytes(),
             fingerprint: "",
             parameters: BoundParameters::default(),
             governed_text: None,
@@ -155,7 +158,9 @@ impl<I: Interrupts> Session<I> {
         } else if matches!(failure, Error::Session(SessionError::RowLimit(_) | SessionError::ByteLimit(_))) {
             Status::Limit
         } else {
-            Status::Failed { sqlstate: &report.sqlstate, message: &report.message }
+            // A source's message may quote the values that are not to be kept.
+            let message = if self.agent.evidence_parameters { &*report.message } else { REDACTED };
+            Status::Failed { sqlstate: &report.sqlstate, message }
         };
         self.close_quietly(open, status);
     }
@@ -236,7 +241,7 @@ impl<I: Interrupts> Session<I> {
     fn record_refusal(&mut self, text: &str, error: &Error) -> Result<(), JournalError> {
         let report = error.report();
         let refused = Refused { sqlstate: &report.sqlstate, message: &report.message };
-        let entry = self.lane.journal().refusal(&self.undecided(text), &refused)?;
+        let entry = self.lane.journal().refusal(&self.undecided(&recorded(text)), &refused)?;
         self.evidence.note(entry.id);
         self.lane.figures().refused();
         tracing::info!(evidence = %entry.id, agent = %self.who.principal.agent, sqlstate = &*report.sqlstate, decision = "refused", "statement");

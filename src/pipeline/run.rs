@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::{
     appended::Values,
     bind::Parameters,
+    binding::recorded,
     draft::Bound,
     open::Open,
     plan::{Action, Plan},
@@ -18,6 +19,7 @@ use crate::{
     error::{Error, SessionError, TransactionError},
     govern::{self, GovernedStatement, Refusal, RefusalCode, Request, Template},
     journal::{BoundParameters, Decision},
+    policy::EvidenceRows,
     source::{BindParameters, SourceError},
     sql::{self, Copy, Declare, Explain, Statement, catalog::Oid},
 };
@@ -262,18 +264,22 @@ impl<I: Interrupts> Session<I> {
             let format = |place: usize| self.formats.0.get(if self.formats.0.len() == 1 { 0 } else { place }).copied().unwrap_or(0);
             govern::check_configurations(parameters.types, format, values.iter())?;
         }
+        let (text, sent) = (recorded(text), recorded(sent));
         let decision = Decision {
             source: Some(statement.source()),
             relations: statement.relations(),
             fingerprint: statement.fingerprint(),
             parameters: if bound.is_some() { parameters } else { BoundParameters::default() },
-            governed_text: Some(sent),
+            governed_text: Some(&sent),
             traceparent: plan.traceparent(),
-            ..self.undecided(text)
+            ..self.undecided(&text)
         };
         let mut journal = self.lane.journal();
         let ticket = journal.decision(&decision)?;
-        let recorder = journal.recorder(&ticket, statement.evidence());
+        // The rows of a write's read are the values that were given, computed.
+        let redacted = matches!(plan.action(), Action::Write(_)) && !self.agent.evidence_parameters;
+        let rows = if redacted { EvidenceRows::Digest } else { statement.evidence() };
+        let recorder = journal.recorder(&ticket, rows);
         drop(journal);
         self.evidence.note(ticket.id());
         self.lane.figures().forwarded();

@@ -17,6 +17,7 @@ mod prepared;
 mod shape;
 mod tree;
 pub mod views;
+mod withheld;
 
 pub use classify::{Isolation, Refused, RefusedKind, Statement, TransactionModes, classify, classify_tree};
 pub use copy::{Copy, CopyOption};
@@ -27,3 +28,4 @@ pub use parse::{ParseError, character, parse, parse_select, statements};
 pub use prepared::{Execute, Prepare, TypeReference};
 pub use shape::Shape;
 pub use tree::{Misread, Node, Tree, tree};
+pub use withheld::withheld;

@@ -59,6 +59,11 @@ impl Store {
         self.thread.call(read::check).await
     }
 
+    /// A random value that stays the same over restarts and over all that share the store; `random` where none was kept yet.
+    pub async fn kept_secret(&self, name: &'static str, random: [u8; 32]) -> Result<[u8; 32], StoreError> {
+        self.thread.call(move |db| schema::kept_secret(db, name, random)).await
+    }
+
     /// Tells when something was approved, by whichever process. A PostgreSQL does; of SQLite nothing is ever heard.
     pub fn approvals(&self) -> Approvals {
         self.thread.listen()

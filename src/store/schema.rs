@@ -1,9 +1,13 @@
 //! The store's versions, and the way from one to the next.
 
+use std::sync::Arc;
+
 use super::{
     StoreError,
-    backend::{Database, Fault, execute, number, rows, values},
+    backend::{Database, Fault, execute, number, rows, text, values},
+    moves::unreadable,
 };
+use crate::types::Digest;
 
 /// The texts, in order: the first makes version 1. A text that was released never changes.
 const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
@@ -24,4 +28,15 @@ pub(super) async fn migrate(database: &Database) -> Result<(), Fault> {
         execute(work.connection(), "INSERT INTO store_versions (version) VALUES ($1)", values![version]).await?;
     }
     work.commit().await
+}
+
+/// The value that is kept under this name, which is `random` from now on where there was none.
+pub(super) async fn kept_secret(database: Arc<Database>, name: &'static str, random: [u8; 32]) -> Result<[u8; 32], Fault> {
+    let mut work = database.begin().await?;
+    let keep = "INSERT INTO store_secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+    execute(work.connection(), keep, values![name, Digest(random).to_string()]).await?;
+    let found = rows(work.connection(), "SELECT value FROM store_secrets WHERE name = $1", values![name]).await?;
+    let value = found.first().map(|row| text(row, "value")).transpose()?.and_then(|value| value.parse::<Digest>().ok());
+    work.commit().await?;
+    value.map(|value| value.0).ok_or_else(|| unreadable("a kept secret"))
 }

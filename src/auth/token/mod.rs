@@ -2,10 +2,15 @@
 
 use std::{fmt, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation,
     errors::ErrorKind,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse},
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
 };
 use serde_json::{Map, Value};
 
@@ -18,6 +23,11 @@ use crate::{
 pub const MAX_TOKEN: usize = 16 << 10;
 /// What one claim may say at most. Unit: bytes.
 const MAX_CLAIM: usize = 1024;
+/// The shortest RSA key (NIST SP 800-131A). Unit: bytes of its modulus.
+const MIN_RSA_MODULUS: usize = 256;
+/// What `typ` may say: nothing, a plain JWT, or an access token (RFC 9068, 2.1). Tokens of other kinds, such as ID tokens that say
+/// so, logout tokens and security events, are for somebody else (RFC 8725, 3.11 and 3.12).
+const TYPES: [&str; 2] = ["jwt", "at+jwt"];
 
 /// What a token that was checked says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +40,7 @@ pub struct Claimed {
     pub run: Option<RunId>,
     /// What else evidence keeps: names of the policy and what the claims say.
     pub attributes: Vec<(Box<str>, Box<str>)>,
-    /// `exp`. Unit: seconds since the Unix epoch.
+    /// Until when it is taken: `exp` and what clocks may differ by. Unit: seconds since the Unix epoch.
     pub expires_at: u64,
 }
 
@@ -49,6 +59,9 @@ pub enum TokenError {
     /// Not signed by the issuer, or changed since.
     #[error("its signature is not the issuer's")]
     Signature,
+    /// `typ`
+    #[error("it is a token of another kind")]
+    Kind,
     /// `iss`
     #[error("it is of another issuer")]
     Issuer,
@@ -102,11 +115,13 @@ impl Keys {
     /// The key a token names; one that names none is of the only key.
     fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<&Key, TokenError> {
         let fitting = || self.0.iter().filter(|key| key.algorithm == algorithm);
-        let found = match id {
-            Some(id) => fitting().find(|key| key.id.as_deref().is_none_or(|known| known == id)),
-            None => fitting().next().filter(|_| fitting().count() == 1),
+        let named = fitting().find(|key| id.is_some() && key.id.as_deref() == id);
+        // Keys that have no name stand for any, when there is one of them only; the order of a set says nothing.
+        let only = || {
+            let mut nameless = fitting().filter(|key| id.is_none() || key.id.is_none());
+            nameless.next().filter(|_| nameless.next().is_none())
         };
-        found.ok_or(TokenError::UnknownKey)
+        named.or_else(only).ok_or(TokenError::UnknownKey)
     }
 }
 
@@ -123,6 +138,7 @@ fn key(jwk: &Jwk) -> Option<Key> {
         return None;
     }
     let (algorithm, name) = match &jwk.algorithm {
+        AlgorithmParameters::RSA(rsa) if modulus(&rsa.n) < MIN_RSA_MODULUS => return None,
         AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
         AlgorithmParameters::EllipticCurve(curve) => match curve.curve {
             EllipticCurve::P256 => (Algorithm::ES256, KeyAlgorithm::ES256),
@@ -139,6 +155,11 @@ fn key(jwk: &Jwk) -> Option<Key> {
     Some(Key { id, algorithm, verifies: DecodingKey::from_jwk(jwk).ok()? })
 }
 
+/// The length of a modulus in base64url. Unit: bytes, leading zeros left out.
+fn modulus(base64: &str) -> usize {
+    URL_SAFE_NO_PAD.decode(base64).map_or(0, |bytes| bytes.len() - bytes.iter().take_while(|byte| **byte == 0).count())
+}
+
 /// Checks a token. `now` in seconds since the Unix epoch.
 pub(super) fn check(token: &str, rules: &TokenRules, keys: &Keys, now: u64) -> Result<Claimed, TokenError> {
     if token.len() > MAX_TOKEN {
@@ -149,6 +170,10 @@ pub(super) fn check(token: &str, rules: &TokenRules, keys: &Keys, now: u64) -> R
     if header.crit.is_some() || header.zip.is_some() || header.enc.is_some() {
         return Err(TokenError::Malformed);
     }
+    let named_type = header.typ.as_deref().map(str::to_ascii_lowercase);
+    if named_type.is_some_and(|named| !TYPES.contains(&named.strip_prefix("application/").unwrap_or(&named))) {
+        return Err(TokenError::Kind);
+    }
     let key = keys.find(header.kid.as_deref(), header.alg)?;
     let mut validation = Validation::new(key.algorithm);
     validation.set_audience(&[&rules.audience]);
@@ -156,8 +181,12 @@ pub(super) fn check(token: &str, rules: &TokenRules, keys: &Keys, now: u64) -> R
     validation.set_required_spec_claims(&["exp", "iss", "aud"]);
     // The clock is the caller's.
     validation.validate_exp = false;
-    let decoded = jsonwebtoken::decode::<Map<String, Value>>(token, &key.verifies, &validation).map_err(|error| refusal(error.kind()))?;
-    let claims = decoded.claims;
+    let decoded = jsonwebtoken::decode::<Claims>(token, &key.verifies, &validation).map_err(|error| refusal(error.kind()))?;
+    let Claims(claims) = decoded.claims;
+    // The library takes a list of issuers with the right one in it.
+    if claims.get("iss").and_then(Value::as_str) != Some(&*rules.issuer) {
+        return Err(TokenError::Issuer);
+    }
     let expires_at = in_time(&claims, rules.clock_skew, now)?;
     required(&claims, &rules.required)?;
     let named = |name: &str| said(&claims, name).ok_or_else(|| TokenError::Claim(name.into()));
@@ -170,8 +199,35 @@ pub(super) fn check(token: &str, rules: &TokenRules, keys: &Keys, now: u64) -> R
         subject: named(&rules.principal)?,
         run,
         attributes: rules.attributes.iter().map(attribute).collect::<Result<_, TokenError>>()?,
-        expires_at,
+        expires_at: expires_at.saturating_add(rules.clock_skew.as_secs()),
     })
+}
+
+/// Claims, each once: of two with one name another reader might take the other (RFC 7519, 4).
+struct Claims(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Claims {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Map<String, Value>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("claims")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+                let mut claims = Map::new();
+                while let Some((name, value)) = access.next_entry::<String, Value>()? {
+                    if claims.insert(name, value).is_some() {
+                        return Err(serde::de::Error::custom("a claim is there twice"));
+                    }
+                }
+                Ok(claims)
+            }
+        }
+        deserializer.deserialize_map(Each).map(Claims)
+    }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "whatever else is wrong with a token, it is none")]
@@ -217,9 +273,9 @@ fn required(claims: &Map<String, Value>, required: &[(Box<str>, Box<str>)]) -> R
     Ok(())
 }
 
-/// What a claim says, when it is one text or number and not empty.
+/// What a claim says, when it is one text or number and not empty; `true` is nobody's name.
 fn said(claims: &Map<String, Value>, name: &str) -> Option<Box<str>> {
-    let text = scalar(claims.get(name)?)?;
+    let text = claims.get(name).filter(|value| !value.is_boolean()).and_then(scalar)?;
     (!text.trim().is_empty() && text.len() <= MAX_CLAIM && !text.chars().any(char::is_control)).then_some(text)
 }
 

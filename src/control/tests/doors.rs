@@ -112,6 +112,7 @@ fn with_a_certificate_it_speaks_tls() {
         rate_limit: NonZeroU32::MIN,
         allow_plaintext: false,
         tls: Some(tls),
+        hosts: Vec::new(),
     };
     bench.runtime.spawn(async move { serve(listener, control, std::future::pending()).await });
     let roots = ureq::tls::Certificate::from_der(made.cert.der()).to_owned();

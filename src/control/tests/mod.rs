@@ -51,6 +51,7 @@ impl Bench {
             rate_limit: NonZeroU32::new(rate).unwrap(),
             allow_plaintext: false,
             tls: None,
+            hosts: Vec::new(),
         };
         runtime.spawn(async move { serve(listener, control, std::future::pending()).await });
         Self { runtime, address, store, policy, _directory: directory }

@@ -82,12 +82,13 @@ impl Settings {
         }
     }
 
-    /// Whom the session acts for, from now on. No rollback undoes it.
+    /// Whom the session acts for, from now on. No rollback undoes it. What was said for whom it acted before is gone.
     pub(in crate::pipeline) fn bind(&mut self, tenant: &str, run: &str) {
-        for values in [&mut self.start, &mut self.session] {
-            let values = Rc::make_mut(values);
-            values.insert("pgwicket.tenant", tenant.into());
-            values.insert("pgwicket.run", run.into());
+        bind(&mut self.start, tenant, run);
+        bind(&mut self.session, tenant, run);
+        forget_said(&mut self.local);
+        for mark in &mut self.marks {
+            mark.bind(tenant, run);
         }
         self.generation += 1;
     }
@@ -219,6 +220,31 @@ impl Settings {
     }
 }
 
+/// What a session says about one tenant's work: it goes with the binding.
+const SAID: [&str; 2] = ["pgwicket.reason", "pgwicket.idempotency_key"];
+
+impl Mark {
+    /// As [`Settings::bind`], for what a rollback would restore.
+    pub(in crate::pipeline) fn bind(&mut self, tenant: &str, run: &str) {
+        bind(&mut self.session, tenant, run);
+        forget_said(&mut self.local);
+    }
+}
+
+fn bind(values: &mut Rc<Values>, tenant: &str, run: &str) {
+    let values = Rc::make_mut(values);
+    values.insert("pgwicket.tenant", tenant.into());
+    values.insert("pgwicket.run", run.into());
+    for name in SAID {
+        values.insert(name, "".into());
+    }
+}
+
+fn forget_said(local: &mut Rc<Values>) {
+    let local = Rc::make_mut(local);
+    local.retain(|name, _| !SAID.contains(name) && *name != "pgwicket.run");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,6 +281,33 @@ mod tests {
         assert_eq!(settings.value("application_name"), Some("a"));
         settings.reset_all();
         assert_eq!(settings.value("application_name"), Some(""));
+    }
+
+    /// Nothing that was said for one tenant is there under another, and no rollback brings it back.
+    #[test]
+    fn what_a_session_says_goes_with_its_binding() {
+        let mut settings = settings();
+        settings.set("pgwicket.reason", Some("acme's reason")).unwrap();
+        settings.push();
+        settings.set("pgwicket.idempotency_key", Some("acme's key")).unwrap();
+        settings.set_local("pgwicket.reason", Some("acme's other reason")).unwrap();
+        let mut batch = settings.mark();
+        settings.bind("globex", "run-2");
+        batch.bind("globex", "run-2");
+        let said = |settings: &Settings| {
+            let names = ["pgwicket.tenant", "pgwicket.run", "pgwicket.reason", "pgwicket.idempotency_key"];
+            names.map(|name| settings.value(name).unwrap_or_default().to_owned())
+        };
+        let expected = ["globex", "run-2", "", ""];
+        assert_eq!(said(&settings), expected);
+        settings.rollback_to(0);
+        assert_eq!(said(&settings), expected);
+        settings.end(false);
+        assert_eq!(said(&settings), expected);
+        settings.restore(&batch);
+        assert_eq!(said(&settings), expected);
+        settings.reset_all();
+        assert_eq!(said(&settings), expected);
     }
 
     #[test]

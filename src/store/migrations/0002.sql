@@ -30,3 +30,9 @@ CREATE TABLE settlement_counters (
     total BIGINT NOT NULL,
     PRIMARY KEY (rule_id, agent, acting_tenant, day)
 );
+
+-- Random values that stay the same over restarts and over the proxies that share the store, made when they are first asked for.
+CREATE TABLE store_secrets (
+    name BYTES_TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL
+);
