@@ -1,15 +1,15 @@
 //! A PostgreSQL of our own: small, reached by a unix socket in a private directory, ended with us.
 
 use std::{
-    fs::{self, File},
-    io,
-    os::unix::fs::{PermissionsExt as _, chown},
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, lchown},
     path::{Path, PathBuf},
     process::{Child, Stdio},
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, getegid, geteuid, kill_process, test_kill_process};
 use tokio::{
     task::spawn_blocking,
     time::{Instant, sleep},
@@ -29,6 +29,8 @@ const STOP: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 /// A socket's path has 107 bytes at most, the last of them `/.s.PGSQL.5432`.
 const LONGEST_SOCKET_DIRECTORY: usize = 90;
+/// Unit: bytes.
+const LONGEST_PID_FILE: u64 = 4096;
 
 /// Nothing of it is needed after a crash: it is all made again from the policy. So it writes little and waits for no disk.
 const SETTINGS: [&str; 24] = [
@@ -76,7 +78,7 @@ impl Private {
         let directory = prepare(&wanted.directory, &runner)?;
         let lock = lock(&directory)?;
         let data = directory.join(format!("data-{}", programs.version));
-        end_leftover(&data).await;
+        end_leftover(&data, &runner).await;
         let sockets = sockets(&directory, &runner)?;
         match Self::run(&programs, &runner, &data, &sockets, lock).await {
             Ok(started) => Ok(started),
@@ -103,7 +105,7 @@ impl Private {
             let made = spawn_blocking(move || initialize(&programs, &runner, &data)).await;
             made.unwrap_or_else(|ended| Err(CatalogError::Start(ended.to_string())))?;
         }
-        let log = File::create(data.with_extension("log")).map_err(|error| failed("its log cannot be written", &error))?;
+        let log = own_file(&data.with_extension("log")).map_err(|error| failed("its log cannot be written", &error))?;
         let mut command = runner.command(&programs.directory.join("postgres"));
         command.arg("-D").arg(data).arg("-k").arg(sockets);
         for setting in SETTINGS {
@@ -160,22 +162,51 @@ fn failed(what: &str, error: &io::Error) -> CatalogError {
     CatalogError::Start(format!("{what}: {error}"))
 }
 
-/// Makes the directory, for nobody but whoever runs the server.
+/// Makes the directory. It is ours, whoever runs the server: what we make in it as root, nobody else can put a link in the place
+/// of. Only the directories of data and socket are the server's user's.
 fn prepare(directory: &Path, runner: &Runner) -> Result<PathBuf, CatalogError> {
     fs::create_dir_all(directory).map_err(|error| failed("its directory cannot be made", &error))?;
     let directory = directory.canonicalize().map_err(|error| failed("its directory cannot be used", &error))?;
-    own(&directory, runner)?;
+    // Another user has to get through to its own directories.
+    let mode = if runner.other.is_some() { 0o711 } else { 0o700 };
+    let (user, group) = (geteuid().as_raw(), getegid().as_raw());
+    let ours = if runner.other.is_some() { lchown(&directory, Some(user), Some(group)) } else { Ok(()) };
+    let ours = ours.and_then(|()| fs::set_permissions(&directory, fs::Permissions::from_mode(mode)));
+    ours.map_err(|error| failed("its directory cannot be made private", &error))?;
     Ok(directory)
 }
 
-fn own(directory: &Path, runner: &Runner) -> Result<(), CatalogError> {
-    let owned = runner.other.map_or(Ok(()), |(user, group)| chown(directory, Some(user), Some(group)));
-    let owned = owned.and_then(|()| fs::set_permissions(directory, fs::Permissions::from_mode(0o700)));
-    owned.map_err(|error| failed("its directory cannot be made private", &error))
+/// A directory of the server's user in one that is ours; a link that somebody left there is removed and not followed.
+fn give(directory: &Path, runner: &Runner) -> io::Result<()> {
+    if fs::symlink_metadata(directory).is_ok_and(|found| !found.is_dir()) {
+        fs::remove_file(directory)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
+    runner.other.map_or(Ok(()), |(user, group)| lchown(directory, Some(user), Some(group)))
+}
+
+/// A file of our own in a directory that is ours, empty; whatever else has its name is removed and not followed.
+fn own_file(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 fn lock(directory: &Path) -> Result<File, CatalogError> {
-    let file = File::create(directory.join("lock")).map_err(|error| failed("its lock cannot be made", &error))?;
+    let path = directory.join("lock");
+    let is_link = fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file());
+    let file = if is_link {
+        own_file(&path)
+    } else {
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)
+    };
+    let file = file.map_err(|error| failed("its lock cannot be made", &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(_) => {
@@ -188,18 +219,19 @@ fn lock(directory: &Path) -> Result<File, CatalogError> {
 fn sockets(directory: &Path, runner: &Runner) -> Result<PathBuf, CatalogError> {
     let own_place = directory.join("socket");
     let place = if own_place.as_os_str().len() <= LONGEST_SOCKET_DIRECTORY {
-        fs::create_dir_all(&own_place).map(|()| own_place)
+        Ok(own_place)
     } else {
         tempfile::Builder::new().prefix("pgwicket-catalog-").tempdir().map(tempfile::TempDir::keep)
     };
     let place = place.map_err(|error| failed("the directory of its socket cannot be made", &error))?;
-    own(&place, runner)?;
+    give(&place, runner).map_err(|error| failed("the directory of its socket cannot be made private", &error))?;
     Ok(place)
 }
 
 fn initialize(programs: &Programs, runner: &Runner, data: &Path) -> Result<(), CatalogError> {
     // A half-made one is of no use.
     drop(fs::remove_dir_all(data));
+    give(data, runner).map_err(|error| failed("its data directory cannot be made", &error))?;
     let mut command = runner.command(&programs.directory.join("initdb"));
     command.arg("-D").arg(data).args(["-U", "pgwicket", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]);
     command.args(["--wal-segsize=1"]);
@@ -212,14 +244,14 @@ fn initialize(programs: &Programs, runner: &Runner, data: &Path) -> Result<(), C
 }
 
 /// Ends the server of a process before us that was killed.
-async fn end_leftover(data: &Path) {
-    let Some(pid) = leftover(data) else { return };
+async fn end_leftover(data: &Path, runner: &Runner) {
+    let Some(pid) = leftover(data, runner) else { return };
     tracing::warn!("ending the server of the virtual catalog that an earlier process left");
     for signal in [Signal::INT, Signal::QUIT, Signal::KILL] {
         kill_process(pid, signal).ok();
         let deadline = Instant::now() + STOP;
         while Instant::now() < deadline {
-            if test_kill_process(pid).is_err() || leftover(data).is_none() {
+            if test_kill_process(pid).is_err() || leftover(data, runner).is_none() {
                 return;
             }
             sleep(PAUSE).await;
@@ -227,11 +259,45 @@ async fn end_leftover(data: &Path) {
     }
 }
 
-/// The process in `postmaster.pid`, if it is a server of that directory.
-fn leftover(data: &Path) -> Option<Pid> {
-    let file = fs::read(data.join("postmaster.pid")).ok()?;
+/// The process in `postmaster.pid`, if it is a server of that directory and of its user. The file is the server's user's: it may
+/// be anything.
+fn leftover(data: &Path, runner: &Runner) -> Option<Pid> {
+    let path = data.join("postmaster.pid");
+    fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
+    let mut file = Vec::new();
+    File::open(&path).ok()?.take(LONGEST_PID_FILE).read_to_end(&mut file).ok()?;
     let pid: i32 = str::from_utf8(&file).ok()?.lines().next()?.trim().parse().ok()?;
+    let user = runner.other.map_or_else(|| geteuid().as_raw(), |(user, _)| user);
+    fs::metadata(format!("/proc/{pid}")).ok().filter(|process| process.uid() == user)?;
     let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let wanted = data.to_string_lossy().into_owned();
     command.split(|byte| *byte == 0).any(|word| word == wanted.as_bytes()).then(|| Pid::from_raw(pid)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// Whoever runs the server must not lead us, who may be root, to what is not its own.
+    #[test]
+    fn no_link_is_followed_in_the_servers_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let (elsewhere, victim) = (directory.path().join("elsewhere"), directory.path().join("victim"));
+        fs::create_dir(&elsewhere).unwrap();
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(&victim, "root's").unwrap();
+        let runner = Runner { other: None };
+        let own = prepare(&directory.path().join("catalog"), &runner).unwrap();
+        symlink(&elsewhere, own.join("socket")).unwrap();
+        symlink(&victim, own.join("lock")).unwrap();
+        symlink(&victim, own.join("data-15.log")).unwrap();
+        let place = sockets(&own, &runner).unwrap();
+        assert!(fs::symlink_metadata(&place).unwrap().is_dir());
+        lock(&own).unwrap();
+        own_file(&own.join("data-15.log")).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "root's");
+        assert_eq!(fs::metadata(&elsewhere).unwrap().permissions().mode() & 0o777, 0o755);
+    }
 }

@@ -307,7 +307,7 @@ mod tests {
           approved   bob at 1970-01-01T00:00:30.000Z, signed: x\u{1b}[2J\u{202e}y\nz
           needs      2 of alice, bob
           evidence   ev_01hf7yat000000000000000002
-          digest     fd115ecc419a759da35c0d5871b1ea36110e85710e8222255c70c4c856783f3e
+          digest     e4da8faba54d447703fcc9f088bcf6ef80dc1dfed519dc36014a86a071ca9abc
         ");
         let mut lying = detail();
         lying.content = lying.content.replace("12.50", "99.99");

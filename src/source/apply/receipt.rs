@@ -33,9 +33,18 @@ pub(super) struct Receipt {
 pub fn migration(schema: &str, role: Option<&str>) -> String {
     let table = format!("{}.pgwicket_receipts", quoted(schema));
     let role = role.map_or_else(|| "WORKER_ROLE".to_owned(), quoted);
+    let literal = format!("'{}'", table.replace('\'', "''"));
     format!(
         "-- pgwicket's receipts: one row for each proposal that a worker decided here, in the transaction that applied it.
 -- Run as the schema's owner. {role} is the role that `pgwicket worker` connects as.
+-- A table of this name that somebody else has made, or that runs code of its own, is not taken for the receipts.
+DO $pgwicket$
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass({literal}) AND (c.relkind <> 'r' OR c.relhasrules OR c.relhastriggers OR c.relrowsecurity OR pg_catalog.pg_get_userbyid(c.relowner) <> current_user)) THEN
+        RAISE EXCEPTION 'there is a relation % already, which is another''s or has triggers, rules or row security: look at it and drop it first', {literal};
+    END IF;
+END
+$pgwicket$;
 CREATE TABLE IF NOT EXISTS {table} (
     idempotency_key text PRIMARY KEY,
     proposal_id text NOT NULL,

@@ -108,15 +108,23 @@ async fn prepare(connector: &Connector, options: &ApplyOptions, session: &mut Se
     session.client.batch_execute(&settings.concat()).await?;
     let table = format!("{}.pgwicket_receipts", quoted(&options.receipts_schema));
     let mut look = Statement::new(
-        "SELECT pg_catalog.pg_is_in_recovery()::pg_catalog.text, coalesce(pg_catalog.has_table_privilege(t, 'SELECT') AND pg_catalog.has_table_privilege(t, 'INSERT'), false)::pg_catalog.text FROM pg_catalog.to_regclass(",
+        "SELECT pg_catalog.pg_is_in_recovery()::pg_catalog.text, coalesce(pg_catalog.has_table_privilege(t, 'SELECT') AND pg_catalog.has_table_privilege(t, 'INSERT'), false)::pg_catalog.text, \
+         coalesce(c.relkind <> 'r' OR c.relhasrules OR c.relhastriggers OR c.relrowsecurity, false)::pg_catalog.text \
+         FROM pg_catalog.to_regclass(",
     );
-    look.bind(Some(&table)).push("::pg_catalog.text) t");
+    look.bind(Some(&table)).push("::pg_catalog.text) t LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t");
     let row = look.query(&session.client).await?.into_iter().next().unwrap_or_default();
     let mut truths = row.into_iter().map(|cell| cell.as_deref() == Some("true"));
     if truths.next().unwrap_or(true) {
         return Err(SourceError::Unfit("the server is a standby, which takes no writes".into()).into());
     }
-    session.receipts = truths.next().unwrap_or(false).then(|| ReceiptTable::new(&options.receipts_schema));
+    let is_usable = truths.next().unwrap_or(false);
+    if truths.next().unwrap_or(false) {
+        // Its triggers and rules would run with the worker's rights.
+        let what = "the relation pgwicket_receipts is no plain table, or has triggers, rules or row security: it is not the one that `pgwicket worker migration` makes";
+        return Err(SourceError::Unfit(what.into()).into());
+    }
+    session.receipts = is_usable.then(|| ReceiptTable::new(&options.receipts_schema));
     Ok(())
 }
 

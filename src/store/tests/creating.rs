@@ -192,7 +192,7 @@ async fn what_is_kept_for_an_agent_is_kept_for_the_tenant_it_acts_for(bench: Arc
 
     let settled = async |tenant: &str| {
         let settle: Arc<dyn Settle> = Arc::new(Limit { count: 1, sum: 60_000 });
-        let proposal = acting(tenant, proposal(&["8"]));
+        let proposal = acting(tenant, proposal(&["8", "9"]));
         bench.store.create(Content::of(proposal), Some(settle), NOW).await.unwrap().record.status
     };
     assert_eq!([settled("acme").await, settled("acme").await], [Status::Approved, Status::Pending]);

@@ -177,6 +177,32 @@ fn a_client_certificate_is_one_agents() {
 }
 
 /// An authority: its certificate as PEM, and what signs.
+/// A client whose certificate is over could go on for ever with tickets of the time before. Without `NoServerSessionStorage` and
+/// `send_tls13_tickets` in `ServerTls` the second connection is a resumed one.
+#[test]
+fn no_tls_session_is_resumed() {
+    let directory = tempfile::tempdir().unwrap();
+    let flags = certificate(directory.path());
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let pgwicket = Pgwicket::start_with_policy_and_flags(&Cluster::desk(), &support_policy(), &flags);
+    for version in ["-tls1_2", "-tls1_3"] {
+        let session = directory.path().join(format!("session{version}"));
+        let connect = |more: [&std::ffi::OsStr; 2]| {
+            let mut command = Command::new("openssl");
+            command.args(["s_client", "-starttls", "postgres", version, "-connect"]).arg(format!("127.0.0.1:{}", pgwicket.login().port));
+            run(command.args(more).stdin(std::process::Stdio::null())).stdout
+        };
+        let first = connect(["-sess_out".as_ref(), session.as_ref()]);
+        assert!(first.contains("New, TLSv1."), "{version}: {first}");
+        // Of TLS 1.3 a client has no session without a ticket.
+        if session.exists() {
+            let second = connect(["-sess_in".as_ref(), session.as_ref()]);
+            assert!(second.contains("New, TLSv1.") && !second.contains("Reused"), "{version}: {second}");
+        }
+        assert!(!first.contains("TLS session ticket:"), "{version}: {first}");
+    }
+}
+
 fn authority() -> (String, rcgen::Issuer<'static, rcgen::KeyPair>) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut parameters = rcgen::CertificateParams::default();
@@ -204,7 +230,7 @@ fn a_session_token_rebinds_a_pooled_connection_between_transactions() {
     let directory = tempfile::tempdir().unwrap();
     let key = Key::make(directory.path(), "one", "ES256");
     let published = Published::start(&[&key]);
-    let session = rules(&format!("keys: \"{}\"", published.url()), ", claims: { tenant: org, run: job }");
+    let session = rules(&format!("keys: \"{}\"", published.url()), ", claims: { tenant: org, run: job }, clock_skew: 0s");
     let policy = policy("{ scram: \"env:SUPPORT_AGENT_PASSWORD\" }", &format!("    session_token: {session}\n"));
     let pgwicket = Pgwicket::start_with(&Cluster::desk(), &policy);
     let token = |tenant: &str| key.token(&claims(&[("org", json!(tenant)), ("job", json!(format!("job-{tenant}")))]));
@@ -242,13 +268,26 @@ fn a_session_token_rebinds_a_pooled_connection_between_transactions() {
             assert_eq!(failed(&client, "fetch c").await, "34000", "{end}");
         }
         client.batch_execute(&bind("globex")).await.unwrap();
-        // Not inside a transaction, of whatever kind.
-        client.batch_execute("begin").await.unwrap();
-        assert_eq!(failed(&client, &bind("acme")).await, "25001");
-        client.batch_execute("rollback").await.unwrap();
-        assert_eq!(failed(&client, &format!("set local pgwicket.session_token = '{}'", token("acme"))).await, "25001");
-        assert_eq!(failed(&client, &format!("select 1; {}", bind("acme"))).await, "25001");
-        assert_eq!(one(&client, "show pgwicket.tenant").await, "globex");
+        // Not inside a transaction, of whatever kind; and a bind that is refused there leaves nothing bound either. What was said
+        // for one tenant is gone with it, and no rollback brings it back.
+        for (open, refused) in [
+            ("begin", bind("acme")),
+            ("begin; savepoint s", bind("acme")),
+            ("select 1", format!("set local pgwicket.session_token = '{}'", token("acme"))),
+            ("select 1", format!("select 1; {}", bind("acme"))),
+            ("select 1", format!("begin; {}; commit", bind("acme"))),
+            ("begin", "reset pgwicket.session_token".to_owned()),
+        ] {
+            client.batch_execute(&bind("globex")).await.unwrap();
+            client.batch_execute("set pgwicket.reason = 'globex private'; set pgwicket.idempotency_key = 'order-1'").await.unwrap();
+            client.batch_execute(open).await.unwrap();
+            assert_eq!(failed(&client, &refused).await, "25001", "{refused}");
+            client.batch_execute("rollback").await.unwrap();
+            assert_eq!(failed(&client, count).await, "42501", "{open}; {refused}");
+            let said = "select current_setting('pgwicket.tenant') || current_setting('pgwicket.reason') || current_setting('pgwicket.idempotency_key')";
+            assert_eq!(one(&client, said).await, "", "{open}; {refused}");
+        }
+        client.batch_execute(&bind("globex")).await.unwrap();
         // A token that is not taken unbinds, so that nobody goes on as somebody else.
         assert_eq!(failed(&client, "set pgwicket.session_token = 'nonsense'").await, "28000");
         assert_eq!((one(&client, "show pgwicket.tenant").await, failed(&client, count).await), (String::new(), "42501".to_owned()));
@@ -275,7 +314,7 @@ fn a_session_token_rebinds_a_pooled_connection_between_transactions() {
         client.batch_execute(&bind("acme")).await.unwrap();
         assert_ne!(one(&client, count).await, "0");
         let epoch = one(&client, "show pgwicket.policy_epoch").await;
-        std::fs::write(pgwicket.policies().join("policy.yaml"), policy.replace(", run: job }", " }")).unwrap();
+        std::fs::write(pgwicket.policies().join("policy.yaml"), policy.replace(", run: job }, clock", " }, clock")).unwrap();
         while one(&client, "show pgwicket.policy_epoch").await == epoch {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }

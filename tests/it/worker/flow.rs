@@ -158,6 +158,29 @@ fn without_a_receipt_table_a_worker_says_what_to_do() {
     assert_eq!(bank.settled(id).status, Status::Applied);
 }
 
+/// Whoever may create in the schema could have made the table first, with code in it that would run with the worker's rights.
+#[test]
+fn a_receipt_table_of_somebody_else_is_not_taken() {
+    let bank = Bank::open(Kind::Sqlite, 2);
+    let planted = "create function pwned() returns trigger language plpgsql as $$ begin update public.accounts set amount = 0; return new; end $$; \
+         create trigger pwned after insert on public.pgwicket_receipts for each row execute function pwned()";
+    bank.database.sql(planted);
+    let id = bank.approved(&Transfer::between(&bank.amounts(), 1, 2, 100));
+    let mut refused = bank.worker("refused", &[]);
+    assert!(!refused.ended().success());
+    assert!(refused.log().contains("it is not the one that `pgwicket worker migration` makes"), "{}", refused.log());
+    assert_eq!(bank.seen("select count(*) from accounts where amount = 1000"), "2");
+    // The migration does not take it either, nor one of another owner.
+    let refuses = || run(bank.database.psql().args(["-q", "-v", "ON_ERROR_STOP=1", "-c", &migration("public", Some(WORKER))])).stderr;
+    assert!(refuses().contains("look at it and drop it first"));
+    bank.database.sql("drop trigger pwned on public.pgwicket_receipts; alter table public.pgwicket_receipts owner to pg_monitor");
+    assert!(refuses().contains("look at it and drop it first"));
+    bank.database.sql("drop table public.pgwicket_receipts");
+    bank.database.sql(&migration("public", Some(WORKER)));
+    let _worker = bank.worker("with", &[]);
+    assert_eq!(bank.settled(id).status, Status::Applied);
+}
+
 #[test]
 fn what_the_source_cannot_take_is_given_up_after_so_many_attempts() {
     let bank = Bank::open(Kind::Sqlite, 2);
