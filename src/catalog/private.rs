@@ -201,11 +201,7 @@ fn own_file(path: &Path) -> io::Result<File> {
 fn lock(directory: &Path) -> Result<File, CatalogError> {
     let path = directory.join("lock");
     let is_link = fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file());
-    let file = if is_link {
-        own_file(&path)
-    } else {
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)
-    };
+    let file = if is_link { own_file(&path) } else { OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path) };
     let file = file.map_err(|error| failed("its lock cannot be made", &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

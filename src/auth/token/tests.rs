@@ -74,7 +74,7 @@ fn ed25519(id: &str) -> (SigningKey, Value) {
 fn a_token_says_who_acts_for_which_tenant() {
     let claimed = checked(&claims()).unwrap();
     assert_eq!(claimed.tenant.unwrap().as_str(), "acme");
-    assert_eq!((&*claimed.subject, claimed.run.unwrap().as_str(), claimed.expires_at), ("ada@example", "r-1", NOW + 300));
+    assert_eq!((&*claimed.subject, claimed.run.unwrap().as_str(), claimed.expires_at), ("ada@example", "r-1", NOW + 300 + 30));
     assert_eq!(claimed.attributes, [("region".into(), "eu".into())]);
     assert_eq!(checked(&with("org", json!(42))).unwrap().tenant.unwrap().as_str(), "42");
     assert!(checked(&with("exp", json!(1_800_000_000.5))).is_ok());
@@ -172,4 +172,48 @@ fn keys_are_told_apart_and_unknown_kinds_left_out() {
     assert_eq!(check(&token(&two, json!({ "alg": "EdDSA", "kid": "one" })), &rules(), &set, NOW), Err(TokenError::Signature));
     assert_eq!(check(&token(&one, json!({ "alg": "EdDSA" })), &rules(), &set, NOW), Err(TokenError::UnknownKey), "which of two?");
     assert!(Keys::set("[]").is_none() && Keys::set("{}").is_none() && Keys::set("no").is_none());
+}
+
+/// What an issuer signs for others, or in a way that two readers may read otherwise, is not taken (RFC 8725).
+#[test]
+fn a_token_of_another_kind_or_of_two_meanings_is_not_taken() {
+    let typed =
+        |kind: Value| check(&signed(&json!({ "alg": "HS256", "typ": kind }), &claims(), hmac), &rules(), &Keys::secret(SECRET), NOW);
+    for kind in ["JWT", "jwt", "at+jwt", "application/at+jwt"] {
+        assert!(typed(json!(kind)).is_ok(), "{kind}");
+    }
+    for kind in ["logout+jwt", "secevent+jwt", "id_token", "dpop+jwt", ""] {
+        assert_eq!(typed(json!(kind)), Err(TokenError::Kind), "{kind}");
+    }
+    let issuers = with("iss", json!(["https://idp.example", "https://evil.example"]));
+    assert_eq!(checked(&issuers), Err(TokenError::Issuer));
+    assert_eq!(checked(&with("iss", json!(["https://idp.example"]))), Err(TokenError::Issuer));
+    for claim in ["org", "sub", "run", "geo"] {
+        assert_eq!(checked(&with(claim, json!(true))), Err(TokenError::Claim(claim.into())), "nobody is called true");
+    }
+    let message = format!(
+        "{}.{}",
+        BASE64.encode(json!({ "alg": "HS256", "typ": "JWT" }).to_string()),
+        BASE64.encode(claims().to_string().replacen('{', "{\"org\":\"globex\",", 1))
+    );
+    let twice = format!("{message}.{}", BASE64.encode(hmac(message.as_bytes())));
+    assert!(check(&twice, &rules(), &Keys::secret(SECRET), NOW).is_err(), "which of two?");
+}
+
+#[test]
+fn a_short_key_is_none_and_the_order_of_a_set_says_nothing() {
+    let rsa = |bytes: usize| {
+        let set = json!({ "keys": [{ "kty": "RSA", "kid": "r", "n": BASE64.encode(vec![0xff; bytes]), "e": "AQAB" }] });
+        Keys::set(&set.to_string()).unwrap().count()
+    };
+    assert_eq!((rsa(128), rsa(255), rsa(256)), (0, 0, 1));
+    // A key without a name does not stand in for one that the token names and the set has.
+    let (one, first) = ed25519("one");
+    let (_, mut nameless) = ed25519("two-");
+    nameless.as_object_mut().unwrap().remove("kid");
+    let token = signed(&json!({ "alg": "EdDSA", "kid": "one" }), &claims(), |message| one.sign(message).to_vec());
+    for keys in [[first.clone(), nameless.clone()], [nameless, first]] {
+        let set = Keys::set(&json!({ "keys": keys }).to_string()).unwrap();
+        assert!(check(&token, &rules(), &set, NOW).is_ok());
+    }
 }

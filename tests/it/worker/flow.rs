@@ -7,7 +7,7 @@ use pgwicket::{
     source::migration,
 };
 
-use super::{Bank, Kind, Transfer, WORKER, content, now, yes};
+use super::{Bank, Kind, Transfer, WORKER, content, moments::wait, now, yes};
 use crate::support::run;
 
 const KINDS: [Kind; 2] = [Kind::Sqlite, Kind::Postgres];
@@ -166,9 +166,9 @@ fn a_receipt_table_of_somebody_else_is_not_taken() {
          create trigger pwned after insert on public.pgwicket_receipts for each row execute function pwned()";
     bank.database.sql(planted);
     let id = bank.approved(&Transfer::between(&bank.amounts(), 1, 2, 100));
-    let mut refused = bank.worker("refused", &[]);
-    assert!(!refused.ended().success());
-    assert!(refused.log().contains("it is not the one that `pgwicket worker migration` makes"), "{}", refused.log());
+    let refused = bank.worker("refused", &[]);
+    wait(|| refused.log().contains("it is not the one that `pgwicket worker migration` makes"));
+    drop(refused);
     assert_eq!(bank.seen("select count(*) from accounts where amount = 1000"), "2");
     // The migration does not take it either, nor one of another owner.
     let refuses = || run(bank.database.psql().args(["-q", "-v", "ON_ERROR_STOP=1", "-c", &migration("public", Some(WORKER))])).stderr;

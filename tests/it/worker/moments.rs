@@ -88,7 +88,7 @@ fn waiting(bank: &Bank) -> u32 {
         .unwrap()
 }
 
-fn wait(until: impl Fn() -> bool) {
+pub(super) fn wait(until: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !until() {
         assert!(Instant::now() < deadline, "it did not come to pass within 30 s");
