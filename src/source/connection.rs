@@ -94,6 +94,8 @@ pub struct Connection {
     pub(super) segment: u64,
     /// Syncs answered so far.
     pub(super) answered: u64,
+    /// Whether it was made sure what names resolve to on it.
+    pub(super) resolved: bool,
     /// The settings in force; `None` when a rollback may have taken some back.
     pub(super) settings: Option<Rc<Settings>>,
     /// Settings were applied in the transaction, or the segment, that is not over.
@@ -156,6 +158,7 @@ impl Connection {
             undiscarded: Vec::new(),
             segment: 0,
             answered: 0,
+            resolved: false,
             settings: Some(Rc::new(Settings::default())),
             settings_revocable: false,
             cancel,

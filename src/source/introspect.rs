@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
-use super::{Look, look, shapes};
+use super::{Look, extensions, look, shapes};
 use crate::sql::{
     catalog::{CatalogSnapshot, Column, Function, Oid, Operator, Relation, Type},
     views,
@@ -84,9 +84,16 @@ async fn read(connection: &mut Connection) -> Result<Introspection, SourceError>
             Some(Operator { name: cells.text()?, left: cells.parsed()?, right: cells.parsed()? })
         })?,
         functions: rows(connection.query(FUNCTIONS).await?, |cells| {
-            Some(Function { schema: cells.text()?, name: cells.text()?, arguments: cells.text()?, volatility: cells.parsed()? })
+            Some(Function {
+                schema: cells.text()?,
+                name: cells.text()?,
+                arguments: cells.text()?,
+                volatility: cells.parsed()?,
+                returns: cells.parsed()?,
+            })
         })?,
         shapes: shapes::read(connection).await?,
+        extensions: extensions::read(connection).await?,
     };
     let definitions = rows(connection.query(VIEWS).await?, |cells| Some((cells.text()?, cells.text()?, cells.text()?)))?;
     views::mark_stored(&mut catalog, &definitions);
@@ -263,7 +270,7 @@ WHERE p.proleakproof AND o.oid < 16384 AND o.oprnamespace = 'pg_catalog'::regnam
 ORDER BY 1, 2, 3";
 
 const FUNCTIONS: &str = "
-SELECT n.nspname, p.proname, pg_get_function_identity_arguments(p.oid), p.provolatile
+SELECT n.nspname, p.proname, pg_get_function_identity_arguments(p.oid), p.provolatile, p.prorettype
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE p.prokind <> 'p' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
   AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE')

@@ -13,6 +13,7 @@ mod connect;
 mod connection;
 mod cursor;
 mod error;
+mod extensions;
 mod inspect;
 mod introspect;
 mod lease;

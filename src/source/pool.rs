@@ -16,12 +16,21 @@ use tokio::{
 
 use crate::policy::Source;
 
-use super::{Lease, Settings, SourceAddress, SourceError, connect::Connector, connection::Connection};
+use super::{
+    Lease, Settings, SourceAddress, SourceError,
+    connect::{Connector, within},
+    connection::Connection,
+    error::Step,
+    extensions,
+};
 
 /// The wait after the first failure to connect; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// The longest such wait, before jitter.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// How old may be what is known of the schemas in which names are looked up, when a connection is lent.
+const RESOLVING: Duration = Duration::from_secs(1);
 
 /// Connections to one source, local to one lane. Clones share the pool.
 #[derive(Debug, Clone)]
@@ -63,6 +72,8 @@ struct State {
     waiters: VecDeque<oneshot::Sender<Grant>>,
     draining: bool,
     failed: Option<Failed>,
+    /// When it was last made sure what names resolve to.
+    resolved: Option<Instant>,
     connects: u64,
     failures: u64,
 }
@@ -111,6 +122,7 @@ impl Pool {
             waiters: VecDeque::new(),
             draining: false,
             failed: None,
+            resolved: None,
             connects: 0,
             failures: 0,
         };
@@ -135,7 +147,7 @@ impl Pool {
                 Grant::Connection(connection, slot) => (connection, slot),
                 Grant::Slot(slot) => (self.0.connect().await?, slot),
             };
-            if connection.is_alive() {
+            if connection.is_alive() && self.0.resolves(&mut connection).await? {
                 connection.apply_settings(settings);
                 return Ok(Lease::new(connection, slot));
             }
@@ -238,7 +250,7 @@ impl Shared {
             let mut state = self.state.borrow_mut();
             let connector = match &state.connector {
                 Some(connector) => Rc::clone(connector),
-                None => Rc::new(Connector::new(&SourceAddress::from(&*state.source))?),
+                None => Rc::new(Connector::new(&SourceAddress::from(&*state.source))?.resolving(&state.source.catalog)),
             };
             state.connector = Some(Rc::clone(&connector));
             (connector, state.source.allow_writable_credential)
@@ -248,6 +260,32 @@ impl Shared {
             return Err(SourceError::Unfit("its credential is a superuser".into()));
         }
         Ok(connection)
+    }
+
+    /// Whether names still resolve on it as they did when the policy was compiled; false when the connection is lost.
+    async fn resolves(&self, connection: &mut Connection) -> Result<bool, SourceError> {
+        let (catalog, step) = match &self.state.borrow().connector {
+            Some(connector) => match &connector.resolving {
+                Some(catalog) => (Arc::clone(catalog), connector.step),
+                None => return Ok(true),
+            },
+            None => return Ok(true),
+        };
+        // What one connection found holds for all; each looks once, since it may have reached another host.
+        let fresh = self.state.borrow().resolved.is_some_and(|looked| looked.elapsed() < RESOLVING);
+        if connection.resolved && fresh {
+            return Ok(true);
+        }
+        match within(step, Step::Check, extensions::check(connection, &catalog.extensions)).await? {
+            Ok(()) => {
+                connection.resolved = true;
+                self.state.borrow_mut().resolved = Some(Instant::now());
+                Ok(true)
+            }
+            Err(SourceError::Lost(_) | SourceError::Terminated(_)) => Ok(false),
+            Err(SourceError::Startup(error)) if error.is_fatal() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The next session in the queue that still waits.

@@ -27,6 +27,7 @@ const OLDEST: u32 = 150_000;
 const MESSAGE_LIMIT: usize = 64 * 1024;
 
 /// What is pinned in every session, whatever the role's or the database's own settings say; checked at connect.
+/// A source with reviewed extensions has their schemas in `search_path` as well ([`Connector::resolving`]).
 /// The first group is SECURITY.md's; the second are the other settings by which the server reads a text, or starts a
 /// transaction, otherwise than governed.
 pub(super) const PINNED: [(&str, &str); 11] = [
@@ -72,12 +73,12 @@ pub(super) async fn start(connector: &Connector, endpoint: Endpoint, wanted: Wan
     if !wanted.is(greeting.server.standby) {
         return Err(SourceError::connect(Step::Check, "the server is not what target_session_attrs asks for"));
     }
-    within(connector.step, Step::Check, check(&mut connection)).await??;
+    within(connector.step, Step::Check, check(connector, &mut connection)).await??;
     Ok(connection)
 }
 
 /// Refuses a server that is too old, a database that is not UTF-8, and a server (or a pooler before it) that dropped what the startup message pinned.
-async fn check(connection: &mut Connection) -> Result<(), SourceError> {
+async fn check(connector: &Connector, connection: &mut Connection) -> Result<(), SourceError> {
     let names = PINNED.map(|(name, _)| format!(", pg_catalog.current_setting('{name}')")).concat();
     let rows = connection
         .query(&format!("SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.current_setting('server_encoding'){names}"))
@@ -93,6 +94,8 @@ async fn check(connection: &mut Connection) -> Result<(), SourceError> {
         return Err(SourceError::Unfit(format!("the database's encoding must be UTF8, this is {encoding}").into()));
     }
     for ((name, pinned), value) in PINNED.into_iter().zip(values) {
+        let asked = connector.startup.iter().find(|(asked, _)| *asked == name);
+        let pinned = asked.map_or(pinned, |(_, value)| value);
         if value != pinned {
             return Err(SourceError::Unfit(format!("the session does not keep {name} = {pinned}").into()));
         }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::extensions::Extensions;
+
 /// A PostgreSQL object identifier.
 pub type Oid = u32;
 
@@ -26,6 +28,9 @@ pub struct CatalogSnapshot {
     /// What only the virtual catalog needs; empty in a snapshot saved before there was one.
     #[serde(default)]
     pub shapes: Shapes,
+    /// The reviewed extensions; none in a snapshot saved before they were read: what uses their types is then refused.
+    #[serde(default)]
+    pub extensions: Extensions,
 }
 
 /// What the virtual catalog shows of a source besides relations and their columns.
@@ -236,6 +241,9 @@ pub struct Function {
     pub arguments: String,
     /// `provolatile`.
     pub volatility: char,
+    /// `prorettype`; 0 in a snapshot saved before it was read.
+    #[serde(default)]
+    pub returns: Oid,
 }
 
 impl CatalogSnapshot {

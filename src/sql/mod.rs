@@ -10,6 +10,8 @@ mod classify;
 mod copy;
 mod cursor;
 mod explain;
+pub mod extensions;
+mod foreign;
 pub mod literal;
 mod moments;
 mod parse;
@@ -23,6 +25,7 @@ pub use classify::{Isolation, Refused, RefusedKind, Statement, TransactionModes,
 pub use copy::{Copy, CopyOption};
 pub use cursor::{Declare, Direction, Fetch, FetchStep};
 pub use explain::Explain;
+pub use foreign::{ForeignUse, foreign_use};
 pub use moments::{Literals, holds_time};
 pub use parse::{ParseError, character, parse, parse_select, statements};
 pub use prepared::{Execute, Prepare, TypeReference};

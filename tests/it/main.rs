@@ -18,6 +18,7 @@ mod dataset;
 mod drivers;
 mod estimation;
 mod evidence;
+mod extensions;
 mod fuzz;
 mod generated;
 mod generator;

@@ -105,7 +105,9 @@ pub(in crate::govern) fn derived(
         TenantRule::Single => None,
         TenantRule::Column { name, type_oid, .. } => {
             let number = parameters.number(Appended { type_oid: *type_oid, value: AppendedValue::Tenant });
-            Some(format!("{} = ${number}", identifier(name)))
+            // Where names are looked up in further schemas, this one is not: a `varchar` has no operator of its own to be found first.
+            let equal = if catalog.extensions.resolution().path().is_empty() { "=" } else { "OPERATOR(pg_catalog.=)" };
+            Some(format!("{} {equal} ${number}", identifier(name)))
         }
     };
     let copies = fence.copies().iter().cloned();

@@ -8,6 +8,7 @@
 //! Invariant: [`Verified`] is made here only, from text that parses to the expected tree.
 
 mod derived;
+mod foreign;
 mod grouped;
 mod leak;
 mod lifted;
@@ -126,11 +127,13 @@ struct Occurrence {
 
 /// Decides what `tree`, which the gate has passed, must become.
 pub(super) fn expect(request: &Request<'_>, tree: &Tree, client_parameters: usize) -> Result<Expectation, Refusal> {
-    let types = SourceTypes::named(request, tree)?;
+    let source = collect(request, tree)?.iter().find_map(Occurrence::exposed).map(|relation| relation.source.clone());
+    let types = SourceTypes::named(request, tree, source.as_ref())?;
     let grouped = grouped::complete(request, &types.rewritten(tree)?)?;
     let mut tree = grouped.tree;
     let occurrences = collect(request, &tree)?;
     let source = source_of(request, &occurrences, &types)?;
+    foreign::refuse(request.text, &tree, occurrences.iter().filter_map(Occurrence::exposed), &request.agent.functions, &source.catalog)?;
     let analysis = {
         let by_place = occurrences.iter().enumerate().map(|(number, occurrence)| (occurrence.at, (number, occurrence.exposed())));
         let by_place: HashMap<_, _> = by_place.collect();

@@ -1,4 +1,5 @@
-//! Casts to a type of the source: to an enum that the virtual catalog shows, by the name it is shown under.
+//! Casts to a type of the source: to an enum that the virtual catalog shows, by the name it is shown under, and to a type of a
+//! reviewed extension, by that name or by its own.
 //!
 //! Nothing but the cast's type name is accepted here, with or without array bounds; every other place that names a type (column
 //! definitions of functions, XMLTABLE) has built-in types only. Domains are left out: their checks are code of the source's.
@@ -8,9 +9,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{Form, Replacement, Scope, identifier, unverified, walk};
 use crate::{
     govern::{Refusal, Request},
+    policy::Source,
     sql::{
-        Node, Tree,
+        Node, Tree, allow,
         catalog::{Oid, Type, TypeShape},
+        extensions::ResolvedType,
     },
     types::SourceName,
 };
@@ -32,7 +35,8 @@ struct SourceType {
 
 impl SourceTypes {
     /// Those that casts name. What is not among them, the gate refuses, whether it is hidden or nowhere.
-    pub(super) fn named(request: &Request<'_>, tree: &Tree) -> Result<Self, Refusal> {
+    /// `source` is that of the relations, if there are any.
+    pub(super) fn named(request: &Request<'_>, tree: &Tree, source: Option<&SourceName>) -> Result<Self, Refusal> {
         let mut uses: HashMap<i64, usize> = HashMap::new();
         let mut casts = Vec::new();
         tree.each(&mut |node| match node.kind {
@@ -44,7 +48,7 @@ impl SourceTypes {
         let mut found = Self::default();
         for cast in casts {
             let Some(name) = cast.node("type_name")? else { continue };
-            let Some((at, of)) = source_type(request, cast, name, &uses)? else { continue };
+            let Some((at, of)) = source_type(request, source, cast, name, &uses)? else { continue };
             if found.0.insert(at, of).is_some() {
                 return Err(unverified("two types at one place"));
             }
@@ -99,6 +103,7 @@ impl SourceTypes {
 
 fn source_type(
     request: &Request<'_>,
+    preferred: Option<&SourceName>,
     cast: &Node,
     name: &Node,
     uses: &HashMap<i64, usize>,
@@ -109,12 +114,22 @@ fn source_type(
         [schema, name] if *schema != "pg_catalog" => (Some(*schema), *name),
         _ => return Ok(None),
     };
-    if name.flag("setof")? || name.flag("pct_type")? || !name.list("typmods")?.is_empty() {
+    if name.flag("setof")? || name.flag("pct_type")? {
         return Ok(None);
     }
-    let Some((source, oid)) = request.agent.visible.enum_named(schema, wanted, request.search_path) else { return Ok(None) };
+    let Some((source, oid)) = request.agent.visible.type_named(schema, wanted, request.search_path) else {
+        let found = if schema.is_none() { extension_type(request, preferred, wanted) } else { None };
+        return found.map(|(source, of)| extension(request, (source, of), cast, name, uses)).transpose();
+    };
     let catalog = request.policy.sources.get(source).map(|source| &source.catalog);
+    if let Some(of) = catalog.and_then(|catalog| catalog.extensions.resolution().type_of(oid)) {
+        // A column of the result goes by the type's last name: the source's own.
+        return if *of.name == *wanted { extension(request, (source, (oid, of)), cast, name, uses).map(Some) } else { Ok(None) };
+    }
     let Some(shape) = catalog.and_then(|catalog| catalog.shapes.types.get(&oid)) else { return Ok(None) };
+    if shape.kind != 'e' || !name.list("typmods")?.is_empty() {
+        return Ok(None);
+    }
     let built_in = |known: &Type| known.schema == "pg_catalog" && known.name == wanted;
     if schema.is_none() && catalog.is_some_and(|catalog| catalog.types.values().any(built_in)) {
         return Ok(None);
@@ -131,6 +146,39 @@ fn source_type(
     Ok(Some((at, SourceType { source: source.clone(), written: boxed(&written), real: real(shape), converts })))
 }
 
+/// A type of an extension by its own name: at the source of the statement's relations, or at the first that has it.
+fn extension_type<'a>(
+    request: &Request<'a>,
+    preferred: Option<&SourceName>,
+    name: &str,
+) -> Option<(&'a SourceName, (Oid, &'a ResolvedType))> {
+    if allow::cast_type(name).is_ok() {
+        return None;
+    }
+    let sources = request.agent.schemas.iter().map(|schema| &schema.source);
+    let mut sources = sources.filter(|source| preferred.is_none_or(|preferred| preferred == *source));
+    sources.find_map(|source| {
+        let known: &'a Source = request.policy.sources.get(source)?;
+        Some((&known.name, known.catalog.extensions.resolution().type_named(name)?))
+    })
+}
+
+/// A cast to a type of an extension. How its values are converted was reviewed; that may fail on a value, as the check of a
+/// modifier may.
+fn extension(
+    request: &Request<'_>,
+    (source, (oid, of)): (&SourceName, (Oid, &ResolvedType)),
+    cast: &Node,
+    name: &Node,
+    uses: &HashMap<i64, usize>,
+) -> Result<(usize, SourceType), Refusal> {
+    let known = Known { request, uses, oids: [oid, of.array], array: !name.list("array_bounds")?.is_empty() };
+    let converts = !name.list("typmods")?.is_empty() || !known.is_direct(cast.field("arg")?);
+    let at = name.location().ok_or_else(|| unverified("a type without a place"))?;
+    let real = [of.schema.clone(), of.name.clone()];
+    Ok((at, SourceType { source: source.clone(), written: boxed(&name.names("names")?), real, converts }))
+}
+
 fn boxed(names: &[&str]) -> Vec<Box<str>> {
     names.iter().map(|name| (*name).into()).collect()
 }
@@ -143,7 +191,7 @@ fn real(shape: &TypeShape) -> [Box<str>; 2] {
 struct Known<'a> {
     request: &'a Request<'a>,
     uses: &'a HashMap<i64, usize>,
-    /// The enum and its array.
+    /// The type and its array.
     oids: [Oid; 2],
     array: bool,
 }

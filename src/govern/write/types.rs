@@ -2,7 +2,7 @@
 
 use super::{Context, Place, unread};
 use crate::{
-    govern::{Refusal, RefusalCode},
+    govern::{Refusal, RefusalCode, kernel::identifier},
     policy::ExposedColumn,
     sql::{allow, catalog::FIRST_NORMAL_OID},
 };
@@ -23,9 +23,13 @@ impl Context<'_> {
         Ok(Place { column: column.name.clone(), type_name: column.type_name.clone(), length: length(column, self), output })
     }
 
-    /// The type a new value is cast to: the column's own, without a length that would cut it off; and text for a type that
-    /// is not built in, since the text form is what travels.
+    /// The type a new value is cast to: the column's own, without a length that would cut it off. A type of a reviewed extension
+    /// goes by its own name, which the kernel makes the real one. Text for any other type that is not built in, since the text
+    /// form is what travels.
     pub(super) fn cast(&self, column: &ExposedColumn) -> Result<String, Refusal> {
+        if let Some(of) = self.extension(column) {
+            return Ok(of);
+        }
         let base = self.source.catalog.types.get(&column.base_type_oid).ok_or_else(|| unread("a column of an unknown type"))?;
         let built_in = column.base_type_oid < FIRST_NORMAL_OID && base.schema == "pg_catalog" && allow::cast_type(&base.name).is_ok();
         Ok(match base.name.as_str() {
@@ -35,6 +39,19 @@ impl Context<'_> {
             _ if column.type_oid == column.base_type_oid && !base.array => column.type_name.to_string(),
             name => format!("pg_catalog.\"{name}\""),
         })
+    }
+
+    /// `"vector"(3)`, `"citext"[]`: PostgreSQL checks a modifier as it assigns.
+    fn extension(&self, column: &ExposedColumn) -> Option<String> {
+        let resolution = self.source.catalog.extensions.resolution();
+        let known = self.source.catalog.types.get(&column.base_type_oid)?;
+        if known.array {
+            return resolution.type_of(known.base).map(|of| format!("{}[]", identifier(&of.name)));
+        }
+        let of = resolution.type_of(column.base_type_oid)?;
+        let modifier = column.type_name.find('(').filter(|_| column.type_oid == column.base_type_oid && column.type_name.ends_with(')'));
+        let modifier = modifier.and_then(|start| column.type_name.get(start..)).unwrap_or_default();
+        Some(format!("{}{modifier}", identifier(&of.name)))
     }
 }
 

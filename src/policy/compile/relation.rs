@@ -257,6 +257,7 @@ fn columns(compiler: &mut Compiler<'_>, context: &Context<'_>, real: &Real<'_>) 
         let Some(column) = real.column(compiler, &name.value, &name.at) else { continue };
         let base = real.catalog.base_type(column.type_oid);
         check_type(compiler, real.catalog, base, name);
+        check_operators(compiler, real.catalog, column, name);
         let mask = real.document.masks.named(&name.value).and_then(|mask| compile_mask(compiler, context, mask, column, real));
         exposed.push(ExposedColumn {
             name: column.name.as_str().into(),
@@ -284,6 +285,28 @@ fn check_type(compiler: &mut Compiler<'_>, catalog: &CatalogSnapshot, base: Oid,
             .error(&name.at, format!("columns of type {} cannot be exposed: {}", known.name, class.reason))
             .hint("leave the column out, or expose a view that casts it to text");
     }
+}
+
+/// The operators of a type that is not an extension's in the sessions' path are refused to agents.
+fn check_operators(compiler: &mut Compiler<'_>, catalog: &CatalogSnapshot, column: &Column, name: &Spanned<String>) {
+    let Some(foreign) = catalog.foreign(column.type_oid) else { return };
+    let shown = shown(&name.value);
+    let resolution = catalog.extensions.resolution();
+    let unused = foreign.extension.and_then(|extension| resolution.unused().find(|(unused, _)| *unused == extension));
+    let Some((extension, unused)) = unused else {
+        compiler
+            .problems
+            .warn(
+                &name.at,
+                format!("type {} of {shown} is neither built in nor of a reviewed extension: its operators are refused", foreign.name),
+            )
+            .hint("agents can select it and cast it to text; docs/EXTENSIONS.md has the reviewed extensions");
+        return;
+    };
+    let message =
+        format!("the operators of {shown} are refused: extension {extension} in schema {} is not used: {}", unused.schema, unused.why);
+    let hint = format!("move it into a schema of its own: create schema extensions; alter extension {extension} set schema extensions");
+    compiler.problems.warn(&name.at, message).hint(format!("{hint} (docs/EXTENSIONS.md)"));
 }
 
 /// A type and what it is made of, however deep.

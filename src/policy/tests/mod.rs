@@ -14,7 +14,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    sql::catalog::{Attribute, CatalogSnapshot, Column, Function, Oid, Operator, Relation, Shapes, Type, TypeShape},
+    sql::{
+        catalog::{Attribute, CatalogSnapshot, Column, Function, Oid, Operator, Relation, Shapes, Type, TypeShape},
+        extensions::Extensions,
+    },
     types::{PolicyEpoch, Secret, SourceName},
 };
 
@@ -84,10 +87,12 @@ pub(super) fn catalog() -> CatalogSnapshot {
         name: name.to_owned(),
         arguments: arguments.to_owned(),
         volatility,
+        returns: 25,
     };
     CatalogSnapshot {
         shapes: Shapes { types: shapes(), ..Shapes::default() },
         server_version: 150_018,
+        extensions: Extensions::default(),
         relations: RELATIONS.trim().lines().map(relation).collect(),
         types,
         leakproof_operators: [(20, 20), (20, 23), (23, 23), (25, 25), (16, 16), (1184, 1184)]

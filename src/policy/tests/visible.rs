@@ -143,7 +143,7 @@ fn a_catalog_holds_alias_names_and_types_as_they_are_read() {
     assert!(visible.shows_type(&source, STATE) && visible.reads_type(&source, STATE + 1) && !visible.shows_type(&source, STATE + 2));
     let found_as = |schema, name, path: &[&str]| {
         visible
-            .enum_named(schema, name, &path.iter().map(|name| (*name).into()).collect::<Vec<_>>())
+            .type_named(schema, name, &path.iter().map(|name| (*name).into()).collect::<Vec<_>>())
             .map(|(source, oid)| (source.to_string(), oid))
     };
     for (schema, name, path, found) in [

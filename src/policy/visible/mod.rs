@@ -220,9 +220,9 @@ impl Visible {
         self.plain.get(source).is_some_and(|plain| plain.contains(&oid))
     }
 
-    /// The enum that a client means by a name, written with the schema the catalog shows it in or found by the search path, as the
+    /// The enum, or the type of an extension, that a client means by a name, written with the schema the catalog shows it in or found by the search path, as the
     /// catalog would find it; the source it is of, and its OID.
-    pub fn enum_named(&self, schema: Option<&str>, name: &str, search_path: &[Box<str>]) -> Option<(&SourceName, Oid)> {
+    pub fn type_named(&self, schema: Option<&str>, name: &str, search_path: &[Box<str>]) -> Option<(&SourceName, Oid)> {
         self.types.iter().find(|known| known.name == name)?;
         let type_in = |schema: &str| self.types.iter().find(|known| *known.schema == *schema && known.name == name);
         let has = |wanted: &str| {
@@ -230,7 +230,7 @@ impl Visible {
             type_in(wanted).is_some() || self.schemas.iter().any(rows)
         };
         let schema = schema.or_else(|| search_path.iter().map(AsRef::as_ref).find(|schema| has(schema)))?;
-        let found = type_in(schema).filter(|known| matches!(known.kind, VisibleTypeKind::Enum(_)))?;
+        let found = type_in(schema).filter(|known| matches!(known.kind, VisibleTypeKind::Enum(_) | VisibleTypeKind::Base(..)))?;
         self.shown.iter().find(|(_, shown)| shown.contains(&found.oid)).map(|(source, _)| (source, found.oid))
     }
 

@@ -58,7 +58,7 @@ impl Builder {
         true
     }
 
-    /// Whether its text is read by the server's own functions alone, which look nothing up.
+    /// Whether its text is read by functions of the server and of reviewed extensions alone, which look nothing up.
     fn is_plain(&self, source: &SourceName, catalog: &CatalogSnapshot, shape: &TypeShape) -> bool {
         let below = |oid: Oid| match catalog.types.get(&oid).filter(|_| oid < FIRST_NORMAL_OID) {
             Some(known) => known.schema == "pg_catalog" && allow::cast_type(&known.name).is_ok(),
@@ -66,6 +66,8 @@ impl Builder {
         };
         match shape.kind {
             'e' => true,
+            // The input functions of the reviewed extensions look nothing up.
+            'b' => catalog.extensions.resolution().type_named(&shape.name).is_some_and(|(_, of)| *of.schema == *shape.schema),
             'c' => shape.attributes.iter().all(|attribute| below(attribute.type_oid)),
             'r' => shape.range.as_ref().is_some_and(|of| of.built_in && below(of.subtype)),
             _ => false,

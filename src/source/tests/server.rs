@@ -107,14 +107,7 @@ pub(super) fn own(path: &Path) {
 
 /// A policy's source with that URL and no TLS.
 pub(super) fn source(url: &str) -> Source {
-    let catalog = CatalogSnapshot {
-        server_version: 150_000,
-        relations: Vec::new(),
-        types: std::collections::BTreeMap::default(),
-        leakproof_operators: Vec::new(),
-        functions: Vec::new(),
-        shapes: crate::sql::catalog::Shapes::default(),
-    };
+    let catalog = CatalogSnapshot { server_version: 150_000, ..CatalogSnapshot::default() };
     Source {
         name: "test".parse().unwrap(),
         url: Secret::new(url),

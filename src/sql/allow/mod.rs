@@ -10,12 +10,14 @@
 //! looked up in the source's catalog; hence `pg_typeof` is out, and parameters and columns need [`cast_type`] too.
 
 mod catalog;
+mod extension;
 mod leakproof;
 mod list;
 
 use std::sync::LazyLock;
 
 pub use catalog::{catalog_attribute, catalog_function, catalog_relation, catalog_type};
+pub use extension::{REVIEWED, ReviewedExtension, ReviewedFunction, is_extension_name, reviewed_extension};
 pub use leakproof::{ANY_ENUM, leakproof_function, leakproof_operator, leakproof_pattern, well_formed_pattern};
 pub use list::{Class, Kind};
 use list::{List, Verdict};
@@ -62,6 +64,11 @@ pub fn attribute(name: &str) -> Result<(), &'static Class> {
         FunctionRule::Allowed(..) | FunctionRule::Unknown => Ok(()),
         FunctionRule::Virtual(class) | FunctionRule::Denied(class) => Err(class),
     }
+}
+
+/// Whether a call by that name alone gets past the list, whatever its arguments: another function of that name would be run in its place.
+pub fn is_callable(name: &str) -> bool {
+    (0..=3).any(|arguments| matches!(function(name, arguments), FunctionRule::Allowed(..) | FunctionRule::Virtual(_)))
 }
 
 /// Whether an operator of `pg_catalog` by that name may be used.

@@ -76,7 +76,9 @@ pub(super) fn leakproof(catalog: &CatalogSnapshot, operator: &str, left: Value, 
     }
     let Some((left, right)) = operands(catalog, left, right) else { return false };
     let wanted = Operator { name: operator.to_owned(), left, right };
-    catalog.leakproof_operators.contains(&wanted) || allow::leakproof_operator(operator, left, right)
+    catalog.leakproof_operators.contains(&wanted)
+        || allow::leakproof_operator(operator, left, right)
+        || catalog.extensions.resolution().leakproof(operator, left, right)
 }
 
 /// The operand types PostgreSQL resolves to, where that is certain.

@@ -53,8 +53,12 @@ impl Analyzer<'_> {
         }
         match names.as_slice() {
             [_] | ["pg_catalog", _] => {}
-            // The real name, which the kernel has put there: an enum that the client can see.
+            // The real name, which the kernel has put there: a type of an extension, or an enum that the client can see.
             [schema, name] => {
+                let extension = self.catalog.extensions.resolution().type_named(name).filter(|(_, of)| *of.schema == **schema);
+                if let Some((oid, of)) = extension {
+                    return Ok(Type::Known(if array { of.array } else { oid }));
+                }
                 let mut shapes = self.catalog.shapes.types.iter();
                 let found = shapes.find(|(_, shape)| shape.kind == 'e' && shape.schema == *schema && shape.name == *name);
                 return Ok(found.map_or(Type::Opaque, |(oid, shape)| Type::Known(if array { shape.array } else { *oid })));

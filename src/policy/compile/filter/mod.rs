@@ -130,6 +130,7 @@ pub(super) fn resolve(
         walk.refuse("a value that is not true or false");
     }
     let found = walk.filter(&parsed.expression);
+    walk.foreign(&parsed.expression);
     let edits = walk.into_edits();
     if compiler.problems.errors() != before {
         return None;

@@ -2,6 +2,8 @@
 
 mod operators;
 
+use std::collections::BTreeSet;
+
 use super::{
     rewrite::{Edit, Edits},
     steady::{self, INTERVAL, TIMESTAMPTZ},
@@ -12,7 +14,7 @@ use crate::{
         problem::{Place, shown, suggest},
     },
     sql::{
-        Node, Tree, allow,
+        self, Node, Tree, allow,
         builtin::{BOOL, Cast, TEXT, Types, UNKNOWN, Volatility},
         canonical::{self, TextForm},
         catalog::{CatalogSnapshot, Oid, Relation},
@@ -110,6 +112,30 @@ impl<'a, 'b> Walk<'a, 'b> {
         let value = self.value(expression);
         self.settle(&value, BOOL);
         value
+    }
+
+    /// Another type's operator would let rows through that the filter hides.
+    pub(super) fn foreign(&mut self, expression: &Tree) {
+        let mut names = BTreeSet::new();
+        let mut first = None;
+        for column in &self.relation.columns {
+            if let Some(of) = self.catalog.foreign(column.type_oid) {
+                names.insert(column.name.as_str().into());
+                first = first.or(Some((column, of)));
+            }
+        }
+        let (Some((column, of)), Ok(Some(found))) = (first, sql::foreign_use(expression, names)) else { return };
+        let why = of.extension.and_then(|name| self.catalog.extensions.resolution().unused().find(|(unused, _)| *unused == name));
+        let why = match why {
+            Some((name, unused)) => format!("extension {name} in schema {} is not used: {}", unused.schema, unused.why),
+            None => format!("type {} is neither built in nor of a reviewed extension", of.name),
+        };
+        let message = format!("`where` has {} on {} ({}), which would be another type's: {why}", found.what, shown(&column.name), of.name);
+        let hint = match of.extension {
+            Some(name) => format!("cast the column to text, or move it: alter extension {name} set schema … (docs/EXTENSIONS.md)"),
+            None => "cast the column to text (docs/EXTENSIONS.md)".to_owned(),
+        };
+        self.compiler.problems.error(self.at, message).hint(hint);
     }
 
     /// What is to be written otherwise.
@@ -326,6 +352,9 @@ impl<'a, 'b> Walk<'a, 'b> {
     fn cast(&mut self, node: &Node) -> Value {
         let Some(type_name) = node.node("type_name").ok().flatten() else { return self.other("a cast without a type") };
         let names = type_name.names("names").unwrap_or_default();
+        if let Some(value) = self.cast_to_text_kind(node, type_name, &names) {
+            return value;
+        }
         let name = match names.as_slice() {
             [name] | ["pg_catalog", name] => *name,
             _ => return self.other("a type outside pg_catalog"),
@@ -358,6 +387,20 @@ impl<'a, 'b> Walk<'a, 'b> {
         let known = if to == VARCHAR { TEXT } else { to };
         let operand = if constant && TYPES.contains(&known) { Operand::Typed(known) } else { Operand::Other };
         Value { operand, ..Value::of(to, &[&value]) }.partial(plain && total).leakproof(operand == Operand::Typed(BOOL))
+    }
+
+    /// `'x'::citext`: a literal as a type of an extension that is text and no more.
+    fn cast_to_text_kind(&self, node: &Node, type_name: &Node, names: &[&str]) -> Option<Value> {
+        let plain = ["typmods", "array_bounds"].iter().all(|field| type_name.list(field).is_ok_and(<[Tree]>::is_empty));
+        let literal = node.node("arg").ok().flatten().filter(|arg| arg.kind == "AConst").map(constant);
+        literal.filter(|value| plain && value.operand == Operand::Untyped)?;
+        let resolution = self.catalog.extensions.resolution();
+        let (oid, _) = match names {
+            [name] if allow::cast_type(name).is_err() => resolution.type_named(name)?,
+            [schema, name] => resolution.type_named(name).filter(|(_, of)| *of.schema == **schema)?,
+            _ => return None,
+        };
+        canonical::is_text(self.catalog, oid).then(|| Value { operand: Operand::Typed(oid), ..Value::other(TEXT) })
     }
 
     /// Checks a cast; says whether it raises no error.

@@ -179,7 +179,7 @@ impl Walk<'_, '_> {
             (Operand::Column(_) | Operand::Typed(_) | Operand::Untyped | Operand::Other, _) => return false,
         };
         let marked = self.catalog.leakproof_operators.contains(&Operator { name: name.to_owned(), left, right });
-        marked || allow::leakproof_operator(name, left, right)
+        marked || allow::leakproof_operator(name, left, right) || self.catalog.extensions.resolution().leakproof(name, left, right)
     }
 }
 
