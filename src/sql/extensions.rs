@@ -170,8 +170,8 @@ impl Extensions {
             let schema = self.schemas.iter().find(|schema| schema.name == extension.schema);
             let intruder = schema.map_or_else(|| Some("its schema was not read".to_owned()), ExtensionSchema::intruder);
             // One extension that is not as reviewed spoils the schema for those beside it.
-            let beside = self.installed.iter().filter(|other| other.schema == extension.schema);
-            let unreviewed = beside.filter_map(|other| Some(format!("extension {}: {}", other.name, other.unreviewed()?))).next();
+            let mut beside = self.installed.iter().filter(|other| other.schema == extension.schema);
+            let unreviewed = beside.find_map(|other| Some(format!("extension {}: {}", other.name, other.unreviewed()?)));
             match intruder.or(unreviewed) {
                 Some(why) => {
                     let numbers = extension.types.iter().flat_map(|(oid, of)| [*oid, of.array]);

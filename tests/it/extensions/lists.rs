@@ -1,5 +1,5 @@
 //! The reviewed lists against what is installed: every member of each extension is on its list, as it is, on every version of
-//! PostgreSQL that the tests run on. pgvector and PostGIS are looked at where they are installed (`scripts/lib.sh`).
+//! PostgreSQL that the tests run on. `pgvector` and `PostGIS` are looked at where they are installed (`scripts/lib.sh`).
 
 use std::sync::Arc;
 
