@@ -170,8 +170,8 @@ fn a_row_filter_over_an_extension_type_hides_what_it_hides_on_postgresql() {
 const INTRUDERS: [&str; 8] = [
     "create function public.never(citext, text) returns boolean language sql immutable as 'select true'; \
      create operator public.= (leftarg = citext, rightarg = text, function = public.never)",
-    "create function public.never(text, text) returns boolean language sql immutable as 'select true'; \
-     create operator public.% (leftarg = text, rightarg = text, function = public.never)",
+    "create function public.never(varchar, varchar) returns boolean language sql immutable as 'select true'; \
+     create operator public.% (leftarg = varchar, rightarg = varchar, function = public.never)",
     "create function public.lower(citext) returns text language sql immutable as $$select 'captured'$$",
     "create function public.similarity(text, varchar) returns real language sql immutable as 'select 1::real'",
     "create function public.nlevel(text) returns integer language sql immutable as 'select 1'",
