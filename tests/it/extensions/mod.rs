@@ -82,7 +82,7 @@ fn answer(wire: &mut Wire, text: &str) -> Result<Vec<Vec<u8>>, String> {
     }
 }
 
-fn error<'a>(answer: &'a [Message]) -> Option<&'a Message> {
+fn error(answer: &[Message]) -> Option<&Message> {
     answer.iter().find(|message| message.tag == b'E')
 }
 
