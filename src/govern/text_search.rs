@@ -225,9 +225,9 @@ mod tests {
             ("select to_tsvector(case when true then 'hidden.cfg' else $1 end, 'x')", "0A000"),
             ("select to_tsvector($1, 'x'), coalesce('hidden.cfg', $1)", "0A000"),
             ("select ts_headline(id, subject, 'a') from t", "0A000"),
-            ("select 'english'::regconfig", "42704"),
+            ("select 'english'::regconfig from t", "0A000"),
             ("select to_tsvector(subject::regconfig, 'x') from t", "0A000"),
-            ("select length('english'::regconfig::text), to_tsvector('english', 'x')", "42704"),
+            ("select length('english'::regconfig::text), to_tsvector('english', subject) from t", "0A000"),
         ] {
             let answer = governed(text);
             assert!(answer.starts_with(&format!("REFUSED {code}")), "{text}: {answer}");
