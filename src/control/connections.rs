@@ -19,7 +19,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::types::network;
+use crate::wire::network;
 
 /// Connections in all. The port serves people and a few programs; the descriptors are for agents.
 const MOST: usize = 128;

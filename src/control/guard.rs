@@ -27,7 +27,8 @@ use super::{
 };
 use crate::{
     store::ApiKey,
-    types::{Digest, ReviewerName, network},
+    types::{Digest, ReviewerName},
+    wire::network,
 };
 
 /// Longest a request may take.

@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::refused::Refused;
-use crate::types::{AgentName, network};
+use crate::{types::AgentName, wire::network};
 
 /// One address holds this part of the places for those who have not authenticated.
 const SHARES: usize = 4;

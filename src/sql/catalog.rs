@@ -177,6 +177,7 @@ pub struct Relation {
 
 /// A column of a relation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the column, by its name in the snapshot")]
 pub struct Column {
     /// Column name, as stored.
     pub name: String,

@@ -50,7 +50,7 @@ impl Literals {
             }
             "TypeName" => times |= node.names("names").is_ok_and(|names| names.last().is_some_and(|name| time(name))),
             "FuncCall" => {
-                times |= node.names("funcname").is_ok_and(|names| names.last().is_some_and(|name| time(name) || *name == "make_time"))
+                times |= node.names("funcname").is_ok_and(|names| names.last().is_some_and(|name| time(name) || *name == "make_time"));
             }
             "SqlValueFunction" => times |= node.int("op").is_ok_and(|op| TIME_FUNCTIONS.contains(&op)),
             // Other nodes hold no value of their own.

@@ -95,7 +95,7 @@ impl Plain {
         }
         // A view below that is not plain itself has no stored column.
         let column = |name: &Option<String>| name.as_deref().and_then(|name| condition.column(name)).is_some_and(|column| column.stored);
-        Some(self.outputs.iter().map(|name| column(name)).collect())
+        Some(self.outputs.iter().map(column).collect())
     }
 }
 

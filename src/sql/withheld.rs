@@ -8,6 +8,8 @@ use std::{borrow::Cow, ops::Range};
 use pg_query::protobuf::Token;
 use sha2::{Digest as _, Sha256};
 
+use crate::types::Digest;
+
 /// Stands for what was cut out.
 const WITHHELD: &str = "(withheld)";
 
@@ -32,7 +34,7 @@ pub fn withheld(text: &str, holds_no_secret: impl Fn(&str) -> bool) -> Cow<'_, s
         copied = copied.max(secret.end);
     }
     out.push_str(text.get(copied..).unwrap_or_default());
-    let digest: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = Digest(Sha256::digest(text.as_bytes()).into());
     Cow::Owned(format!("{out}\n-- withheld: what is or looks like a token; SHA-256 of the whole text: {digest}"))
 }
 
@@ -162,7 +164,7 @@ mod tests {
     #[test]
     fn the_digest_of_the_whole_text_stays() {
         let text = format!("select '{JWT}'");
-        let digest: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = Digest(Sha256::digest(text.as_bytes()).into()).to_string();
         assert!(recorded(&text).ends_with(&digest));
     }
 }

@@ -3,11 +3,9 @@
 //! Invariant: a name is parsed once; a secret has no way into a log, a `Debug` print or JSON.
 
 mod id;
-mod network;
 mod principal;
 mod secret;
 
 pub use id::{AgentName, Digest, EvidenceId, InvalidName, PolicyEpoch, ProposalId, ReviewerName, RunId, SourceName, TenantId};
-pub use network::network;
 pub use principal::Principal;
 pub use secret::Secret;

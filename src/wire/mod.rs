@@ -5,8 +5,10 @@
 
 mod channel;
 mod frame;
+mod network;
 mod socket;
 
 pub use channel::Channel;
 pub use frame::{FrameError, Header, MessageWriter, header};
+pub use network::network;
 pub use socket::Socket;

@@ -115,8 +115,8 @@ pub(in crate::govern) fn derived(
     if let Some(rule) = apart {
         let inner = conjunction(tenant.into_iter().chain(copies));
         let outer = conjunction(filter.into_iter());
-        let read = read_by(relation, rule)?.iter().map(|name| opaque(name)).collect::<Vec<_>>().join(", ");
-        return Ok(format!("(SELECT {columns} FROM (SELECT {read} FROM {real}{inner} OFFSET 0) AS \"pgwicket\"{outer}{close})"));
+        let needed = read_by(relation, rule)?.iter().map(|name| opaque(name)).collect::<Vec<_>>().join(", ");
+        return Ok(format!("(SELECT {columns} FROM (SELECT {needed} FROM {real}{inner} OFFSET 0) AS \"pgwicket\"{outer}{close})"));
     }
     let all = conjunction(tenant.into_iter().chain(filter).chain(copies));
     Ok(format!("(SELECT {columns} FROM {real}{all}{close})"))
@@ -139,7 +139,7 @@ fn opaque(name: &str) -> String {
 }
 
 /// The real columns that a relation with a row filter of its own fence reads: those it shows, and those of the filter.
-fn read_by<'a>(relation: &'a ExposedRelation, filter: &RowFilter) -> Result<Vec<Box<str>>, Refusal> {
+fn read_by(relation: &ExposedRelation, filter: &RowFilter) -> Result<Vec<Box<str>>, Refusal> {
     let unread = || Refusal::new(RefusalCode::Unverified, "the row filter of a relation cannot be read");
     let parsed = parse_select(&format!("SELECT WHERE ({})", filter.text)).ok_or_else(unread)?;
     let mut names: Vec<Box<str>> = relation.columns.iter().map(|column| column.name.clone()).collect();

@@ -55,7 +55,7 @@ impl Analyzer<'_> {
             });
         }
         let by_place = |tree: &Tree| tree.of_kind("AConst").is_some();
-        let whole = select.list("distinct_clause")?.iter().any(|item| *item == Tree::Null)
+        let whole = select.list("distinct_clause")?.contains(&Tree::Null)
             || select.list("group_clause")?.iter().any(by_place)
             || select
                 .list("sort_clause")?

@@ -7,8 +7,8 @@ use crate::{
 };
 
 /// Whether the virtual session answers a call, by a parameter.
-pub(super) fn is_answered(names: &[&str], node: &Node) -> Result<bool, Misread> {
-    Ok(names.last().is_some_and(|name| session::answers(name, node.list("args").map_or(0, <[Tree]>::len))))
+pub(super) fn is_answered(names: &[&str], node: &Node) -> bool {
+    names.last().is_some_and(|name| session::answers(name, node.list("args").map_or(0, <[Tree]>::len)))
 }
 
 /// Whether a call is an aggregate: by its syntax, or by name.

@@ -80,6 +80,7 @@ impl Refs {
 
 /// A column reference, resolved.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the column")]
 pub(super) struct Found {
     pub(super) value: Value,
     pub(super) refs: Refs,

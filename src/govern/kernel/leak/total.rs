@@ -212,8 +212,7 @@ fn step(left: Steady, name: &str, right: Steady) -> Option<Steady> {
     let small = size <= SMALL;
     match (left.of, name, right.of) {
         (TIMESTAMPTZ, "+" | "-", INTERVAL) => Some(Steady { of: TIMESTAMPTZ, size }),
-        (DATE | TIMESTAMP, "+" | "-", INTERVAL) => Some(Steady { of: TIMESTAMP, size }),
-        (INTERVAL, "+", DATE) => Some(Steady { of: TIMESTAMP, size }),
+        (DATE | TIMESTAMP, "+" | "-", INTERVAL) | (INTERVAL, "+", DATE) => Some(Steady { of: TIMESTAMP, size }),
         (INTERVAL, "+", of @ (TIMESTAMP | TIMESTAMPTZ)) => Some(Steady { of, size }),
         (DATE, "+" | "-", INT4) | (INT4, "+", DATE) => Some(Steady { of: DATE, size }),
         (INTERVAL, "+" | "-", INTERVAL) => Some(Steady { of: INTERVAL, size }),
