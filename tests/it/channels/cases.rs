@@ -14,6 +14,7 @@ pub(super) struct Family {
 
 /// What is said of a family.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of its own in the file of cases")]
 pub(super) struct Options {
     /// Several statements, `;;` between them.
     pub(super) script: bool,
@@ -150,7 +151,8 @@ fn constants(case: &str) -> (String, String, Vec<(String, String)>) {
         literal.push_str(&written);
         values.push((value.to_owned(), written));
         numbered.push_str(before);
-        numbered.push_str(&format!("${}", values.len()));
+        numbered.push('$');
+        numbered.push_str(&values.len().to_string());
         rest = after;
     }
     literal.push_str(rest);

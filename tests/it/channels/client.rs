@@ -117,7 +117,7 @@ impl Answer {
             _ => String::new(),
         };
         let parts: Vec<String> = self.messages.iter().map(part).filter(|part| !part.is_empty()).take(6).collect();
-        let disturbed = self.disturbed.iter().map(|what| format!(" (a writer: {what})")).collect::<String>();
+        let disturbed = self.disturbed.iter().flat_map(|what| [" (a writer: ", what, ")"]).collect::<String>();
         format!("{}{disturbed}", parts.join(" | "))
     }
 }

@@ -171,10 +171,10 @@ fn a_receipt_table_of_somebody_else_is_not_taken() {
     drop(refused);
     assert_eq!(bank.seen("select count(*) from accounts where amount = 1000"), "2");
     // The migration does not take it either, nor one of another owner.
-    let refuses = || run(bank.database.psql().args(["-q", "-v", "ON_ERROR_STOP=1", "-c", &migration("public", Some(WORKER))])).stderr;
-    assert!(refuses().contains("look at it and drop it first"));
+    let migrated = || run(bank.database.psql().args(["-q", "-v", "ON_ERROR_STOP=1", "-c", &migration("public", Some(WORKER))])).stderr;
+    assert!(migrated().contains("look at it and drop it first"));
     bank.database.sql("drop trigger pwned on public.pgwicket_receipts; alter table public.pgwicket_receipts owner to pg_monitor");
-    assert!(refuses().contains("look at it and drop it first"));
+    assert!(migrated().contains("look at it and drop it first"));
     bank.database.sql("drop table public.pgwicket_receipts");
     bank.database.sql(&migration("public", Some(WORKER)));
     let _worker = bank.worker("with", &[]);
