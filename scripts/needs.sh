@@ -187,6 +187,15 @@ sqlsmith_works() { works sqlsmith --version; }
 # A generator of queries, which one test drives.
 need_sqlsmith() { need sqlsmith sqlsmith_works sqlsmith; }
 
+# The library is found where the tests look for it, and a program that loads it has another year.
+faketime_works() {
+  local library year
+  library=$(compgen -G '/usr/lib/*/faketime/libfaketime.so.1' | head -1) || return 1
+  year=$(TZ=UTC LD_PRELOAD=$library FAKETIME='2001-02-03 04:05:06' date +%Y 2>/dev/null) && [ "$year" = 2001 ]
+}
+# What stands between a program and the clock: one test moves the clock of its servers.
+need_faketime() { need libfaketime faketime_works libfaketime; }
+
 pgbouncer=/usr/sbin/pgbouncer
 pgbouncer_works() { works "$pgbouncer" --version; }
 need_pgbouncer() {

@@ -170,9 +170,22 @@ impl Description {
         force_text(&self.foreign_parameters, out);
     }
 
-    /// Whether a client that knows one description may be answered by the other.
+    /// Whether a client that knows one description may be answered by the other: which table a column comes from may change,
+    /// as it does in PostgreSQL with the search path.
     pub(super) fn same_result(&self, other: &Self) -> bool {
-        self.row_body() == other.row_body() && self.parameters == other.parameters
+        self.columns_without_place() == other.columns_without_place() && self.parameters == other.parameters
+    }
+
+    /// Each column's name and what says how its values are sent.
+    fn columns_without_place(&self) -> Vec<(&[u8], &[u8])> {
+        let mut rest = self.row_body().get(2..).unwrap_or_default();
+        let mut columns = Vec::with_capacity(self.columns());
+        while let Some((name, after)) = rest.iter().position(|byte| *byte == 0).and_then(|end| rest.split_at_checked(end + 1)) {
+            let Some((fields, after)) = after.split_at_checked(18) else { break };
+            columns.push((name, fields.get(6..).unwrap_or_default()));
+            rest = after;
+        }
+        columns
     }
 }
 
@@ -278,6 +291,20 @@ mod tests {
         let shown = Terms::Shown { visible: &none, source: &source, relations: &[] };
         let description = Description::read(b"\0\0", Some(&row), 0, shown).unwrap();
         assert_eq!(&description.row_body()[6..16], b"\0\0\0\0\0\0\0\0\0\x19", "what the catalog does not show is text from nowhere");
+    }
+
+    #[test]
+    fn a_result_is_the_same_when_it_comes_from_another_table() {
+        let described = |name: &str, oid: Oid, table: u8| {
+            let mut row = [&b"\0\x01"[..], &column(name, oid)].concat();
+            row[2 + name.len() + 4] = table;
+            Description::read(b"\0\0", Some(&row), 0, Terms::Catalog).unwrap()
+        };
+        let one = described("id", 23, 1);
+        assert!(one.row_body() != described("id", 23, 2).row_body());
+        assert!(one.same_result(&described("id", 23, 2)));
+        assert!(!one.same_result(&described("id", 25, 1)));
+        assert!(!one.same_result(&described("it", 23, 1)));
     }
 
     #[test]

@@ -8,7 +8,11 @@ use std::{
     sync::LazyLock,
 };
 
-use super::{PASSWORD, free_port, guardian, repository, run, servers::server_program, unique};
+use super::{
+    PASSWORD, free_port, guardian, repository, run,
+    servers::{programs, server_program},
+    unique,
+};
 
 /// A running PostgreSQL, superuser `postgres`: trusted on its socket, SCRAM on TCP.
 #[derive(Debug)]
@@ -17,6 +21,8 @@ pub(crate) struct Cluster {
     port: u16,
     /// What it is started with.
     options: String,
+    /// The file that its clock is read from, when it is moved by hand.
+    clock: Option<PathBuf>,
 }
 
 /// A database of the cluster, dropped with it.
@@ -47,6 +53,24 @@ impl Cluster {
     /// One of the caller's own, which it may restart: what is committed stays.
     pub(crate) fn own() -> &'static Self {
         Box::leak(Box::new(Self::start("-c synchronous_commit=on")))
+    }
+
+    /// One of the caller's own, whose clock stands at this time (UTC, as libfaketime reads it) until it is moved.
+    pub(crate) fn with_clock(time: &str) -> &'static Self {
+        let mut made = Self::place("-c synchronous_commit=off -c timezone=UTC");
+        made.clock = Some(made.directory.join("clock"));
+        made.set_clock(time);
+        made.make();
+        Box::leak(Box::new(made))
+    }
+
+    /// Moves the clock of a server that was started with one; in one step, so that no backend reads half of it.
+    pub(crate) fn set_clock(&self, time: &str) {
+        let file = self.clock.as_ref().unwrap();
+        let next = file.with_extension("next");
+        fs::write(&next, time).unwrap();
+        fs::set_permissions(&next, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::rename(next, file).unwrap();
     }
 
     /// Stops it as a crash does, and starts it again.
@@ -96,7 +120,16 @@ impl Cluster {
 
     /// Waits for what it is told to do. Its own output must not hold our pipe open: the server would inherit it.
     fn control(&self, arguments: &[&str]) {
-        let mut control = server_program("pg_ctl");
+        let mut control = match &self.clock {
+            None => server_program("pg_ctl"),
+            Some(clock) => {
+                // Behind the change of user: the library makes shared memory of its own as whoever loads it.
+                let mut control = server_program("/usr/bin/env");
+                control.arg(format!("LD_PRELOAD={}", faketime().display())).arg(format!("FAKETIME_TIMESTAMP_FILE={}", clock.display()));
+                control.args(["FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "TZ=UTC"]).arg(programs().join("pg_ctl"));
+                control
+            }
+        };
         control.arg("-D").arg(self.directory.join("data")).arg("-l").arg(self.log()).args(["-w", "-s"]).args(arguments);
         let status = control.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
         assert!(status.success(), "pg_ctl {arguments:?}: {}", fs::read_to_string(self.log()).unwrap_or_default());
@@ -182,14 +215,18 @@ impl Cluster {
 
     fn start(settings: &str) -> Self {
         let made = Self::place(settings);
+        made.make();
+        made
+    }
+
+    fn make(&self) {
         run(server_program("initdb")
             .arg("-D")
-            .arg(made.directory.join("data"))
+            .arg(self.directory.join("data"))
             .args(["-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"])
             .args(["--auth-local=trust", "--auth-host=scram-sha-256"]))
         .ok();
-        made.start_again();
-        made
+        self.start_again();
     }
 
     /// A directory and a port for one.
@@ -206,7 +243,7 @@ impl Cluster {
              -c max_connections=200 -c shared_buffers=256MB -c autovacuum=off -c log_statement=all -c log_line_prefix='%m %p %d %u '",
             directory.display()
         );
-        Self { directory, port, options }
+        Self { directory, port, options, clock: None }
     }
 
     /// Its major version.
@@ -219,6 +256,12 @@ impl Cluster {
     pub(crate) fn log(&self) -> PathBuf {
         self.directory.join("postgresql.log")
     }
+}
+
+/// The library that stands between a program and the clock, of Debian's package `libfaketime`.
+fn faketime() -> PathBuf {
+    let libraries = fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path().join("faketime/libfaketime.so.1"));
+    libraries.into_iter().find(|library| library.exists()).unwrap_or_else(|| panic!("libfaketime is not there: scripts/test installs it"))
 }
 
 impl Database {

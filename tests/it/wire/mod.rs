@@ -14,7 +14,8 @@ mod sequences;
 use std::fs;
 
 use crate::support::{AGENT, Cluster, Pgwicket, repository};
-pub(crate) use script::Script;
+pub(crate) use render::line;
+pub(crate) use script::{Script, encoded};
 
 #[test]
 fn every_script_is_answered_as_postgresql_answers_it() {

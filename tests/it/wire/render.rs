@@ -3,7 +3,7 @@
 use crate::support::Message;
 
 /// One line for a message; `None` for what PostgreSQL has no counterpart of.
-pub(super) fn line(message: &Message) -> Option<String> {
+pub(crate) fn line(message: &Message) -> Option<String> {
     let mut body = Reader(&message.body);
     Some(match message.tag {
         b'1' => "ParseComplete".to_owned(),

@@ -215,7 +215,7 @@ fn answer(wire: &mut Wire, until: &str) -> Vec<String> {
 }
 
 /// The bytes of a message.
-fn encoded(text: &str, login: &Login) -> Vec<u8> {
+pub(crate) fn encoded(text: &str, login: &Login) -> Vec<u8> {
     let (name, rest) = text.split_once(' ').unwrap_or((text, ""));
     let words = words(&rest.replace("{user}", &login.user).replace("{database}", &login.database));
     let (tag, body) = match name {
