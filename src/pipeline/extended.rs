@@ -167,7 +167,13 @@ impl<I: Interrupts> Session<I> {
             return Ok(prepared);
         }
         let again = self.plan(plan.text(), plan.declared_types())?;
-        let again = self.analyse_plan(again).await?;
+        let again = if prepared.analysed.same_path(&self.derived.analysed()) {
+            // The policy is another one. What the literals mean is not the policy's.
+            self.describe_plan(&again).await?;
+            Prepared { plan: again, scope: self.derived.scope, analysed: prepared.analysed.clone() }
+        } else {
+            self.analyse_plan(again).await?
+        };
         let same = match (plan.description(), again.plan.description()) {
             (Some(before), Some(after)) => before.same_result(after),
             _ => true,

@@ -5,7 +5,11 @@ use std::rc::Rc;
 use hashbrown::HashMap;
 
 use super::{catalog::is_catalog, draft::Bound, open::Open, plan::Plan, plans::Scope};
-use crate::{error::SessionError, govern::GovernedStatement, source::Settings};
+use crate::{
+    error::SessionError,
+    govern::GovernedStatement,
+    source::{Setting, Settings},
+};
 
 /// Prepared statements of one session at most.
 const STATEMENTS: usize = 10_000;
@@ -36,6 +40,11 @@ impl Analysed {
     /// Those at the source of this statement.
     pub(super) fn at(&self, statement: &GovernedStatement) -> &Rc<Settings> {
         if is_catalog(statement.source()) { &self.catalog } else { &self.upstream }
+    }
+
+    /// Whether both were under one search path: as long as it stays, PostgreSQL does not read a prepared statement again.
+    pub(super) fn same_path(&self, other: &Self) -> bool {
+        self.catalog.value(Setting::SearchPath) == other.catalog.value(Setting::SearchPath)
     }
 }
 

@@ -132,7 +132,7 @@ impl Generator {
         let session = random.below(self.clients.len());
         let messages = match self.clients[session].state {
             State::Failed => query(*random.pick(&["rollback", "rollback", "commit", "select 1"])),
-            State::InBlock if random.chance(25) => self.end_block(random, session),
+            State::InBlock if random.chance(25) => Self::end_block(random),
             State::InBlock if random.chance(10) => self.cursor(random, session),
             State::InBlock | State::Idle => self.statement(random, session),
         };
@@ -140,8 +140,7 @@ impl Generator {
         (Step::Send(session, messages), statements as u64)
     }
 
-    fn end_block(&mut self, random: &mut Random, session: usize) -> String {
-        self.clients[session].cursor = false;
+    fn end_block(random: &mut Random) -> String {
         query(*random.pick(&["commit", "rollback", "savepoint s", "rollback to s", "release s", "rollback"]))
     }
 
