@@ -120,8 +120,8 @@ impl Generator {
     /// What happens next, and how many statements that is.
     pub(super) fn step(&mut self, random: &mut Random) -> (Step, u64) {
         match random.below(200) {
-            0..=3 => return (Step::Clock((*random.pick(&CLOCK)).to_owned()), 0),
-            4 => return (Step::Ddl(*random.pick(&DDL)), 0),
+            0..=3 => return (Step::Clock(one(random, &CLOCK).to_owned()), 0),
+            4 => return (Step::Ddl(one(random, &DDL)), 0),
             5 => {
                 let session = random.below(self.clients.len());
                 self.clients[session] = Client { state: State::Idle, prepared: Vec::new(), cursor: false };
@@ -131,7 +131,7 @@ impl Generator {
         }
         let session = random.below(self.clients.len());
         let messages = match self.clients[session].state {
-            State::Failed => query(*random.pick(&["rollback", "rollback", "commit", "select 1"])),
+            State::Failed => query(one(random, &["rollback", "rollback", "commit", "select 1"])),
             State::InBlock if random.chance(25) => Self::end_block(random),
             State::InBlock if random.chance(10) => self.cursor(random, session),
             State::InBlock | State::Idle => self.statement(random, session),
@@ -141,12 +141,12 @@ impl Generator {
     }
 
     fn end_block(random: &mut Random) -> String {
-        query(*random.pick(&["commit", "rollback", "savepoint s", "rollback to s", "release s", "rollback"]))
+        query(one(random, &["commit", "rollback", "savepoint s", "rollback to s", "release s", "rollback"]))
     }
 
     fn cursor(&mut self, random: &mut Random, session: usize) -> String {
         if std::mem::replace(&mut self.clients[session].cursor, true) {
-            return query(*random.pick(&["fetch 2 from c", "fetch all from c", "move 1 in c"]));
+            return query(one(random, &["fetch 2 from c", "fetch all from c", "move 1 in c"]));
         }
         query(&format!("declare c no scroll cursor for {}", self.text(random)))
     }
@@ -160,9 +160,9 @@ impl Generator {
             18..=22 if idle && holders < HOLDERS => query("begin; select now()"),
             23 if idle => {
                 self.clients[session].prepared.clear();
-                query(*random.pick(&["discard all", "reset all", "discard all"]))
+                query(one(random, &["discard all", "reset all", "discard all"]))
             }
-            24 => query(*random.pick(&["select 1 / 0", "select date 'nope'", "select nothing from app.items"])),
+            24 => query(one(random, &["select 1 / 0", "select date 'nope'", "select nothing from app.items"])),
             25..=27 => query(&format!("copy ({}) to stdout", self.text(random))),
             28..=31 => query(&format!("{}; {}", self.text(random), self.text(random))),
             32..=55 => self.unnamed(random),
@@ -183,7 +183,7 @@ impl Generator {
         if random.chance(50) {
             lines.push("Describe P \"\"".to_owned());
         }
-        lines.push(format!("Execute \"\" {}", *random.pick(&[0, 0, 2])));
+        lines.push(format!("Execute \"\" {}", random.pick(&[0, 0, 2])));
         if random.chance(8) {
             lines.extend(["Parse \"\" \"select 1 / 0\"", "Bind \"\" \"\" / /", "Execute \"\" 0"].map(str::to_owned));
         }
@@ -272,9 +272,9 @@ fn set(random: &mut Random) -> String {
         0 => ("timezone", format!("'{}'", random.pick(&ZONES))),
         1 => ("datestyle", format!("'{}'", random.pick(&STYLES))),
         2 => ("intervalstyle", format!("'{}'", random.pick(&INTERVALS))),
-        3 => ("extra_float_digits", (*random.pick(&DIGITS)).to_owned()),
+        3 => ("extra_float_digits", one(random, &DIGITS).to_owned()),
         4 => ("bytea_output", format!("'{}'", random.pick(&BYTES))),
-        _ => ("search_path", (*random.pick(&PATHS)).to_owned()),
+        _ => ("search_path", one(random, &PATHS).to_owned()),
     };
     let text = match random.below(10) {
         0 => format!("reset {name}"),
@@ -282,6 +282,11 @@ fn set(random: &mut Random) -> String {
         _ => format!("set {name} = {value}"),
     };
     if random.chance(20) { format!("Parse \"\" \"{text}\"\nBind \"\" \"\" / /\nExecute \"\" 0\nSync") } else { query(&text) }
+}
+
+/// One of these texts.
+fn one(random: &mut Random, texts: &[&'static str]) -> &'static str {
+    texts[random.below(texts.len())]
 }
 
 fn query(text: &str) -> String {
@@ -309,13 +314,16 @@ fn literal(random: &mut Random, values: &[&str]) -> String {
 
 /// What the planner folds, though a setting decides it.
 fn folded(random: &mut Random) -> String {
-    (*random.pick(&[
-        "select (1.1::float8 / 3)::text, f from app.items where id % 50 = 1",
-        "select (interval '1 day 2:03:04' * 2)::text",
-        "select ('\\xdead00'::bytea)::text",
-        "select count(*) from app.items where (2.0::float8 / 3)::text like '0.6666666%7'",
-        "select 'at ' || (1.0::float4 / 3)::text || (interval '1 mon')::text",
-    ]))
+    one(
+        random,
+        &[
+            "select (1.1::float8 / 3)::text, f from app.items where id % 50 = 1",
+            "select (interval '1 day 2:03:04' * 2)::text",
+            "select ('\\xdead00'::bytea)::text",
+            "select count(*) from app.items where (2.0::float8 / 3)::text like '0.6666666%7'",
+            "select 'at ' || (1.0::float4 / 3)::text || (interval '1 mon')::text",
+        ],
+    )
     .to_owned()
 }
 

@@ -84,7 +84,7 @@ fn each_session_is_answered_as_on_a_postgresql_of_its_own() {
         }
     }
     assert!(found.is_empty(), "{}", found.join("\n\n"));
-    println!("interleaved: {sent} statements in {round} rounds from seed {seed}, all answered as on a PostgreSQL of their own");
+    eprintln!("interleaved: {sent} statements in {round} rounds from seed {seed}, all answered as on a PostgreSQL of their own");
     assert!(!world.log().contains("panicked"), "{}", world.log());
 }
 
