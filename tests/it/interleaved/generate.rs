@@ -174,7 +174,7 @@ impl Generator {
 
     /// Parse, Bind, Describe, Execute of the unnamed statement; sometimes an error before or behind.
     fn unnamed(&mut self, random: &mut Random) -> String {
-        let (text, parameters) = if random.chance(40) { self.parameterised(random) } else { (self.text(random), 0) };
+        let (text, parameters) = if random.chance(40) { Self::parameterised(random) } else { (self.text(random), 0) };
         let mut lines = vec![format!("Parse \"\" \"{text}\"")];
         if random.chance(30) {
             lines.push("Describe S \"\"".to_owned());
@@ -194,7 +194,7 @@ impl Generator {
     fn prepare(&mut self, random: &mut Random, session: usize) -> String {
         self.names += 1;
         let name = format!("n{}", self.names);
-        let (text, parameters) = if random.chance(50) { self.parameterised(random) } else { (self.kept(random), 0) };
+        let (text, parameters) = if random.chance(50) { Self::parameterised(random) } else { (self.kept(random), 0) };
         let once = reads_clock(&text);
         if !once {
             self.clients[session].prepared.push((name.clone(), parameters));
@@ -249,7 +249,7 @@ impl Generator {
     }
 
     /// A text with parameters, and their number: all of them are moments.
-    fn parameterised(&mut self, random: &mut Random) -> (String, usize) {
+    fn parameterised(random: &mut Random) -> (String, usize) {
         let (date, time) = (literal(random, &DATES), literal(random, &TIMES));
         match random.below(4) {
             0 => (format!("select $1::timestamptz, {date}::date, 'a'"), 1),
