@@ -168,6 +168,10 @@ impl Side {
             answer(&mut self.wire, messages).into_iter().partition(|line| line.starts_with("ParameterStatus "));
         for setting in settings {
             let (name, value) = setting["ParameterStatus ".len()..].split_once('=').unwrap();
+            // PostgreSQL reports it from version 18 on, pgwicket does not.
+            if name == "search_path" {
+                continue;
+            }
             self.reported.insert(name.to_owned(), value.to_owned());
         }
         answers
