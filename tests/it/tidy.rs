@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("pipeline", &["auth", "catalog", "error", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types", "wire"]),
     ("worker", &["error", "source", "store", "policy", "proposal", "types"]),
     ("frontend", &["pipeline", "auth", "error", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types", "wire"]),
-    ("control", &["pipeline", "auth", "error", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types"]),
+    ("control", &["pipeline", "auth", "error", "source", "journal", "store", "govern", "policy", "proposal", "sql", "types", "wire"]),
     (
         "app",
         &[
