@@ -70,7 +70,8 @@ const BAITS: &[Bait] = &[
             // What reads no governed column, and is computed when a row gets there.
             "x.id > (select count(*) from s.g h where 1 / (h.x - h.x) = 1)",
             "x.id > (select 1 / (extract(year from now())::int - extract(year from now())::int))",
-            "x.subject = (select h.label from s.g h)",
+            // No equality: PostgreSQL would hold it against the pinned constant once, before any row.
+            "x.subject >= (select h.label from s.g h)",
             "coalesce(x.at > now() + interval '294000 years', false)",
             "coalesce(x.id > 1 / (extract(year from now())::int - extract(year from now())::int), false)",
             "coalesce(x.subject > now()::text::int::text, false)",
