@@ -36,6 +36,11 @@ use tokio_postgres::NoTls;
 
 const NOW: i64 = 1_700_000_000_000;
 
+/// An approval has to be of today. Unit: milliseconds since the Unix epoch.
+fn now() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
+
 const POLICY: &str = "sources: { app: { kind: postgres, url: \"env:READ_URL\", ssl: disable } }
 schemas: { bank: { source: app, relations: { accounts: { from: public.accounts, tenant_column: tenant, columns: [id, amount], writes: { update: [amount] } } } } }
 agents: { bot: { auth: { scram: \"env:BOT_PASSWORD\" }, tenant: acme, schemas: [bank] } }
@@ -76,7 +81,15 @@ async fn measure(policy: &Path, store: Location, source: Secret, concurrency: us
         let (id, digest) = (content.proposal().id, content.digest());
         store.create(content, None, NOW).await.unwrap();
         let decider = Decider::ApiKey { reviewer: "ana".parse().unwrap(), key: "key_1".into() };
-        store.decide(id, Approval { decision: Decision::Approve, decider, digest, reason: None, at: NOW }, 1, NOW).await.unwrap();
+        store
+            .decide(
+                id,
+                Approval { decision: Decision::Approve, decider, digest, reason: None, at: now(), until: None, revoked: false },
+                1,
+                NOW,
+            )
+            .await
+            .unwrap();
     }
     let (stopping, stop) = watch::channel(false);
     let workshop = workshop(policy, store.clone(), source, concurrency).await;
@@ -138,6 +151,7 @@ fn proposal(id: u32) -> Proposal {
         verb: Verb::Update,
         statement: format!("update accounts set amount = amount + 1 where id = {id}").into(),
         reason: None,
+        deployment: None,
         time_zone: "UTC".into(),
         idempotency_key: None,
         target: Target {

@@ -70,7 +70,7 @@ async fn measure(name: &str, location: &Location, sizes: &[u64]) {
         let decide = median(pending.len(), async |at: usize| {
             let (id, digest) = (pending[at].id(), pending[at].content.digest());
             let decider = Decider::ApiKey { reviewer: "alice".parse().unwrap(), key: "key_1".into() };
-            let approval = Approval { decision: Decision::Approve, decider, digest, reason: None, at: NOW };
+            let approval = Approval { decision: Decision::Approve, decider, digest, reason: None, at: NOW, until: None, revoked: false };
             store.decide(id, approval, 1, NOW).await.unwrap();
         })
         .await;
@@ -159,6 +159,7 @@ fn proposal(number: u64) -> Proposal {
         verb: Verb::Update,
         statement: format!("update accounts set balance = balance + 1 where id = {number}").into(),
         reason: None,
+        deployment: None,
         time_zone: "UTC".into(),
         idempotency_key: None,
         target: Target {

@@ -16,7 +16,8 @@ use super::{store::StoreLocation, visible::visible};
 use crate::{
     config,
     control::{Scope, key_hash, key_secret},
-    store::{ApiKey, NewKey, Store, StoreError},
+    proposal::{Decision, Status},
+    store::{ApiKey, Decided, NewKey, Store, StoreError},
     types::ReviewerName,
 };
 
@@ -71,6 +72,9 @@ struct List {
 struct Revoke {
     /// `key_…`
     id: String,
+    /// Put what it approved, and no worker has begun to apply, back to wait for a decision
+    #[arg(long)]
+    undo: bool,
     #[command(flatten)]
     store: StoreLocation,
 }
@@ -147,13 +151,40 @@ impl List {
 
 impl Revoke {
     fn run(self) -> anyhow::Result<ExitCode> {
-        let id = self.id;
-        match with_store(self.store, async |store| store.revoke_key(&id, now()).await)? {
-            Some(key) => super::print(&format!("{} revoked\n", key.id)),
-            None => bail!("there is no key {id}"),
+        let (id, undo) = (self.id, self.undo);
+        let revoked = with_store(self.store, async |store| {
+            let Some(key) = store.revoke_key(&id, now()).await? else { return Ok(None) };
+            let mut lines = Vec::new();
+            for decided in store.decisions_of_key(&key.id).await? {
+                let approves = decided.decision == Decision::Approve;
+                let reason = format!("API key {} was revoked", key.id);
+                let undone = undo && approves && store.reopen(decided.proposal, &reason, now()).await?;
+                lines.push(decision(&decided, undone));
+            }
+            Ok(Some((key, lines)))
+        })?;
+        let Some((key, lines)) = revoked else { bail!("there is no key {id}") };
+        super::print(&format!("{} revoked\n{}", key.id, lines.concat()));
+        if !undo && !lines.is_empty() {
+            super::note(&format!(
+                "no worker applies what this key approved; `pgwicket keys revoke {} --undo` lets others decide on it\n",
+                key.id
+            ));
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A decision of a key that is revoked.
+fn decision(decided: &Decided, undone: bool) -> String {
+    let became = match (undone, decided.decision, decided.status) {
+        (true, ..) => "waits for a decision again",
+        (false, Decision::Approve, Status::Pending) => "counts for nothing",
+        (false, Decision::Approve, Status::Approved) => "is refused by the worker",
+        (false, Decision::Approve, Status::Applying) => "a worker has begun to apply it",
+        (false, ..) => "stays as it is",
+    };
+    format!("{}  {}  {}  {became}\n", decided.proposal, decided.decision.word(), decided.status)
 }
 
 impl Generate {

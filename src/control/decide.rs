@@ -32,6 +32,9 @@ pub struct DecisionBody {
     pub reviewer: Option<String>,
     /// Ed25519 signature over the decision message, in base64. Needed when the policy has a key of the reviewer.
     pub signature: Option<String>,
+    /// When an approval ends, in milliseconds since the Unix epoch; at most `approvals.valid_for` of the policy from now, which is
+    /// the default. With a signature it is the end that was signed.
+    pub until: Option<i64>,
 }
 
 /// What became of a proposal.
@@ -57,13 +60,23 @@ pub(super) async fn decide(
     let record = shared.record(id).await?;
     let digest = digest(&body, &record, digest_needed)?;
     let reason = reason(body.reason.as_deref())?;
-    let decider = decider(caller, body)?;
     let now = shared.now();
-    let approval = Approval { decision, decider, digest, reason, at: now };
     let policy = api.policy.load_full();
-    policy.check_decision(&record.content, &approval)?;
-    let quorum = policy.approvals_needed(record.content.proposal()).map_err(crate::policy::NotApproved::from)?.quorum;
-    let record = api.store.decide(id, approval, quorum, now).await?;
+    let until = match (decision, &body.signature) {
+        (Decision::Approve, Some(_)) => body.until,
+        (Decision::Approve, None) => Some(body.until.unwrap_or_else(|| policy.latest_end(now))),
+        (Decision::Reject | Decision::Cancel, _) => None,
+    };
+    let decider = decider(caller, body)?;
+    let approval = Approval { decision, decider, digest, reason, at: now, until, revoked: false };
+    policy.check_decision(&record.content, &approval, &policy.occasion(api.store.id(), now))?;
+    let record = match decision {
+        Decision::Approve | Decision::Reject => {
+            let quorum = policy.approvals_needed(record.content.proposal()).map_err(crate::policy::NotApproved::from)?.quorum;
+            api.store.decide(id, approval, quorum, now).await?
+        }
+        Decision::Cancel => api.store.cancel_by(id, approval, now).await?,
+    };
     tracing::info!(proposal = %id, decision = decision.word(), status = %record.status, key = caller.id(), "decision");
     Ok(DecisionAnswer::of(&record, now))
 }
@@ -87,7 +100,7 @@ fn digest(body: &DecisionBody, record: &Record, needed: bool) -> Result<Digest, 
     Err(Failure::conflict("DIGEST_MISMATCH", "the digest is not that of the stored content; read the proposal again"))
 }
 
-pub(super) fn reason(text: Option<&str>) -> Result<Option<Box<str>>, Failure> {
+fn reason(text: Option<&str>) -> Result<Option<Box<str>>, Failure> {
     match text.map(str::trim).filter(|text| !text.is_empty()) {
         Some(text) if text.len() > LONGEST_REASON => Err(Failure::bad_request(format!("`reason` is longer than {LONGEST_REASON} bytes"))),
         text => Ok(text.map(Into::into)),

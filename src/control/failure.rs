@@ -130,10 +130,16 @@ impl From<NotApproved> for Failure {
             NotApproved::NotApprovable(NotApprovable::NoRule { .. }) => Self::forbidden("NO_APPROVAL_RULE", message),
             NotApproved::NotApprovable(NotApprovable::TooFew { .. }) => Self::forbidden("TOO_FEW_REVIEWERS", message),
             NotApproved::Decisions(ApprovalError::OtherContent) => Self::conflict("DIGEST_MISMATCH", message),
-            NotApproved::Decisions(ApprovalError::Rejected | ApprovalError::Quorum { .. }) => Self::conflict("NOT_APPROVED", message),
-            NotApproved::NotReviewer(_) => Self::forbidden("NOT_A_REVIEWER", message),
+            NotApproved::Decisions(ApprovalError::Rejected | ApprovalError::Canceled | ApprovalError::Quorum { .. }) => {
+                Self::conflict("NOT_APPROVED", message)
+            }
+            NotApproved::NotReviewer(_) | NotApproved::ByProposer => Self::forbidden("NOT_A_REVIEWER", message),
             NotApproved::Unsigned(_) => Self::forbidden("SIGNATURE_REQUIRED", message),
             NotApproved::BadSignature(_) => Self::forbidden("BAD_SIGNATURE", message),
+            NotApproved::OtherDeployment(_) => Self::conflict("OTHER_DEPLOYMENT", message),
+            NotApproved::Over(_) => Self::conflict("APPROVAL_OVER", message),
+            NotApproved::TooLong(_) => Self::new(StatusCode::BAD_REQUEST, "APPROVAL_TOO_LONG", message),
+            NotApproved::RevokedKey(_) => Self::forbidden("KEY_REVOKED", message),
             NotApproved::NoSettlement(_) | NotApproved::NotSettled(_) => Self::forbidden("NOT_SETTLED", message),
         }
     }

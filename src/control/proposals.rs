@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    decide::{DecisionAnswer, DecisionBody, decide, reason},
+    decide::{DecisionAnswer, DecisionBody, decide},
     failure::{ErrorBody, Failure},
     guard::Caller,
     input::{Body, Query, proposal_id},
@@ -17,7 +17,6 @@ use super::{
     view::{ProposalDetail, ProposalSummary, detail, summary},
 };
 use crate::{
-    policy::NotApproved,
     proposal::{Decision, Status},
     store::{Filter, PageRequest},
 };
@@ -67,13 +66,6 @@ pub struct ProposalAnswer {
     pub proposal: ProposalDetail,
 }
 
-/// Why a proposal is taken back.
-#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
-pub(super) struct CancelBody {
-    /// Why.
-    reason: Option<String>,
-}
-
 /// List proposals, newest first.
 #[utoipa::path(get, path = "/v1/control/proposals", tag = "proposals", params(ListParams), security(("key" = ["proposals:read"])),
     responses((status = 200, body = ProposalPage), (status = "4XX", body = ErrorBody)))]
@@ -117,7 +109,7 @@ pub(super) async fn show(State(shared): State<Shared>, caller: Caller, Path(id):
     let api = &shared.api;
     let record = shared.record(id).await?;
     let events = api.store.events(id).await?;
-    Ok(Json(ProposalAnswer { ok: true, proposal: detail(&record, &events, &api.policy.load(), shared.now()) }))
+    Ok(Json(ProposalAnswer { ok: true, proposal: detail(&record, &events, &api.policy.load(), api.store.id(), shared.now()) }))
 }
 
 /// Approve a proposal. The same decision again changes nothing.
@@ -145,24 +137,14 @@ pub(super) async fn reject(
 }
 
 /// Take a pending or approved proposal back, until a worker has begun. For reviewers who may decide on it, and for the
-/// proposer's own.
-#[utoipa::path(post, path = "/v1/control/proposals/{id}/cancel", tag = "proposals", params(("id" = String, Path)), request_body = CancelBody,
+/// proposer's own; signed by those who have a key. The digest may be left out.
+#[utoipa::path(post, path = "/v1/control/proposals/{id}/cancel", tag = "proposals", params(("id" = String, Path)), request_body = DecisionBody,
     security(("key" = ["proposals:approve"])), responses((status = 200, body = DecisionAnswer), (status = "4XX", body = ErrorBody)))]
 pub(super) async fn cancel(
     State(shared): State<Shared>,
     caller: Caller,
     Path(id): Path<String>,
-    Body(body): Body<CancelBody>,
+    Body(body): Body<DecisionBody>,
 ) -> Result<Json<DecisionAnswer>, Failure> {
-    caller.require(&[Scope::ProposalsApprove])?;
-    let id = proposal_id(&id)?;
-    let api = &shared.api;
-    let reason = reason(body.reason.as_deref())?;
-    let record = shared.record(id).await?;
-    let reviewer = caller.reviewer()?;
-    if !api.policy.load().may_cancel(reviewer, record.content.proposal()) {
-        return Err(NotApproved::NotReviewer(reviewer.clone()).into());
-    }
-    let record = api.store.cancel_by(id, reviewer, reason.as_deref(), shared.now()).await?;
-    Ok(DecisionAnswer::of(&record, shared.now()))
+    decide(&shared, &caller, proposal_id(&id)?, Decision::Cancel, body, false).await
 }

@@ -11,6 +11,7 @@ use crate::{
     policy::PolicySet,
     proposal::{Approval, Cell, Decider, Decision, RowChange, Value},
     store::{ProposalEvent, Record, Reported},
+    types::StoreId,
 };
 
 /// A moment as text.
@@ -58,6 +59,9 @@ pub struct ProposalSummary {
     pub created_at: String,
     /// When a pending one expires.
     pub expires_at: String,
+    /// Where it was proposed.
+    #[serde(default)]
+    pub deployment: Option<String>,
     /// The last change.
     pub updated_at: String,
 }
@@ -131,12 +135,18 @@ pub struct CellView {
 /// A decision.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ApprovalView {
-    /// `approve`, `reject`
+    /// `approve`, `reject`, `cancel`
     pub decision: String,
-    /// The reviewer's or rule's name.
+    /// The reviewer's, rule's or agent's name.
     pub by: String,
-    /// `signature`, `api_key`, `rule`
+    /// `signature`, `api_key`, `rule`, `proposer`
     pub how: String,
+    /// When an approval ends.
+    #[serde(default)]
+    pub until: Option<String>,
+    /// Whether the API key that carried it was revoked since: then it counts for nothing.
+    #[serde(default)]
+    pub revoked: bool,
     /// Why.
     pub reason: Option<String>,
     /// When.
@@ -150,6 +160,10 @@ pub struct NeedsView {
     pub reviewers: Vec<String>,
     /// So many of them.
     pub quorum: usize,
+    /// The deployment that a decision is for: what is signed names it.
+    pub deployment: String,
+    /// The latest end that an approval may have which is made now. Unit: milliseconds since the Unix epoch.
+    pub until: i64,
 }
 
 /// A move.
@@ -211,11 +225,12 @@ pub(super) fn summary(record: &Record, now: i64) -> ProposalSummary {
         conflicts_with: record.conflicts_with.iter().map(ToString::to_string).collect(),
         created_at: moment(proposal.created_at),
         expires_at: moment(proposal.expires_at),
+        deployment: proposal.deployment.as_ref().map(ToString::to_string),
         updated_at: moment(record.updated_at),
     }
 }
 
-pub(super) fn detail(record: &Record, events: &[ProposalEvent], policy: &PolicySet, now: i64) -> ProposalDetail {
+pub(super) fn detail(record: &Record, events: &[ProposalEvent], policy: &PolicySet, store: StoreId, now: i64) -> ProposalDetail {
     let proposal = record.content.proposal();
     let needs = policy.approvals_needed(proposal);
     ProposalDetail {
@@ -225,9 +240,12 @@ pub(super) fn detail(record: &Record, events: &[ProposalEvent], policy: &PolicyS
         changes: proposal.changes.iter().map(change).collect(),
         approvals: record.approvals.iter().map(approval).collect(),
         not_approvable: needs.as_ref().err().map(ToString::to_string),
-        needs: needs
-            .ok()
-            .map(|needs| NeedsView { reviewers: needs.reviewers.iter().map(ToString::to_string).collect(), quorum: needs.quorum }),
+        needs: needs.ok().map(|needs| NeedsView {
+            reviewers: needs.reviewers.iter().map(ToString::to_string).collect(),
+            quorum: needs.quorum,
+            deployment: policy.occasion(store, now).deployment.to_string(),
+            until: policy.latest_end(now),
+        }),
         events: events.iter().map(event).collect(),
         result: record.result.as_ref().map(result),
         settled_by: record.settled_by.as_ref().map(ToString::to_string),
@@ -263,6 +281,7 @@ fn by(approval: &Approval) -> String {
     match &approval.decider {
         Decider::Signature { reviewer, .. } | Decider::ApiKey { reviewer, .. } => reviewer.to_string(),
         Decider::Rule { rule } => format!("rule {rule}"),
+        Decider::Proposer { agent } => format!("agent {agent}"),
     }
 }
 
@@ -271,6 +290,7 @@ fn approval(approval: &Approval) -> ApprovalView {
         Decider::Signature { .. } => "signature",
         Decider::ApiKey { .. } => "api_key",
         Decider::Rule { .. } => "rule",
+        Decider::Proposer { .. } => "proposer",
     };
     ApprovalView {
         decision: approval.decision.word().to_owned(),
@@ -278,6 +298,8 @@ fn approval(approval: &Approval) -> ApprovalView {
         how: how.to_owned(),
         reason: approval.reason.as_ref().map(ToString::to_string),
         at: moment(approval.at),
+        until: approval.until.map(moment),
+        revoked: approval.revoked,
     }
 }
 

@@ -171,9 +171,10 @@ pub(super) async fn poll(State(shared): State<Shared>, caller: Caller, RawQuery(
     let page = PageRequest { limit: limit.clamp(1, 200), cursor: query.text("cursor").map(Into::into) };
     let page = api.store.list(&filter, &page).await?;
     let now = shared.now();
+    let occasion = policy.occasion(api.store.id(), now);
     let (mut proposals, mut withheld) = (Vec::new(), Vec::new());
     for record in &page.records {
-        match policy.approved(&record.content, &record.approvals) {
+        match policy.approved(&record.content, &record.approvals, &occasion) {
             Err(why) if record.status == Status::Approved => {
                 withheld.push(Withheld { proposal_id: record.id().to_string(), reason: why.to_string() });
             }
@@ -226,7 +227,8 @@ pub(super) async fn apply_result(
     let report = report(&caller, &record, body)?;
     let recorded = record.result.is_none();
     if record.status == Status::Approved {
-        api.policy.load().approved(&record.content, &record.approvals)?;
+        let policy = api.policy.load();
+        policy.approved(&record.content, &record.approvals, &policy.occasion(api.store.id(), shared.now()))?;
     }
     let outcome = report.outcome;
     let record = api.store.report(id, None, &report, shared.now()).await?;

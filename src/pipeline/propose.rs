@@ -90,6 +90,7 @@ impl<I: Interrupts> Session<I> {
             id: ProposalId::new(u64::try_from(now).unwrap_or_default(), rand::random()),
             created_at: now,
             expires_at: now.saturating_add(ttl),
+            deployment: Some(self.policy.occasion(store.id(), now).deployment),
             proposer: Proposer {
                 agent: self.who.principal.agent.clone(),
                 tenant: self.who.principal.tenant.clone(),

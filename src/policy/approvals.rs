@@ -1,15 +1,27 @@
 //! Who may decide on a proposal, and whether the decisions that were made are enough to apply it.
 //! The control API asks before it stores a decision; a worker asks again before it touches the source.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use ed25519_dalek::{Signature, VerifyingKey};
 
 use super::PolicySet;
 use crate::{
-    proposal::{Approval, ApprovalError, Content, Decider, Operation, Proposal, Proposer, approval_message, approved},
-    types::ReviewerName,
+    proposal::{Approval, ApprovalError, Content, Decider, Decision, Operation, Proposal, Proposer, approved, decision_message},
+    types::{Deployment, ReviewerName, StoreId},
 };
+
+/// How far the clocks of a reviewer, a proxy and a worker may be apart. Unit: milliseconds.
+const SKEW: i64 = 5 * 60 * 1000;
+
+/// Where and when decisions are looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Occasion {
+    /// The deployment in which they have to be made.
+    pub deployment: Deployment,
+    /// Unit: milliseconds since the Unix epoch.
+    pub now: i64,
+}
 
 /// Who may decide on a proposal, and how many it takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +71,21 @@ pub enum NotApproved {
     /// The signature is not over this proposal, digest and decision, or by another key.
     #[error("the signature is not {0}'s over this decision")]
     BadSignature(ReviewerName),
+    /// It belongs to another deployment.
+    #[error("it was proposed in deployment {0}, and this is another")]
+    OtherDeployment(Deployment),
+    /// The approval has ended.
+    #[error("the approval by {0} has ended: approve it again")]
+    Over(String),
+    /// The approval has no end, or one that is too far away.
+    #[error("an approval must say when it ends, within {0:?} (`approvals.valid_for` of the policy)")]
+    TooLong(Duration),
+    /// The API key that carried the decision was revoked since.
+    #[error("the API key by which {0} approved it was revoked")]
+    RevokedKey(ReviewerName),
+    /// A proposer approves nothing.
+    #[error("a proposer decides nothing but to take its own proposal back")]
+    ByProposer,
     /// A settlement rule that the policy does not have for this proposal.
     #[error("the policy has no settlement rule {0} for this proposal")]
     NoSettlement(String),
@@ -91,40 +118,95 @@ impl PolicySet {
         }
     }
 
-    /// Whether one decision counts: its maker may decide, signed if it must be, or is a rule that permits.
-    pub fn check_decision(&self, content: &Content, approval: &Approval) -> Result<(), NotApproved> {
+    /// Where and when decisions are looked at under this policy.
+    pub fn occasion(&self, store: StoreId, now: i64) -> Occasion {
+        Occasion { deployment: Deployment::new(self.deployment.as_deref(), store), now }
+    }
+
+    /// Whether one decision counts: its maker may decide, signed if it must be, or is a rule that permits; it is made in this
+    /// deployment, and an approval is not over.
+    pub fn check_decision(&self, content: &Content, approval: &Approval, occasion: &Occasion) -> Result<(), NotApproved> {
         if approval.digest != content.digest() {
             return Err(ApprovalError::OtherContent.into());
         }
         let proposal = content.proposal();
+        if let Some(other) = proposal.deployment.as_ref().filter(|deployment| **deployment != occasion.deployment) {
+            return Err(NotApproved::OtherDeployment(other.clone()));
+        }
+        if approval.decision == Decision::Approve {
+            self.check_end(approval, occasion.now)?;
+        }
         let reviewer = match &approval.decider {
             Decider::Rule { rule } => return self.check_settlement(proposal, rule, approval.at),
+            Decider::Proposer { agent } if approval.decision == Decision::Cancel && *agent == proposal.proposer.agent => return Ok(()),
+            Decider::Proposer { .. } => return Err(NotApproved::ByProposer),
             Decider::Signature { reviewer, .. } | Decider::ApiKey { reviewer, .. } => reviewer,
         };
-        let known =
-            self.reviewers.get(reviewer).filter(|_| self.approvals_needed(proposal).is_ok_and(|who| who.reviewers.contains(reviewer)));
-        let Some(known) = known else {
+        let may = match approval.decision {
+            Decision::Approve | Decision::Reject => self.approvals_needed(proposal).is_ok_and(|who| who.reviewers.contains(reviewer)),
+            Decision::Cancel => self.may_cancel(reviewer, proposal),
+        };
+        let Some(known) = self.reviewers.get(reviewer).filter(|_| may) else {
             // Says why when it is not about the person.
             self.approvals_needed(proposal)?;
             return Err(NotApproved::NotReviewer(reviewer.clone()));
         };
+        if approval.revoked {
+            return Err(NotApproved::RevokedKey(reviewer.clone()));
+        }
         match (&approval.decider, known.key) {
             (Decider::Signature { signature, .. }, Some(key)) => {
-                let message = approval_message(proposal.id, approval.digest, approval.decision);
+                let until = approval.until.filter(|_| approval.decision == Decision::Approve);
+                let message = decision_message(&occasion.deployment, proposal.id, approval.digest, approval.decision, until);
                 let genuine = Signature::from_slice(signature)
                     .and_then(|signature| VerifyingKey::from_bytes(&key)?.verify_strict(message.as_bytes(), &signature));
                 genuine.map_err(|_not_genuine| NotApproved::BadSignature(reviewer.clone()))
             }
             (Decider::Signature { .. }, None) => Err(NotApproved::BadSignature(reviewer.clone())),
-            (Decider::ApiKey { .. } | Decider::Rule { .. }, Some(_)) => Err(NotApproved::Unsigned(reviewer.clone())),
-            (Decider::ApiKey { .. } | Decider::Rule { .. }, None) => Ok(()),
+            (Decider::ApiKey { .. } | Decider::Rule { .. } | Decider::Proposer { .. }, Some(_)) => {
+                Err(NotApproved::Unsigned(reviewer.clone()))
+            }
+            (Decider::ApiKey { .. } | Decider::Rule { .. } | Decider::Proposer { .. }, None) => Ok(()),
         }
     }
 
-    /// Whether these decisions let a proposal be applied, under this policy: each counts, and they are enough.
-    pub fn approved(&self, content: &Content, approvals: &[Approval]) -> Result<(), NotApproved> {
+    /// The latest end that an approval may have which is made now. Unit: milliseconds since the Unix epoch.
+    pub fn latest_end(&self, now: i64) -> i64 {
+        now.saturating_add(i64::try_from(self.approvals_valid_for.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// Whether an approval has not ended, and ends within the policy's time. A signature covers its own end; what has none ends
+    /// by the time at which it was made.
+    fn check_end(&self, approval: &Approval, now: i64) -> Result<(), NotApproved> {
+        let until = match (approval.until, &approval.decider) {
+            (Some(until), _) => until,
+            (None, Decider::Signature { .. }) => return Err(NotApproved::TooLong(self.approvals_valid_for)),
+            (None, Decider::ApiKey { .. } | Decider::Rule { .. } | Decider::Proposer { .. }) => self.latest_end(approval.at),
+        };
+        if until > self.latest_end(now).saturating_add(SKEW) {
+            return Err(NotApproved::TooLong(self.approvals_valid_for));
+        }
+        if until <= now {
+            let by = match &approval.decider {
+                Decider::Rule { rule } => format!("rule {rule}"),
+                Decider::Proposer { agent } => agent.to_string(),
+                Decider::Signature { reviewer, .. } | Decider::ApiKey { reviewer, .. } => reviewer.to_string(),
+            };
+            return Err(NotApproved::Over(by));
+        }
+        Ok(())
+    }
+
+    /// Whether these decisions let a proposal be applied, here and now, under this policy: each counts, they are enough, and
+    /// nobody rejected it or took it back.
+    pub fn approved(&self, content: &Content, approvals: &[Approval], occasion: &Occasion) -> Result<(), NotApproved> {
+        // Whether somebody was allowed to say no is not asked: no is no.
+        if approvals.iter().any(|approval| approval.decision != Decision::Approve) {
+            let refused = approved(approvals, content.digest(), usize::MAX);
+            return Err(refused.err().unwrap_or(ApprovalError::Canceled).into());
+        }
         for approval in approvals {
-            self.check_decision(content, approval)?;
+            self.check_decision(content, approval, occasion)?;
         }
         let settled = approvals.iter().any(|approval| matches!(approval.decider, Decider::Rule { .. }));
         let quorum = if settled { 1 } else { self.approvals_needed(content.proposal())?.quorum };

@@ -10,7 +10,7 @@ use super::{
     identity_document::KeysText,
     problem::{Place, Problem, Problems},
     reference::{Reference, VerifierReference},
-    review_document::{CedarText, KeyReference},
+    review_document::{CedarText, DeploymentText, KeyReference},
     yaml,
 };
 use crate::types::Digest;
@@ -39,6 +39,7 @@ impl Bundle {
         files.sort_by(|a, b| a.name.cmp(&b.name));
         let mut problems = Problems::default();
         let mut document = PolicyDocument {
+            deployment: None,
             mask_key: None,
             sources: Named::default(),
             schemas: Named::default(),
@@ -65,6 +66,9 @@ impl Bundle {
     pub fn references(&self) -> BTreeSet<Reference> {
         let document = &self.document;
         let mut found: BTreeSet<Reference> = document.mask_key.iter().map(|key| key.0.value.clone()).collect();
+        if let Some(DeploymentText::Reference(name)) = &document.deployment {
+            found.insert(name.value.clone());
+        }
         for (_, source) in document.sources.iter() {
             found.insert(source.url.0.value.clone());
             found.extend(source.ssl_root_cert.iter().map(|file| file.0.value.clone()));
@@ -140,6 +144,16 @@ fn join(document: &mut PolicyDocument, part: PolicyDocument, problems: &mut Prob
                     .hint("the order of its rules counts: keep them in one file");
             }
             None => document.approvals = Some(approvals),
+        }
+    }
+    if let Some(deployment) = part.deployment {
+        match &document.deployment {
+            Some(earlier) => {
+                problems
+                    .error(deployment.at(), format!("`deployment` is given twice, first at {}", earlier.at()))
+                    .hint("keep one of the two");
+            }
+            None => document.deployment = Some(deployment),
         }
     }
     if let Some(key) = part.mask_key {

@@ -8,13 +8,16 @@ use super::{
     identity_document::{CertificateDocument, TokenDocument},
     problem::Problems,
     reference::{FileReference, SecretReference, VerifierReference},
-    review_document::{ApprovalsDocument, ReviewerDocument},
+    review_document::{ApprovalsDocument, DeploymentText, ReviewerDocument},
     yaml::{Node, Value},
 };
 
 document! {
     /// A pgwicket policy file. Every file of the directory is compiled as one.
     struct PolicyDocument ("a policy") {
+        /// The name of where this policy is in force, e.g. `production`: as it is, `env:NAME` or `file:PATH`. What was decided
+        /// under another name counts for nothing.
+        deployment: Option<DeploymentText>,
         /// The key of every `hash` mask whose schema has none of its own.
         mask_key: Option<SecretReference>,
         /// The databases, by a name of your choice.
@@ -366,7 +369,7 @@ struct ScalarText;
 
 /// A duration as text, for the JSON Schema.
 #[derive(Debug)]
-struct DurationText;
+pub(super) struct DurationText;
 
 text_schema!(DurationText, "Duration", { "type": ["string", "integer"], "pattern": "^[0-9]+ ?(ms|s|min|h)$|^0$", "maximum": 0, "minimum": 0 });
 text_schema!(ScalarText, "Text", { "type": ["string", "integer"] });

@@ -191,6 +191,7 @@ impl LiteralProposal {
             verb,
             statement: statement.into(),
             reason: self.reason.clone(),
+            deployment: None,
             time_zone: "UTC".into(),
             idempotency_key: None,
             target: Target {

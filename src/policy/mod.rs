@@ -23,7 +23,7 @@ mod tests;
 mod visible;
 mod yaml;
 
-pub use approvals::{Approvers, NotApprovable, NotApproved};
+pub use approvals::{Approvers, NotApprovable, NotApproved, Occasion};
 pub use bundle::{Bundle, PolicyFile};
 pub use cases::{Expected, PolicyCase, cases};
 pub use compile::{Compiled, Inputs, check, clean, compile, sources, sources_without_urls};

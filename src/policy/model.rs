@@ -26,6 +26,10 @@ pub struct PolicySet {
     pub approvals: Vec<ApprovalRule>,
     /// What is approved without a person, in the policy's order: the first rule that permits counts.
     pub settlements: Vec<Arc<SettlementRule>>,
+    /// How long an approval counts at most.
+    pub approvals_valid_for: Duration,
+    /// The policy's own name for where it is in force.
+    pub deployment: Option<Box<str>>,
 }
 
 /// A person who decides on proposals.
@@ -55,6 +59,9 @@ pub struct ApprovalRule {
 }
 
 impl PolicySet {
+    /// How long an approval counts where the policy does not say.
+    pub const APPROVALS_VALID_FOR: Duration = Duration::from_hours(24);
+
     /// A policy that lets nobody in.
     pub fn empty(epoch: PolicyEpoch, digest: Digest) -> Self {
         Self {
@@ -65,6 +72,8 @@ impl PolicySet {
             reviewers: BTreeMap::new(),
             approvals: Vec::new(),
             settlements: Vec::new(),
+            approvals_valid_for: Self::APPROVALS_VALID_FOR,
+            deployment: None,
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{ExposedRelation, NotApproved, PolicySet, Receipts, TenantRule, Writes};
+use super::{ExposedRelation, NotApproved, Occasion, PolicySet, Receipts, TenantRule, Writes};
 use crate::{
     proposal::{Approval, Cell, Content, Decider, Operation, Proposal, RowChange, Value},
     types::{Digest, TenantId},
@@ -55,12 +55,12 @@ impl ApprovedChange {
 }
 
 impl PolicySet {
-    /// The permit to apply `content`, on which these decisions were made.
+    /// The permit to apply `content`, on which these decisions were made, here and now.
     ///
     /// # Errors
     /// Why not; the proposal is then not applied.
-    pub fn permit(&self, content: Content, approvals: &[Approval]) -> Result<ApprovedChange, NotPermitted> {
-        self.approved(&content, approvals)?;
+    pub fn permit(&self, content: Content, approvals: &[Approval], occasion: &Occasion) -> Result<ApprovedChange, NotPermitted> {
+        self.approved(&content, approvals, occasion)?;
         let receipts = self.allowed(content.proposal()).map_err(NotPermitted::Policy)?.receipts;
         Ok(ApprovedChange { digest: content.digest(), approved_by: deciders(approvals), receipts, content })
     }
@@ -104,6 +104,7 @@ fn deciders(approvals: &[Approval]) -> Box<str> {
     let name = |approval: &Approval| match &approval.decider {
         Decider::Rule { rule } => format!("rule {rule}"),
         Decider::Signature { reviewer, .. } | Decider::ApiKey { reviewer, .. } => reviewer.to_string(),
+        Decider::Proposer { agent } => agent.to_string(),
     };
     approvals.iter().map(name).collect::<Vec<_>>().join(", ").into()
 }

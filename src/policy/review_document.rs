@@ -1,8 +1,11 @@
 //! The sections `reviewers` and `approvals` as they are written.
 
+use std::time::Duration;
+
 use super::{
     decode::{Decode, Spanned, document, text, text_schema},
-    problem::Problems,
+    document::DurationText,
+    problem::{Place, Problems},
     reference::{Reference, file, reference},
     yaml::Node,
 };
@@ -29,6 +32,9 @@ document! {
         rules: Option<Vec<Spanned<ApprovalRuleDocument>>>,
         /// Rules that approve without a person. The first that permits counts.
         settlement: Option<Vec<Spanned<SettlementDocument>>>,
+        /// How long an approval counts: a worker applies nothing on one that is over; default 24h.
+        #[schemars(with = "Option<DurationText>")]
+        valid_for: Option<Spanned<Duration>>,
     }
 }
 
@@ -69,6 +75,40 @@ pub(super) enum KeyReference {
     Literal(Spanned<String>),
     /// By reference.
     Reference(Spanned<Reference>),
+}
+
+/// The name of a deployment.
+#[derive(Debug, Clone)]
+pub(super) enum DeploymentText {
+    /// As it is.
+    Literal(Spanned<String>),
+    /// By reference.
+    Reference(Spanned<Reference>),
+}
+
+impl DeploymentText {
+    /// Where it is written.
+    pub(super) fn at(&self) -> &Place {
+        match self {
+            Self::Literal(text) => &text.at,
+            Self::Reference(reference) => &reference.at,
+        }
+    }
+}
+
+impl Decode for DeploymentText {
+    fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let text = text(node, "the name of a deployment", problems)?;
+        let at = node.at.clone();
+        if !text.starts_with("env:") && !text.starts_with("file:") {
+            return Some(Self::Literal(Spanned { value: text.to_owned(), at }));
+        }
+        let found = reference(text, &node.at);
+        if found.is_none() {
+            problems.error(&node.at, "not a reference").hint("write the name as it is, `env:NAME` or `file:PATH`");
+        }
+        Some(Self::Reference(Spanned { value: found?, at }))
+    }
 }
 
 /// Cedar policies.
@@ -114,5 +154,6 @@ impl Decode for Operation {
 }
 
 text_schema!(KeyReference, "PublicKey", { "type": "string", "pattern": "^(env:[A-Za-z0-9_]+|file:.+|ed25519:[A-Za-z0-9+/]{43}=?)$" });
+text_schema!(DeploymentText, "Deployment", { "type": "string", "minLength": 1 });
 text_schema!(CedarText, "Cedar", { "type": "string", "minLength": 1 });
 text_schema!(Operation, "Operation", { "type": "string", "enum": ["insert", "update", "delete"] });

@@ -1,8 +1,8 @@
 //! Who said yes or no to a proposal, and when that is enough.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, str::FromStr};
 
-use crate::types::{Digest, ProposalId, ReviewerName};
+use crate::types::{AgentName, Deployment, Digest, ProposalId, ReviewerName};
 
 /// Yes or no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,12 +11,14 @@ pub enum Decision {
     Approve,
     /// No. One is enough.
     Reject,
+    /// It is taken back, also after it was approved.
+    Cancel,
 }
 
 /// Who decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decider {
-    /// A reviewer, by an Ed25519 signature over [`approval_message`].
+    /// A reviewer, by an Ed25519 signature over [`decision_message`].
     Signature {
         /// Whose key it is.
         reviewer: ReviewerName,
@@ -35,6 +37,11 @@ pub enum Decider {
         /// The rule's id.
         rule: Box<str>,
     },
+    /// The proposer, who takes back what it proposed.
+    Proposer {
+        /// The agent.
+        agent: AgentName,
+    },
 }
 
 /// One decision on a proposal.
@@ -50,6 +57,11 @@ pub struct Approval {
     pub reason: Option<Box<str>>,
     /// When. Unit: milliseconds since the Unix epoch.
     pub at: i64,
+    /// When an approval ends: from then on it lets nothing be applied. `None` for what does not end, and where the policy alone
+    /// says how long an approval counts. Unit: milliseconds since the Unix epoch.
+    pub until: Option<i64>,
+    /// Whether the API key that carried it was revoked since.
+    pub revoked: bool,
 }
 
 /// Why approvals are not enough to apply a proposal.
@@ -61,6 +73,9 @@ pub enum ApprovalError {
     /// It was rejected.
     #[error("it was rejected")]
     Rejected,
+    /// It was taken back.
+    #[error("it was canceled")]
+    Canceled,
     /// Too few people.
     #[error("{given} of {quorum} approvals")]
     Quorum {
@@ -77,28 +92,42 @@ impl Decision {
         match self {
             Self::Approve => "approve",
             Self::Reject => "reject",
+            Self::Cancel => "cancel",
         }
+    }
+}
+
+impl FromStr for Decision {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        [Self::Approve, Self::Reject, Self::Cancel].into_iter().find(|known| known.word() == word).ok_or(())
     }
 }
 
 impl Decider {
-    /// The reviewer, unless a rule decided.
+    /// The reviewer, unless a rule decided or the proposer.
     pub fn reviewer(&self) -> Option<&ReviewerName> {
         match self {
             Self::Signature { reviewer, .. } | Self::ApiKey { reviewer, .. } => Some(reviewer),
-            Self::Rule { .. } => None,
+            Self::Rule { .. } | Self::Proposer { .. } => None,
         }
     }
 }
 
-/// What a reviewer signs. The digest is that of the exact content that was shown.
-pub fn approval_message(proposal: ProposalId, digest: Digest, decision: Decision) -> String {
-    format!("pgwicket proposal decision, version 1\n{proposal}\n{digest}\n{}\n", decision.word())
+/// What a reviewer signs: in which deployment, on which proposal and exact content, what, and until when it counts (milliseconds
+/// since the Unix epoch; a rejection and a cancel have no end).
+pub fn decision_message(deployment: &Deployment, proposal: ProposalId, digest: Digest, decision: Decision, until: Option<i64>) -> String {
+    let until = until.map_or_else(|| "always".to_owned(), |until| until.to_string());
+    format!("pgwicket proposal decision, version 2\n{deployment}\n{proposal}\n{digest}\n{}\n{until}\n", decision.word())
 }
 
-/// Whether these decisions are enough: a settlement rule, or `quorum` distinct people, all on this content, none against.
-/// The caller has checked each signature.
+/// Whether these decisions are enough: a settlement rule, or `quorum` distinct people, all on this content, none against. What
+/// came by a key that was revoked since counts for nothing. The caller has checked each signature.
 pub fn approved(approvals: &[Approval], digest: Digest, quorum: usize) -> Result<(), ApprovalError> {
+    if approvals.iter().any(|approval| approval.decision == Decision::Cancel) {
+        return Err(ApprovalError::Canceled);
+    }
     if approvals.iter().any(|approval| approval.decision == Decision::Reject) {
         return Err(ApprovalError::Rejected);
     }
@@ -108,7 +137,8 @@ pub fn approved(approvals: &[Approval], digest: Digest, quorum: usize) -> Result
     if approvals.iter().any(|approval| matches!(approval.decider, Decider::Rule { .. })) {
         return Ok(());
     }
-    let given = approvals.iter().filter_map(|approval| approval.decider.reviewer()).collect::<BTreeSet<_>>().len();
+    let counted = approvals.iter().filter(|approval| !approval.revoked);
+    let given = counted.filter_map(|approval| approval.decider.reviewer()).collect::<BTreeSet<_>>().len();
     if given >= quorum.max(1) { Ok(()) } else { Err(ApprovalError::Quorum { given, quorum: quorum.max(1) }) }
 }
 
@@ -118,7 +148,7 @@ mod tests {
 
     fn by(reviewer: &str, decision: Decision, digest: u8) -> Approval {
         let decider = Decider::ApiKey { reviewer: reviewer.parse().unwrap(), key: "key_1".into() };
-        Approval { decision, decider, digest: Digest([digest; 32]), reason: None, at: 0 }
+        Approval { decision, decider, digest: Digest([digest; 32]), reason: None, at: 0, until: None, revoked: false }
     }
 
     #[test]
@@ -131,14 +161,23 @@ mod tests {
         assert_eq!(approved(&[alice.clone(), by("bob", Decision::Approve, 2)], digest, 1), Err(ApprovalError::OtherContent));
         assert_eq!(approved(&[alice, bob, by("carol", Decision::Reject, 1)], digest, 2), Err(ApprovalError::Rejected));
         let rule = Approval { decider: Decider::Rule { rule: "small".into() }, ..by("x", Decision::Approve, 1) };
-        assert_eq!(approved(&[rule], digest, 2), Ok(()));
+        assert_eq!(approved(std::slice::from_ref(&rule), digest, 2), Ok(()));
+        let revoked = Approval { revoked: true, ..by("bob", Decision::Approve, 1) };
+        let alice = by("alice", Decision::Approve, 1);
+        assert_eq!(approved(&[alice, revoked], digest, 2), Err(ApprovalError::Quorum { given: 1, quorum: 2 }));
+        let proposer = Decider::Proposer { agent: "bot".parse().unwrap() };
+        let canceled = Approval { decider: proposer, ..by("x", Decision::Cancel, 1) };
+        assert_eq!(approved(&[rule, canceled], digest, 1), Err(ApprovalError::Canceled));
     }
 
     #[test]
-    fn what_is_signed_names_proposal_digest_and_decision() {
-        let message = approval_message(ProposalId::new(1, 2), Digest([0xab; 32]), Decision::Approve);
-        let lines: Vec<&str> = message.lines().collect();
-        assert_eq!(lines.len(), 4);
-        assert_eq!((lines[1].len(), lines[2].len(), lines[3]), (31, 64, "approve"));
+    fn what_is_signed_names_deployment_proposal_digest_decision_and_end() {
+        let deployment = "production/dep_1".parse().unwrap();
+        let message = |decision, until| decision_message(&deployment, ProposalId::new(1, 2), Digest([0xab; 32]), decision, until);
+        let approve = message(Decision::Approve, Some(1_700_000_000_000));
+        let lines: Vec<&str> = approve.lines().collect();
+        assert_eq!((lines.len(), lines[1], lines[2].len(), lines[3].len()), (6, "production/dep_1", 31, 64));
+        assert_eq!((lines[4], lines[5]), ("approve", "1700000000000"));
+        assert!(message(Decision::Cancel, None).ends_with("\ncancel\nalways\n"));
     }
 }

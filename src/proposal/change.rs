@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::types::{AgentName, Digest, EvidenceId, ProposalId, RunId, SourceName, TenantId};
+use crate::types::{AgentName, Deployment, Digest, EvidenceId, ProposalId, RunId, SourceName, TenantId};
 
 /// What happens to one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -148,6 +148,8 @@ pub struct Proposal {
     pub created_at: i64,
     /// When a pending one expires. Unit: milliseconds since the Unix epoch.
     pub expires_at: i64,
+    /// Where it was proposed; `None` in a content of before deployments had a name.
+    pub deployment: Option<Deployment>,
     /// Who proposes.
     pub proposer: Proposer,
     /// The agent's unit of work.

@@ -8,8 +8,8 @@ use sha2::{Digest as _, Sha256};
 use super::change::{Cell, Proposal, Proposer, RowChange, Target, TenantGuard, Value};
 use crate::types::{Digest, ProposalId};
 
-/// The version of the form. Version 1 did not say for whom the agent acted.
-const VERSION: u32 = 2;
+/// The version of the form. Version 1 did not say for whom the agent acted, version 2 not in which deployment.
+const VERSION: u32 = 3;
 
 /// A proposal with the text it is stored as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,12 @@ impl Content {
 
     /// SHA-256 of the text: what approvals bind to.
     pub fn digest(&self) -> Digest {
-        Digest(Sha256::digest(self.text.as_bytes()).into())
+        Self::digest_of(&self.text)
+    }
+
+    /// The digest that a content of this text has.
+    pub fn digest_of(text: &str) -> Digest {
+        Digest(Sha256::digest(text.as_bytes()).into())
     }
 }
 
@@ -76,6 +81,8 @@ struct ProposalDocument {
     proposal_id: String,
     created_at: i64,
     expires_at: i64,
+    #[serde(default)]
+    deployment: Option<String>,
     agent: String,
     #[serde(default)]
     tenant: Option<String>,
@@ -150,6 +157,7 @@ impl ProposalDocument {
             proposal_id: proposal.id.to_string(),
             created_at: proposal.created_at,
             expires_at: proposal.expires_at,
+            deployment: proposal.deployment.as_ref().map(ToString::to_string),
             agent: proposal.proposer.agent.to_string(),
             tenant: proposal.proposer.tenant.as_ref().map(ToString::to_string),
             subject: proposal.proposer.subject.as_ref().map(ToString::to_string),
@@ -203,6 +211,7 @@ impl ProposalDocument {
             id: self.proposal_id.parse().ok()?,
             created_at: self.created_at,
             expires_at: self.expires_at,
+            deployment: self.deployment.map(|deployment| deployment.parse()).transpose().ok()?,
             proposer,
             run: self.run.map(|run| run.parse()).transpose().ok()?,
             evidence: self.evidence_id.parse().ok()?,
@@ -280,6 +289,7 @@ mod tests {
             id: ProposalId::new(1_700_000_000_000, 1),
             created_at: 1_700_000_000_000,
             expires_at: 1_700_000_600_000,
+            deployment: Some("production/dep_1".parse().unwrap()),
             proposer: Proposer {
                 agent: "support_agent".parse().unwrap(),
                 tenant: Some("acme".parse().unwrap()),
@@ -332,6 +342,8 @@ mod tests {
         let others = [
             changed(|p| p.id = ProposalId::new(1, 1)),
             changed(|p| p.expires_at += 1),
+            changed(|p| p.deployment = Some("staging/dep_1".parse().unwrap())),
+            changed(|p| p.deployment = None),
             changed(|p| p.proposer.tenant = None),
             changed(|p| p.proposer.subject = Some("alice".into())),
             changed(|p| p.proposer.attributes.clear()),
@@ -366,7 +378,7 @@ mod tests {
     #[test]
     fn what_is_no_proposal_is_said_so() {
         let content = Content::of(proposal());
-        for broken in ["", "{}", "[]", &content.text().replace("\"version\":2", "\"version\":3"), &content.text().replace("prop_", "pr_")] {
+        for broken in ["", "{}", "[]", &content.text().replace("\"version\":3", "\"version\":4"), &content.text().replace("prop_", "pr_")] {
             assert!(Content::read(broken).is_err(), "{broken}");
         }
         assert_eq!(Content::read_of(content.proposal().id, content.text()), Ok(content.clone()));

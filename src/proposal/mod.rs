@@ -8,7 +8,7 @@ mod document;
 mod settle;
 mod state;
 
-pub use approval::{Approval, ApprovalError, Decider, Decision, approval_message, approved};
+pub use approval::{Approval, ApprovalError, Decider, Decision, approved, decision_message};
 pub use change::{Cell, Operation, Proposal, Proposer, RowChange, Target, TenantGuard, Value, Verb};
 pub use document::{Content, MalformedContent};
 pub use settle::{Counter, Settle, Settlement};

@@ -47,6 +47,8 @@ pub enum Event {
     Expire,
     /// The proposer takes it back.
     Cancel,
+    /// An approval that it needs counts for nothing any more.
+    Reopen,
     /// A worker takes it.
     Claim,
     /// A worker gives it back, or its lease ran out: to be tried again.
@@ -82,6 +84,7 @@ impl Status {
     pub fn after(self, event: Event) -> Result<Self, IllegalMove> {
         match (self, event) {
             (Self::Pending, Event::Approve) | (Self::Applying, Event::Release) => Ok(Self::Approved),
+            (Self::Approved, Event::Reopen) => Ok(Self::Pending),
             (Self::Pending, Event::Reject) => Ok(Self::Rejected),
             (Self::Pending, Event::Expire) => Ok(Self::Expired),
             (Self::Pending | Self::Approved, Event::Cancel) => Ok(Self::Canceled),
@@ -155,6 +158,7 @@ impl Event {
             Self::Reject => "rejected",
             Self::Expire => "expired",
             Self::Cancel => "canceled",
+            Self::Reopen => "put back to wait for a decision",
             Self::Claim => "claimed by a worker",
             Self::Release => "released by a worker",
             Self::Report(Outcome::Applied) => "reported as applied",
@@ -177,6 +181,7 @@ mod tests {
             (Status::Pending, Event::Expire, Status::Expired),
             (Status::Pending, Event::Cancel, Status::Canceled),
             (Status::Approved, Event::Cancel, Status::Canceled),
+            (Status::Approved, Event::Reopen, Status::Pending),
             (Status::Approved, Event::Claim, Status::Applying),
             (Status::Approved, Event::Report(Outcome::Applied), Status::Applied),
             (Status::Approved, Event::Report(Outcome::Conflict), Status::Conflict),
@@ -187,7 +192,7 @@ mod tests {
             (Status::Applying, Event::Report(Outcome::Failed), Status::Failed),
         ];
         let outcomes = [Outcome::Applied, Outcome::Conflict, Outcome::Failed].map(Event::Report);
-        let others = [Event::Approve, Event::Reject, Event::Expire, Event::Cancel, Event::Claim, Event::Release];
+        let others = [Event::Approve, Event::Reject, Event::Expire, Event::Cancel, Event::Reopen, Event::Claim, Event::Release];
         for from in Status::ALL {
             for event in others.into_iter().chain(outcomes) {
                 let expected = listed.iter().find(|(status, move_, _)| (*status, *move_) == (from, event)).map(|(_, _, to)| *to);

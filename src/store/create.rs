@@ -220,7 +220,8 @@ async fn approve(work: &mut Work<'_>, content: &Content, settlement: &Settlement
     )
     .await?;
     let decider = Decider::Rule { rule: settlement.rule.clone() };
-    let approval = Approval { decision: Decision::Approve, decider, digest: content.digest(), reason: None, at: now };
+    let approval =
+        Approval { decision: Decision::Approve, decider, digest: content.digest(), reason: None, at: now, until: None, revoked: false };
     decide::keep(work, proposal.id, &approval).await?;
     let mut locked = moves::lock(work, proposal.id).await?;
     decide::conclude(work, &mut locked, &approval, Event::Approve, now).await

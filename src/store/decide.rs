@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     proposal::{Approval, ApprovalError, Decider, Decision, Event, Status, approved},
-    types::{AgentName, ProposalId, ReviewerName, TenantId},
+    types::{AgentName, ProposalId, TenantId},
 };
 
 /// Proposals that one transaction expires.
@@ -26,8 +26,10 @@ pub(super) async fn decide(
     let mut work = database.begin().await?;
     let mut locked = moves::lock(&mut work, id).await?;
     let record = read::found(work.connection(), id).await?;
-    if let Some(before) = record.approvals.iter().find(|before| who(&before.decider) == who(&approval.decider)) {
-        return repeat(record.clone(), before, &approval);
+    let same = |before: &&Approval| before.decision != Decision::Cancel && who(&before.decider) == who(&approval.decider);
+    let before = record.approvals.iter().find(same);
+    if let Some(before) = before.filter(|before| !before.revoked) {
+        return repeat(&locked, record.clone(), before, &approval);
     }
     if locked.status == Status::Pending && locked.expires_at <= now {
         expire_one(&mut work, &mut locked, now).await?;
@@ -41,8 +43,14 @@ pub(super) async fn decide(
     if approval.digest != digest {
         return Err(StoreError::OtherContent(id).into());
     }
+    if before.is_some() {
+        // Made by a key that was revoked since: it does not stand in the way of a decision that counts.
+        let forget = "DELETE FROM approvals WHERE proposal_id = $1 AND decider = $2";
+        execute(work.connection(), forget, values![id.to_string(), actor(&approval.decider)]).await?;
+    }
     keep(&mut work, id, &approval).await?;
     let mut all = record.approvals;
+    all.retain(|known| who(&known.decider) != who(&approval.decider));
     all.push((*approval).clone());
     match approved(&all, digest, quorum) {
         Ok(()) => conclude(&mut work, &mut locked, &approval, Event::Approve, now).await?,
@@ -52,6 +60,7 @@ pub(super) async fn decide(
             moves::record(&mut work, id, Some(Status::Pending), Status::Pending, &note).await?;
         }
         Err(ApprovalError::OtherContent) => return Err(StoreError::OtherContent(id).into()),
+        Err(ApprovalError::Canceled) => return Err(refused(&locked, Decision::Cancel)),
     }
     let record = read::found(work.connection(), id).await?;
     work.commit().await?;
@@ -64,14 +73,20 @@ pub(super) async fn keep(work: &mut Work<'_>, id: ProposalId, approval: &Approva
         Decider::Signature { reviewer, signature } => ("signature", reviewer.as_str(), Some(hexadecimal(signature))),
         Decider::ApiKey { reviewer, key } => ("key", reviewer.as_str(), Some(key.to_string())),
         Decider::Rule { rule } => ("rule", &**rule, None),
+        Decider::Proposer { agent } => ("proposer", agent.as_str(), None),
+    };
+    // Who approved may take it back, too.
+    let decider = match approval.decision {
+        Decision::Approve | Decision::Reject => actor(&approval.decider),
+        Decision::Cancel => format!("cancel by {}", actor(&approval.decider)),
     };
     execute(
         work.connection(),
-        "INSERT INTO approvals (proposal_id, decider, position, form, name, proof, decision, digest, reason, at) \
-         SELECT $1, $2, COALESCE(MAX(position), 0) + 1, $3, $4, $5, $6, $7, $8, $9 FROM approvals WHERE proposal_id = $1",
+        "INSERT INTO approvals (proposal_id, decider, position, form, name, proof, decision, digest, reason, at, valid_until) \
+         SELECT $1, $2, COALESCE(MAX(position), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10 FROM approvals WHERE proposal_id = $1",
         values![
             id.to_string(),
-            actor(&approval.decider),
+            decider,
             form,
             name,
             proof.as_deref(),
@@ -79,6 +94,7 @@ pub(super) async fn keep(work: &mut Work<'_>, id: ProposalId, approval: &Approva
             approval.digest.to_string(),
             approval.reason.as_deref(),
             approval.at,
+            approval.until,
         ],
     )
     .await
@@ -91,7 +107,7 @@ pub(super) async fn conclude(work: &mut Work<'_>, locked: &mut Locked, approval:
     moves::advance(work, locked, event, &note).await?;
     let rule = match &approval.decider {
         Decider::Rule { rule } => Some(&**rule),
-        Decider::Signature { .. } | Decider::ApiKey { .. } => None,
+        Decider::Signature { .. } | Decider::ApiKey { .. } | Decider::Proposer { .. } => None,
     };
     execute(
         work.connection(),
@@ -119,31 +135,26 @@ pub(super) async fn cancel(
         if locked.agent != agent.as_str() || locked.acting_tenant != tenant {
             return Err(StoreError::OtherAgent(id).into());
         }
-        let note = Note { at: now, actor: format!("agent {agent}"), text: None };
-        moved += u64::from(canceled(&mut work, locked, &note).await?);
+        let decider = Decider::Proposer { agent: agent.clone() };
+        let digest = read::digest(&mut work, id).await?;
+        let taken_back = Approval { decision: Decision::Cancel, decider, digest, reason: None, at: now, until: None, revoked: false };
+        moved += u64::from(canceled(&mut work, locked, &taken_back, now).await?);
     }
     work.commit().await?;
     Ok(moved)
 }
 
-pub(super) async fn cancel_by(
-    database: Arc<Database>,
-    id: ProposalId,
-    reviewer: ReviewerName,
-    reason: Option<Arc<str>>,
-    now: i64,
-) -> Result<Record, Fault> {
+pub(super) async fn cancel_by(database: Arc<Database>, id: ProposalId, decision: Arc<Approval>, now: i64) -> Result<Record, Fault> {
     let mut work = database.begin().await?;
     let locked = moves::lock(&mut work, id).await?;
-    let note = Note { at: now, actor: format!("reviewer {reviewer}"), text: reason.as_deref() };
-    canceled(&mut work, locked, &note).await?;
+    canceled(&mut work, locked, &decision, now).await?;
     let record = read::found(work.connection(), id).await?;
     work.commit().await?;
     Ok(record)
 }
 
-/// False when it was canceled before.
-async fn canceled(work: &mut Work<'_>, mut locked: Locked, note: &Note<'_>) -> Result<bool, Fault> {
+/// False when it was canceled before. The decision is kept beside those that approved: a worker refuses what has one.
+async fn canceled(work: &mut Work<'_>, mut locked: Locked, decision: &Approval, now: i64) -> Result<bool, Fault> {
     let id = locked.id;
     if locked.status == Status::Canceled {
         return Ok(false);
@@ -151,10 +162,12 @@ async fn canceled(work: &mut Work<'_>, mut locked: Locked, note: &Note<'_>) -> R
     if locked.status == Status::Approved && locked.attempts > 0 {
         return Err(StoreError::Begun(id).into());
     }
-    if locked.status == Status::Pending && locked.expires_at <= note.at {
+    if locked.status == Status::Pending && locked.expires_at <= now {
         locked.status = Status::Expired; // for the words of the refusal; it is written down in its turn
     }
-    moves::advance(work, &mut locked, Event::Cancel, note).await?;
+    let note = Note { at: now, actor: actor(&decision.decider), text: decision.reason.as_deref() };
+    moves::advance(work, &mut locked, Event::Cancel, &note).await?;
+    keep(work, id, decision).await?;
     Ok(true)
 }
 
@@ -180,7 +193,8 @@ pub(super) async fn expire_one(work: &mut Work<'_>, locked: &mut Locked, now: i6
     moves::advance(work, locked, Event::Expire, &note).await
 }
 
-fn repeat(record: Record, before: &Approval, approval: &Approval) -> Result<Record, Fault> {
+/// The same decision again. It is refused where the proposal has ended otherwise in the meantime.
+fn repeat(locked: &Locked, record: Record, before: &Approval, approval: &Approval) -> Result<Record, Fault> {
     if before.digest != approval.digest {
         return Err(StoreError::OtherContent(record.id()).into());
     }
@@ -189,7 +203,17 @@ fn repeat(record: Record, before: &Approval, approval: &Approval) -> Result<Reco
             let (proposal, reviewer) = (record.id(), reviewer.clone());
             Err(StoreError::AlreadyDecided { proposal, reviewer, decision: before.decision }.into())
         }
+        _ if ended_otherwise(locked.status, approval.decision) => Err(refused(locked, approval.decision)),
         _ => Ok(record),
+    }
+}
+
+/// Whether a proposal that somebody decided on so has ended by what somebody else said, or nobody in time.
+fn ended_otherwise(status: Status, decision: Decision) -> bool {
+    match status {
+        Status::Canceled | Status::Expired => true,
+        Status::Rejected => decision != Decision::Reject,
+        Status::Pending | Status::Approved | Status::Applying | Status::Applied | Status::Conflict | Status::Failed => false,
     }
 }
 
@@ -197,23 +221,23 @@ fn refused(locked: &Locked, decision: Decision) -> Fault {
     let event = match decision {
         Decision::Approve => Event::Approve,
         Decision::Reject => Event::Reject,
+        Decision::Cancel => Event::Cancel,
     };
     locked.after(event).err().unwrap_or_else(|| StoreError::NotFound(locked.id).into())
 }
 
 /// Who decided, whatever the proof: one person counts once.
-fn who(decider: &Decider) -> (bool, &str) {
+fn who(decider: &Decider) -> (&'static str, &str) {
     match decider {
-        Decider::Signature { reviewer, .. } | Decider::ApiKey { reviewer, .. } => (true, reviewer.as_str()),
-        Decider::Rule { rule } => (false, rule),
+        Decider::Signature { reviewer, .. } | Decider::ApiKey { reviewer, .. } => ("reviewer", reviewer.as_str()),
+        Decider::Rule { rule } => ("rule", rule),
+        Decider::Proposer { agent } => ("agent", agent.as_str()),
     }
 }
 
 fn actor(decider: &Decider) -> String {
-    match who(decider) {
-        (true, name) => format!("reviewer {name}"),
-        (false, name) => format!("rule {name}"),
-    }
+    let (kind, name) = who(decider);
+    format!("{kind} {name}")
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -20,17 +20,21 @@ mod read;
 mod record;
 mod report;
 mod schema;
+mod seal;
 mod thread;
+mod undo;
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 pub use self::error::StoreError;
 pub use self::listen::Approvals;
-pub use self::record::{Acting, ApiKey, Claim, Created, Filter, NewKey, Page, PageRequest, ProposalEvent, Record, Report, Reported};
+pub use self::record::{
+    Acting, ApiKey, Claim, Created, Decided, Filter, NewKey, Page, PageRequest, ProposalEvent, Record, Report, Reported,
+};
 use self::thread::Thread;
 use crate::{
     proposal::{Approval, Content, Settle},
-    types::{AgentName, Digest, ProposalId, ReviewerName, Secret, SourceName},
+    types::{AgentName, Digest, ProposalId, Secret, SourceName, StoreId},
 };
 
 /// Where a store is.
@@ -52,6 +56,11 @@ impl Store {
     /// Opens it, brings it to this program's version, and starts its thread. Several processes may do so at once.
     pub async fn open(location: &Location) -> Result<Self, StoreError> {
         Ok(Self { thread: Arc::new(Thread::start(location.clone()).await?) })
+    }
+
+    /// What tells this store from every other: made with it, and read when it was opened.
+    pub fn id(&self) -> StoreId {
+        self.thread.id()
     }
 
     /// Whether it can be reached.
@@ -97,7 +106,7 @@ impl Store {
     }
 
     /// A reviewer decides. One rejection rejects; `quorum` distinct approvals approve. The same decision again changes
-    /// nothing, whatever became of the proposal. The caller has checked the signature or key and the right to decide.
+    /// nothing; of a proposal that was taken back or decided otherwise it is refused. The caller has checked the signature or key and the right to decide.
     pub async fn decide(&self, id: ProposalId, approval: Approval, quorum: usize, now: i64) -> Result<Record, StoreError> {
         let approval = Arc::new(approval);
         self.thread.call(move |db| decide::decide(db, id, Arc::clone(&approval), quorum, now)).await
@@ -110,10 +119,21 @@ impl Store {
         self.thread.call(move |db| decide::cancel(db, Arc::clone(&ids), agent.clone(), acting.clone(), now)).await
     }
 
-    /// A reviewer takes it back; again changes nothing. The caller has checked the right to do so.
-    pub async fn cancel_by(&self, id: ProposalId, reviewer: &ReviewerName, reason: Option<&str>, now: i64) -> Result<Record, StoreError> {
-        let (reviewer, reason): (_, Option<Arc<str>>) = (reviewer.clone(), reason.map(Into::into));
-        self.thread.call(move |db| decide::cancel_by(db, id, reviewer.clone(), reason.clone(), now)).await
+    /// A reviewer takes it back; again changes nothing. The caller has checked the decision, and the right to make it.
+    pub async fn cancel_by(&self, id: ProposalId, decision: Approval, now: i64) -> Result<Record, StoreError> {
+        let decision = Arc::new(decision);
+        self.thread.call(move |db| decide::cancel_by(db, id, Arc::clone(&decision), now)).await
+    }
+
+    /// Proposals of these sources that were canceled after they were approved, and of which no source knows so far.
+    pub async fn unsealed(&self, sources: &[SourceName]) -> Result<Vec<Record>, StoreError> {
+        let sources: Arc<[SourceName]> = sources.into();
+        self.thread.call(move |db| seal::unsealed(db, Arc::clone(&sources))).await
+    }
+
+    /// The source of a canceled proposal knows that it is not to be applied.
+    pub async fn sealed(&self, id: ProposalId, now: i64) -> Result<(), StoreError> {
+        self.thread.call(move |db| seal::sealed(db, id, now)).await
     }
 
     /// Moves every pending proposal whose time is over; returns how many. To be called now and then.
@@ -177,6 +197,18 @@ impl Store {
     pub async fn revoke_key(&self, id: &str, now: i64) -> Result<Option<ApiKey>, StoreError> {
         let id: Arc<str> = id.into();
         self.thread.call(move |db| keys::revoke(db, Arc::clone(&id), now)).await
+    }
+
+    /// What a key decided on proposals that are not applied, newest first; the newest 10 000.
+    pub async fn decisions_of_key(&self, id: &str) -> Result<Vec<Decided>, StoreError> {
+        let id: Arc<str> = id.into();
+        self.thread.call(move |db| undo::decisions(db, Arc::clone(&id))).await
+    }
+
+    /// Puts an approved proposal back to wait for a decision; false when it is not approved, or a worker has begun.
+    pub async fn reopen(&self, id: ProposalId, reason: &str, now: i64) -> Result<bool, StoreError> {
+        let reason: Arc<str> = reason.into();
+        self.thread.call(move |db| undo::reopen(db, id, Arc::clone(&reason), now)).await
     }
 }
 

@@ -6,12 +6,12 @@ use sqlx::{AnyConnection, any::AnyRow};
 
 use super::{
     Filter, Page, PageRequest, ProposalEvent, Record, Report, Reported, StoreError,
-    backend::{Database, Fault, Value, number, optional_number, optional_text, placeholders, rows, text, values},
+    backend::{Database, Fault, Value, Work, number, optional_number, optional_text, placeholders, rows, text, values},
     moves::{parsed, status, unreadable},
 };
 use crate::{
-    proposal::{Approval, Content, Decider, Decision, MalformedContent, Outcome, Status},
-    types::{ProposalId, TenantId},
+    proposal::{Approval, Content, Decider, MalformedContent, Outcome, Status},
+    types::{Digest, ProposalId, TenantId},
 };
 
 /// What a [`Record`] is read from.
@@ -39,6 +39,13 @@ pub(super) async fn find(connection: &mut AnyConnection, id: ProposalId) -> Resu
         Some((proposal, problem)) => Err(StoreError::Malformed { proposal, problem }.into()),
         None => Ok(records.pop()),
     }
+}
+
+/// The digest of the content that is stored under an id.
+pub(super) async fn digest(work: &mut Work<'_>, id: ProposalId) -> Result<Digest, Fault> {
+    let found = rows(work.connection(), "SELECT content FROM proposals WHERE id = $1", values![id.to_string()]).await?;
+    let text = found.first().map(|row| text(row, "content")).transpose()?.ok_or(StoreError::NotFound(id))?;
+    Ok(Content::digest_of(&text))
 }
 
 /// One record that has to be there.
@@ -202,8 +209,9 @@ fn count(number: i64) -> u64 {
 
 async fn approvals(connection: &mut AnyConnection, ids: &[String]) -> Result<BTreeMap<String, Vec<Approval>>, Fault> {
     let mut approvals: BTreeMap<String, Vec<Approval>> = BTreeMap::new();
-    let columns = "proposal_id, form, name, proof, decision, digest, reason, at";
-    for row in of_proposals(connection, &format!("SELECT {columns} FROM approvals"), ids, "ORDER BY proposal_id, position").await? {
+    let statement = "SELECT a.proposal_id, a.form, a.name, a.proof, a.decision, a.digest, a.reason, a.at, a.valid_until, \
+         CASE WHEN a.form = 'key' THEN (SELECT k.revoked_at FROM api_keys k WHERE k.id = a.proof) END AS revoked_at FROM approvals a";
+    for row in of_proposals(connection, statement, ids, "ORDER BY proposal_id, position").await? {
         approvals.entry(text(&row, "proposal_id")?).or_default().push(approval(&row)?);
     }
     Ok(approvals)
@@ -216,16 +224,17 @@ fn approval(row: &AnyRow) -> Result<Approval, Fault> {
         "signature" => Decider::Signature { reviewer: reviewer()?, signature: bytes(&proof)? },
         "key" => Decider::ApiKey { reviewer: reviewer()?, key: proof },
         "rule" => Decider::Rule { rule: name.into() },
+        "proposer" => Decider::Proposer { agent: name.parse().ok().ok_or_else(|| unreadable("an agent's name"))? },
         _ => return Err(unreadable("the form of a decision")),
     };
-    let decision = text(row, "decision")?;
-    let decision = [Decision::Approve, Decision::Reject].into_iter().find(|known| known.word() == decision);
     Ok(Approval {
-        decision: decision.ok_or_else(|| unreadable("a decision"))?,
+        decision: text(row, "decision")?.parse().map_err(|()| unreadable("a decision"))?,
         decider,
         digest: text(row, "digest")?.parse().ok().ok_or_else(|| unreadable("a decision's digest"))?,
         reason: optional_text(row, "reason")?,
         at: number(row, "at")?,
+        until: optional_number(row, "valid_until")?,
+        revoked: optional_number(row, "revoked_at")?.is_some(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! What the store gives and takes.
 
 use crate::{
-    proposal::{Approval, Content, Outcome, Status},
+    proposal::{Approval, Content, Decision, Outcome, Status},
     types::{AgentName, Digest, ProposalId, ReviewerName, SourceName, TenantId},
 };
 
@@ -135,7 +135,7 @@ pub struct Reported {
 pub struct ProposalEvent {
     /// Unit: milliseconds since the Unix epoch.
     pub at: i64,
-    /// Who: `agent NAME`, `reviewer NAME`, `rule NAME`, `worker NAME`, `reporter NAME` or `store`.
+    /// Who: `agent NAME`, `reviewer NAME`, `rule NAME`, `worker NAME`, `reporter NAME`, `operator` or `store`.
     pub actor: Box<str>,
     /// Where it stood; `None` when it was stored.
     pub from: Option<Status>,
@@ -173,6 +173,19 @@ pub struct ApiKey {
     pub created_at: i64,
     /// When it ended. Unit: milliseconds since the Unix epoch.
     pub revoked_at: Option<i64>,
+}
+
+/// A decision that an API key carried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// On which proposal.
+    pub proposal: ProposalId,
+    /// What.
+    pub decision: Decision,
+    /// Where the proposal stands.
+    pub status: Status,
+    /// Unit: milliseconds since the Unix epoch.
+    pub at: i64,
 }
 
 impl Record {

@@ -7,10 +7,11 @@ use super::{
     backend::{Database, Fault, execute, number, rows, text, values},
     moves::unreadable,
 };
-use crate::types::Digest;
+use crate::types::{Digest, StoreId};
 
 /// The texts, in order: the first makes version 1. A text that was released never changes.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0003.sql")];
 
 /// Brings the store to the newest version, in one transaction; of several processes one does it and the others find it done.
 pub(super) async fn migrate(database: &Database) -> Result<(), Fault> {
@@ -28,6 +29,12 @@ pub(super) async fn migrate(database: &Database) -> Result<(), Fault> {
         execute(work.connection(), "INSERT INTO store_versions (version) VALUES ($1)", values![version]).await?;
     }
     work.commit().await
+}
+
+/// What tells this store from every other, made when it is first asked for.
+pub(super) async fn id(database: Arc<Database>, random: [u8; 32]) -> Result<StoreId, Fault> {
+    let kept = kept_secret(database, "deployment", random).await?;
+    Ok(StoreId(kept.first_chunk().copied().map_or(0, u64::from_be_bytes)))
 }
 
 /// The value that is kept under this name, which is `random` from now on where there was none.

@@ -13,6 +13,7 @@ use super::{
     backend::{Database, Fault},
     listen, schema,
 };
+use crate::types::StoreId;
 
 /// How long one call may take before the caller is told to try again.
 const CALL: Duration = Duration::from_secs(20);
@@ -23,6 +24,7 @@ const TRIES: u32 = 10;
 pub(super) struct Thread {
     runtime: Handle,
     database: Arc<Database>,
+    id: StoreId,
     /// Dropped with this value: the thread's sign to end.
     _end: oneshot::Sender<()>,
 }
@@ -38,9 +40,8 @@ impl Thread {
             };
             runtime.block_on(async {
                 match open(&location).await {
-                    Ok(database) => {
-                        let database = Arc::new(database);
-                        drop(opened.send(Ok((Handle::current(), Arc::clone(&database)))));
+                    Ok((database, id)) => {
+                        drop(opened.send(Ok((Handle::current(), Arc::clone(&database), id))));
                         drop(ended.await);
                         database.close().await;
                     }
@@ -50,8 +51,13 @@ impl Thread {
         };
         let thread = std::thread::Builder::new().name("pgwicket-store".into()).spawn(main);
         thread.map_err(|error| StoreError::Location(error.to_string().into()))?;
-        let (runtime, database) = opening.await.ok().ok_or_else(ended_early)??;
-        Ok(Self { runtime, database, _end: end })
+        let (runtime, database, id) = opening.await.ok().ok_or_else(ended_early)??;
+        Ok(Self { runtime, database, id, _end: end })
+    }
+
+    /// The store's id, as it was when it was opened.
+    pub(super) fn id(&self) -> StoreId {
+        self.id
     }
 
     /// Listens on the thread.
@@ -85,10 +91,14 @@ impl Thread {
     }
 }
 
-async fn open(location: &Location) -> Result<Database, StoreError> {
-    let database = Database::connect(location).await?;
-    match schema::migrate(&database).await {
-        Ok(()) => Ok(database),
+async fn open(location: &Location) -> Result<(Arc<Database>, StoreId), StoreError> {
+    let database = Arc::new(Database::connect(location).await?);
+    let opened = match schema::migrate(&database).await {
+        Ok(()) => schema::id(Arc::clone(&database), rand::random()).await,
+        Err(fault) => Err(fault),
+    };
+    match opened {
+        Ok(id) => Ok((database, id)),
         Err(fault) => {
             database.close().await;
             Err(fault.into())

@@ -59,9 +59,26 @@ name!(
     ReviewerName, "reviewer name", 63
 );
 name!(
+    /// A store and the processes on it: the policy's own name for it, and an id that was made with the store. What was decided in
+    /// one deployment counts in no other.
+    Deployment, "deployment", 255
+);
+name!(
     /// The agent's own unit of work.
     RunId, "run id", 255
 );
+
+/// What tells one store from another: made once with it, and kept in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StoreId(pub u64);
+
+impl Deployment {
+    /// The deployment of a store, under the name that the policy has for it.
+    pub fn new(name: Option<&str>, store: StoreId) -> Self {
+        let store = format!("dep_{:016x}", store.0);
+        Self(name.map_or_else(|| store.clone(), |name| format!("{name}/{store}")).into())
+    }
+}
 
 /// The version of the policy in force: grows by one at each reload that took effect. Unit: reloads since start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -6,6 +6,8 @@ mod id;
 mod principal;
 mod secret;
 
-pub use id::{AgentName, Digest, EvidenceId, InvalidName, PolicyEpoch, ProposalId, ReviewerName, RunId, SourceName, TenantId};
+pub use id::{
+    AgentName, Deployment, Digest, EvidenceId, InvalidName, PolicyEpoch, ProposalId, ReviewerName, RunId, SourceName, StoreId, TenantId,
+};
 pub use principal::Principal;
 pub use secret::Secret;

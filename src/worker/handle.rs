@@ -93,7 +93,7 @@ impl Workshop {
             Ok(applier) => applier,
             Err(error) => return Verdict::Release(error.into()),
         };
-        let change = match policy.permit(record.content.clone(), &record.approvals) {
+        let change = match policy.permit(record.content.clone(), &record.approvals, &policy.occasion(self.store.id(), clock::now())) {
             Ok(change) => change,
             Err(why) => return self.not_permitted(claim, &why, applier).await,
         };
@@ -194,7 +194,7 @@ fn told(why: &Undecided) -> String {
 }
 
 impl Appliers {
-    fn of(&mut self, source: &SourceName, workshop: &Workshop) -> Result<&mut Applier, SourceError> {
+    pub(super) fn of(&mut self, source: &SourceName, workshop: &Workshop) -> Result<&mut Applier, SourceError> {
         if !self.0.contains_key(source) {
             let known = workshop.sources.iter().find(|known| known.name == *source);
             let known = known.ok_or_else(|| SourceError::Configuration("this worker has no write credential for it".into()))?;

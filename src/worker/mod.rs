@@ -9,6 +9,7 @@ mod clock;
 mod handle;
 mod report;
 mod run;
+mod seal;
 
 use std::{sync::Arc, time::Duration};
 

@@ -41,6 +41,10 @@ pub async fn run(workshop: Arc<Workshop>, stop: Stop) {
     for _ in 0..concurrency {
         running.spawn_local(Rc::clone(&slots).work());
     }
+    let sealing = tokio::task::spawn_local({
+        let workshop = Arc::clone(&slots.workshop);
+        async move { workshop.seal_canceled().await }
+    });
     while let Some(ended) = running.join_next().await {
         if let Err(error) = ended.map_err(|error| error.to_string()) {
             tracing::error!(%error, "a slot of the worker ended; it begins again");
@@ -49,6 +53,7 @@ pub async fn run(workshop: Arc<Workshop>, stop: Stop) {
             }
         }
     }
+    sealing.abort();
 }
 
 impl Slots {

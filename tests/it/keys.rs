@@ -70,7 +70,8 @@ fn any_key_and_any_name_from_statement_to_row() {
     for id in &ids {
         let digest = runtime.block_on(store.proposal(*id)).unwrap().unwrap().content.digest();
         let decider = Decider::ApiKey { reviewer: "sam".parse().unwrap(), key: "key_1".into() };
-        let approval = Approval { decision: Decision::Approve, decider, digest, reason: None, at: 1 };
+        let at = crate::worker::now();
+        let approval = Approval { decision: Decision::Approve, decider, digest, reason: None, at, until: None, revoked: false };
         runtime.block_on(store.decide(*id, approval, 1, crate::worker::now())).unwrap();
     }
     let arguments = ["--sources", "app_postgres=env:WRITE_URL", "--poll", "20", "--name", "keys", "--policies"];

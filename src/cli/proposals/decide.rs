@@ -16,8 +16,8 @@ use super::{client::Server, now, path, print};
 use crate::{
     config::{self, Process},
     control::{DecisionAnswer, ProposalAnswer},
-    proposal::{Content, Decision, approval_message},
-    types::{Digest, ReviewerName},
+    proposal::{Content, Decision, decision_message},
+    types::{Deployment, Digest, ReviewerName},
 };
 
 #[derive(Debug, Args)]
@@ -36,6 +36,9 @@ pub(super) struct Decide {
     /// Decide only if the content has this digest: what was looked at before
     #[arg(long, value_name = "SHA256")]
     digest: Option<Digest>,
+    /// How long an approval counts, in minutes, at most what the policy says
+    #[arg(long, value_name = "MINUTES")]
+    valid_for: Option<u32>,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
@@ -48,6 +51,12 @@ pub(super) struct Cancel {
     /// Why, for the record
     #[arg(long)]
     reason: Option<String>,
+    /// Sign with this Ed25519 private key (PKCS#8 PEM)
+    #[arg(long, value_name = "FILE", env = "PGWICKET_REVIEWER_KEY")]
+    key: Option<PathBuf>,
+    /// Whose key it is, when the API key is not that reviewer's
+    #[arg(long, value_name = "NAME", requires = "key")]
+    reviewer: Option<ReviewerName>,
 }
 
 impl Decide {
@@ -66,12 +75,10 @@ impl Decide {
                 return Ok(ExitCode::FAILURE);
             }
         }
-        let signature = signing.map(|key| {
-            let message = approval_message(content.proposal().id, digest, decision);
-            STANDARD.encode(key.sign(message.as_bytes()).to_bytes())
-        });
+        let until = (decision == Decision::Approve).then(|| end(&answer, self.valid_for)).flatten();
+        let signature = signing.map(|key| sign(&key, &answer, &content, decision, until)).transpose()?;
         let body = json!({
-            "digest": digest.to_string(), "reason": self.reason, "signature": signature,
+            "digest": digest.to_string(), "reason": self.reason, "signature": signature, "until": until,
             "reviewer": self.reviewer.as_ref().map(ReviewerName::as_str),
         });
         finish(server, &format!("{}/{}", path(&self.id), decision.word()), &body)
@@ -80,8 +87,37 @@ impl Decide {
 
 impl Cancel {
     pub(super) fn run(self, server: &Server) -> anyhow::Result<ExitCode> {
-        finish(server, &format!("{}/cancel", path(&self.id)), &json!({ "reason": self.reason }))
+        let signature = match self.key.as_deref().map(signing_key).transpose()? {
+            Some(key) => {
+                let answer: ProposalAnswer = server.get(&path(&self.id), &[])?;
+                Some(sign(&key, &answer, &checked(&answer, &self.id)?, Decision::Cancel, None)?)
+            }
+            None => None,
+        };
+        let reviewer = self.reviewer.as_ref().map(ReviewerName::as_str);
+        let body = json!({ "reason": self.reason, "signature": signature, "reviewer": reviewer });
+        finish(server, &format!("{}/cancel", path(&self.id)), &body)
     }
+}
+
+/// When an approval that is made now ends.
+fn end(answer: &ProposalAnswer, minutes: Option<u32>) -> Option<i64> {
+    let latest = answer.proposal.needs.as_ref()?.until;
+    Some(minutes.map_or(latest, |minutes| latest.min(now() + i64::from(minutes) * 60_000)))
+}
+
+/// A signature over a decision in the deployment that the server says it is, which has to be the content's.
+fn sign(key: &SigningKey, answer: &ProposalAnswer, content: &Content, decision: Decision, until: Option<i64>) -> anyhow::Result<String> {
+    let proposal = content.proposal();
+    let here: Option<Deployment> = answer.proposal.needs.as_ref().and_then(|needs| needs.deployment.parse().ok());
+    let deployment = match (&proposal.deployment, here) {
+        (Some(own), Some(here)) if *own != here => bail!("it was proposed in deployment {own}, and the server is {here}"),
+        (Some(own), _) => own.clone(),
+        (None, Some(here)) => here,
+        (None, None) => bail!("nobody may decide on it: {}", answer.proposal.not_approvable.as_deref().unwrap_or("no rule is for it")),
+    };
+    let message = decision_message(&deployment, proposal.id, content.digest(), decision, until);
+    Ok(STANDARD.encode(key.sign(message.as_bytes()).to_bytes()))
 }
 
 /// The content, if it is that of the proposal that was asked for.

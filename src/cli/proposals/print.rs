@@ -97,6 +97,7 @@ pub(super) fn proposal(detail: &ProposalDetail, now: i64, paint: Paint) -> anyho
     }
     decisions(detail, paint, &mut fact);
     result(detail, paint, &mut fact);
+    fact("in", proposal.deployment.as_ref().map(|deployment| visible(deployment.as_str())).unwrap_or_default());
     fact("evidence", proposal.evidence.to_string());
     fact("digest", digest.to_string());
     Ok(out)
@@ -123,7 +124,12 @@ fn who(proposal: &Proposal, fact: &mut impl FnMut(&str, String)) {
 
 fn decisions(detail: &ProposalDetail, paint: Paint, fact: &mut impl FnMut(&str, String)) {
     for approval in &detail.approvals {
-        fact(if approval.decision == "reject" { "rejected" } else { "approved" }, decision(approval));
+        let what = match approval.decision.as_str() {
+            "reject" => "rejected",
+            "cancel" => "canceled",
+            _ => "approved",
+        };
+        fact(what, decision(approval));
     }
     match (&detail.needs, &detail.not_approvable) {
         (Some(needs), _) if detail.summary.status == "pending" => {
@@ -141,7 +147,9 @@ fn decision(approval: &ApprovalView) -> String {
         _ => "",
     };
     let reason = approval.reason.as_deref().map(|reason| format!(": {}", visible(reason))).unwrap_or_default();
-    format!("{} at {}{how}{reason}", visible(&approval.by), visible(&approval.at))
+    let until = approval.until.as_deref().map(|until| format!(", until {}", visible(until))).unwrap_or_default();
+    let revoked = if approval.revoked { ", by a key that was revoked: it does not count" } else { "" };
+    format!("{} at {}{how}{until}{revoked}{reason}", visible(&approval.by), visible(&approval.at))
 }
 
 fn result(detail: &ProposalDetail, paint: Paint, fact: &mut impl FnMut(&str, String)) {
@@ -210,6 +218,7 @@ mod tests {
             verb: Verb::Merge,
             statement: HOSTILE.into(),
             reason: Some(HOSTILE.into()),
+            deployment: Some("production/dep_1".parse().unwrap()),
             time_zone: "UTC".into(),
             idempotency_key: None,
             target: Target {
@@ -254,6 +263,7 @@ mod tests {
             conflicts_with: vec![ProposalId::new(1, 1).to_string()],
             created_at: "1970-01-01T00:00:00.000Z".to_owned(),
             expires_at: "1970-01-01T02:01:00.000Z".to_owned(),
+            deployment: Some("production/dep_1".to_owned()),
             updated_at: "1970-01-01T00:00:00.000Z".to_owned(),
         };
         let approval = ApprovalView {
@@ -262,6 +272,8 @@ mod tests {
             how: "signature".to_owned(),
             reason: Some(HOSTILE.to_owned()),
             at: "1970-01-01T00:00:30.000Z".to_owned(),
+            until: Some("1970-01-02T00:00:30.000Z".to_owned()),
+            revoked: false,
         };
         ProposalDetail {
             summary,
@@ -269,7 +281,12 @@ mod tests {
             statement: String::new(),
             changes: Vec::new(),
             approvals: vec![approval],
-            needs: Some(NeedsView { reviewers: vec!["alice".to_owned(), "bob".to_owned()], quorum: 2 }),
+            needs: Some(NeedsView {
+                reviewers: vec!["alice".to_owned(), "bob".to_owned()],
+                quorum: 2,
+                deployment: String::new(),
+                until: 0,
+            }),
             not_approvable: None,
             events: Vec::<EventView>::new(),
             result: None,
@@ -304,10 +321,11 @@ mod tests {
           why        x\u{1b}[2J\u{202e}y\nz (the agent's words)
           statement  x\u{1b}[2J\u{202e}y\nz
           conflicts  prop_00000000010000000000000001 on the same rows: at most one of them can be applied
-          approved   bob at 1970-01-01T00:00:30.000Z, signed: x\u{1b}[2J\u{202e}y\nz
+          approved   bob at 1970-01-01T00:00:30.000Z, signed, until 1970-01-02T00:00:30.000Z: x\u{1b}[2J\u{202e}y\nz
           needs      2 of alice, bob
+          in         production/dep_1
           evidence   ev_01hf7yat000000000000000002
-          digest     e4da8faba54d447703fcc9f088bcf6ef80dc1dfed519dc36014a86a071ca9abc
+          digest     3a92ca37c8b57626536d53f1e4d227c82ecee8d13e18a39d1f694204ba882f97
         ");
         let mut lying = detail();
         lying.content = lying.content.replace("12.50", "99.99");

@@ -154,6 +154,7 @@ pub(super) fn proposal(number: u64, rows: usize) -> Proposal {
         verb: Verb::Update,
         statement: "update tickets set amount = 12.5".into(),
         reason: None,
+        deployment: None,
         time_zone: "UTC".into(),
         idempotency_key: None,
         target: Target {

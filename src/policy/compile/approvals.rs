@@ -1,9 +1,11 @@
 //! Approval rules: who may approve what, and what nobody may.
 
+use std::time::Duration;
+
 use super::Compiler;
 use crate::{
     policy::{
-        ApprovalRule, Bundle,
+        ApprovalRule, Bundle, PolicySet,
         decode::Spanned,
         document::WritesDocument,
         model::names,
@@ -20,6 +22,18 @@ pub(super) const ALL: [Operation; 3] = [Operation::Insert, Operation::Update, Op
 pub(super) fn compile(compiler: &mut Compiler<'_>, bundle: &Bundle) -> Vec<ApprovalRule> {
     let rules = bundle.document.approvals.iter().flat_map(|approvals| approvals.rules.iter().flatten());
     rules.map(|rule| approval_rule(compiler, bundle, rule)).collect()
+}
+
+/// How long an approval counts.
+pub(super) fn valid_for(compiler: &mut Compiler<'_>, bundle: &Bundle) -> Duration {
+    let given = bundle.document.approvals.as_ref().and_then(|approvals| approvals.valid_for.as_ref());
+    let Some(given) = given else { return PolicySet::APPROVALS_VALID_FOR };
+    if given.value < Duration::from_mins(1) || given.value > Duration::from_hours(30 * 24) {
+        compiler.problems.error(&given.at, "`valid_for` is not between 1min and 720h").hint(
+            "an approval has to outlive the wait for a worker, and should not lie around for longer than a reviewer would stand by it",
+        );
+    }
+    given.value
 }
 
 fn approval_rule(compiler: &mut Compiler<'_>, bundle: &Bundle, rule: &Spanned<ApprovalRuleDocument>) -> ApprovalRule {

@@ -101,6 +101,8 @@ fn run(bundle: &Bundle, inputs: Inputs<'_>, epoch: PolicyEpoch, purpose: Purpose
     }
     let reviewers = reviewer::compile(&mut compiler, bundle);
     let approvals = approvals::compile(&mut compiler, bundle);
+    let approvals_valid_for = approvals::valid_for(&mut compiler, bundle);
+    let deployment = reviewer::deployment(&mut compiler, bundle);
     let settlements = settlement::compile(&mut compiler, bundle, &schemas);
     approvals::uncovered(&mut compiler, bundle);
     emptiness(&mut compiler, bundle);
@@ -116,6 +118,8 @@ fn run(bundle: &Bundle, inputs: Inputs<'_>, epoch: PolicyEpoch, purpose: Purpose
         reviewers,
         approvals,
         settlements,
+        approvals_valid_for,
+        deployment,
     });
     (policy, compiler.problems.sorted())
 }

@@ -11,7 +11,7 @@ use crate::{
         Bundle, Reviewer,
         decode::Spanned,
         problem::{Place, shown, suggest},
-        review_document::{KeyReference, ReviewerDocument},
+        review_document::{DeploymentText, KeyReference, ReviewerDocument},
     },
     types::{AgentName, ReviewerName},
 };
@@ -50,6 +50,28 @@ fn reviewer(compiler: &mut Compiler<'_>, bundle: &Bundle, name: &Spanned<String>
         return None;
     }
     Some(Reviewer { name: parsed?, key, agents, principals })
+}
+
+/// The policy's name for where it is in force.
+pub(super) fn deployment(compiler: &mut Compiler<'_>, bundle: &Bundle) -> Option<Box<str>> {
+    let document = bundle.document.deployment.as_ref()?;
+    let name = match document {
+        DeploymentText::Literal(text) => text.value.clone(),
+        DeploymentText::Reference(reference) => match compiler.resolve(&reference.value, &reference.at) {
+            Some(name) => name.expose().trim().to_owned(),
+            // A name that no policy can have: what was decided under a real one does not count where the name is not known.
+            None => return Some("(unknown)".into()),
+        },
+    };
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if name.is_empty() || name.len() > 63 || !name.bytes().all(fits) {
+        compiler
+            .problems
+            .error(document.at(), format!("{} cannot be a deployment's name", shown(&name)))
+            .hint("1 to 63 letters, digits, `.`, `_` and `-`, e.g. `production`");
+        return None;
+    }
+    Some(name.into())
 }
 
 fn own_agent(compiler: &mut Compiler<'_>, bundle: &Bundle, agent: &Spanned<String>) -> Option<AgentName> {

@@ -4,8 +4,9 @@ use insta::assert_snapshot;
 
 use super::{compile_files, findings, list};
 use crate::{
-    policy::{PolicyFile, PolicySet, cases},
-    proposal::{Approval, Content, Counter, Decider, Decision, Proposal, approval_message},
+    policy::{Occasion, PolicyFile, PolicySet, cases},
+    proposal::{Approval, Content, Counter, Decider, Decision, Proposal, decision_message},
+    types::{Deployment, StoreId},
 };
 
 const KEY: [u8; 32] = [7; 32];
@@ -188,6 +189,74 @@ fn a_rule_settles_what_every_row_permits_within_its_day() {
     );
 }
 
+/// Unit: milliseconds.
+const DAY: i64 = 86_400_000;
+
+fn here() -> Occasion {
+    Occasion { deployment: Deployment::new(Some("production"), StoreId(1)), now: 0 }
+}
+
+/// Whoever can write to the store can put rows of another deployment into it, and keep an old approval for when it suits.
+#[test]
+fn a_decision_is_for_one_deployment_and_ends() {
+    let policy = policy(&format!(
+        "deployment: production\nreviewers: {{alice: {{key: \"ed25519:{}\"}}, bob: {{}}}}\napprovals: {{rules: [{{relations: [desk.*], reviewers: [alice, bob]}}], valid_for: 2h}}",
+        public_key()
+    ));
+    let (hour, home) = (DAY / 24, StoreId(1));
+    let mut update =
+        proposal(&policy, "{relation: desk.r, changes: [{operation: update, key: {id: 1}, before: {size: 1}, after: {size: 2}}]}").0;
+    update.deployment = Some(policy.occasion(home, 0).deployment);
+    let content = Content::of(update);
+    let signed = |deployment: &Deployment, decision, over: Option<i64>, until: Option<i64>| {
+        use ed25519_dalek::Signer as _;
+        let message = decision_message(deployment, content.proposal().id, content.digest(), decision, over);
+        let signature = ed25519_dalek::SigningKey::from_bytes(&KEY).sign(message.as_bytes());
+        let decider = Decider::Signature { reviewer: "alice".parse().unwrap(), signature: signature.to_bytes().into() };
+        Approval { decision, decider, digest: content.digest(), reason: None, at: 0, until, revoked: false }
+    };
+    let of = |approval: &Approval, store, now| {
+        policy.approved(&content, std::slice::from_ref(approval), &policy.occasion(store, now)).map_err(|error| error.to_string())
+    };
+    let here = policy.occasion(home, 0).deployment;
+    let other = Deployment::new(Some("staging"), home);
+    assert_eq!(here.as_str(), "production/dep_0000000000000001");
+    let good = signed(&here, Decision::Approve, Some(hour), Some(hour));
+    assert_eq!(of(&good, home, 0), Ok(()));
+    assert_eq!(of(&good, home, hour - 1), Ok(()));
+    assert_eq!(of(&good, home, hour).unwrap_err(), "the approval by alice has ended: approve it again");
+    assert!(of(&good, StoreId(2), 0).unwrap_err().starts_with("it was proposed in deployment production/dep_0000000000000001"));
+    let refused = |approval: Approval| of(&approval, home, 0).unwrap_err();
+    let bad = "the signature is not alice's over this decision";
+    assert_eq!(refused(signed(&other, Decision::Approve, Some(hour), Some(hour))), bad, "signed in staging");
+    assert_eq!(refused(signed(&here, Decision::Approve, Some(1), Some(hour))), bad, "another end than was signed");
+    let long = "an approval must say when it ends, within 7200s (`approvals.valid_for` of the policy)";
+    assert_eq!(refused(signed(&here, Decision::Approve, Some(3 * hour), Some(3 * hour))), long);
+    assert_eq!(refused(signed(&here, Decision::Approve, None, None)), long, "without an end");
+    let key = |until, at, revoked| {
+        let decider = Decider::ApiKey { reviewer: "bob".parse().unwrap(), key: "key_1".into() };
+        Approval { decision: Decision::Approve, decider, digest: content.digest(), reason: None, at, until, revoked }
+    };
+    assert_eq!(of(&key(Some(hour), 0, false), home, 0), Ok(()));
+    assert_eq!(of(&key(None, 0, false), home, 2 * hour - 1), Ok(()), "made before approvals said their end");
+    assert!(of(&key(None, 0, false), home, 2 * hour).unwrap_err().contains("has ended"));
+    assert!(of(&key(Some(hour), 0, false), home, hour).unwrap_err().contains("has ended"));
+    assert_eq!(of(&key(Some(hour), 0, true), home, 0).unwrap_err(), "the API key by which bob approved it was revoked");
+    let canceled = [good, signed(&here, Decision::Cancel, None, None)];
+    assert_eq!(policy.approved(&content, &canceled, &policy.occasion(home, 0)).unwrap_err().to_string(), "it was canceled");
+    let cancel =
+        |approval: &Approval| policy.check_decision(&content, approval, &policy.occasion(home, 0)).map_err(|error| error.to_string());
+    assert_eq!(cancel(&canceled[1]), Ok(()));
+    let unsigned = Decider::ApiKey { reviewer: "alice".parse().unwrap(), key: "key_1".into() };
+    assert!(cancel(&Approval { decider: unsigned, ..canceled[1].clone() }).unwrap_err().contains("must be signed"));
+    let approve_as_cancel = signed(&here, Decision::Approve, None, None);
+    assert_eq!(cancel(&Approval { decision: Decision::Cancel, ..approve_as_cancel }).unwrap_err(), bad);
+    let proposer = Decider::Proposer { agent: content.proposal().proposer.agent.clone() };
+    let by_proposer = Approval { decider: proposer, ..key(Some(hour), 0, false) };
+    assert_eq!(cancel(&by_proposer).unwrap_err(), "a proposer decides nothing but to take its own proposal back");
+    assert_eq!(cancel(&Approval { decision: Decision::Cancel, ..by_proposer }), Ok(()));
+}
+
 #[test]
 fn a_decision_counts_when_its_maker_may_make_it_and_signed_it() {
     let key = public_key();
@@ -204,15 +273,17 @@ fn a_decision_counts_when_its_maker_may_make_it_and_signed_it() {
 
     let content = Content::of(update);
     let digest = content.digest();
-    let approval = |decider, decision| Approval { decision, decider, digest, reason: None, at: 0 };
+    let approval = |decider, decision| Approval { decision, decider, digest, reason: None, at: 0, until: None, revoked: false };
     let by_key = |name: &str| Decider::ApiKey { reviewer: name.parse().unwrap(), key: "key_1".into() };
     let signed = |decision, over: Decision| {
         use ed25519_dalek::Signer as _;
-        let message = approval_message(content.proposal().id, digest, over);
+        let until = (over == Decision::Approve).then_some(DAY);
+        let message = decision_message(&here().deployment, content.proposal().id, digest, over, until);
         let signature = ed25519_dalek::SigningKey::from_bytes(&KEY).sign(message.as_bytes());
-        approval(Decider::Signature { reviewer: "alice".parse().unwrap(), signature: signature.to_bytes().into() }, decision)
+        let decider = Decider::Signature { reviewer: "alice".parse().unwrap(), signature: signature.to_bytes().into() };
+        Approval { until: (decision == Decision::Approve).then_some(DAY), ..approval(decider, decision) }
     };
-    let check = |approval: &Approval| policy.check_decision(&content, approval).map_err(|error| error.to_string());
+    let check = |approval: &Approval| policy.check_decision(&content, approval, &here()).map_err(|error| error.to_string());
     assert_eq!(check(&approval(by_key("bob"), Decision::Approve)), Ok(()));
     assert_eq!(check(&signed(Decision::Approve, Decision::Approve)), Ok(()));
     let refused = |approval: Approval| check(&approval).unwrap_err();
@@ -229,9 +300,9 @@ fn a_decision_counts_when_its_maker_may_make_it_and_signed_it() {
     assert_eq!(refused(other), "an approval is for other content than this proposal's");
 
     let (alice, bob) = (signed(Decision::Approve, Decision::Approve), approval(by_key("bob"), Decision::Approve));
-    assert_eq!(policy.approved(&content, &[alice.clone(), bob.clone()]), Ok(()));
-    assert!(policy.approved(&content, std::slice::from_ref(&alice)).is_err(), "one of two");
-    assert!(policy.approved(&content, &[alice, bob, signed(Decision::Reject, Decision::Reject)]).is_err(), "rejected");
+    assert_eq!(policy.approved(&content, &[alice.clone(), bob.clone()], &here()), Ok(()));
+    assert!(policy.approved(&content, std::slice::from_ref(&alice), &here()).is_err(), "one of two");
+    assert!(policy.approved(&content, &[alice, bob, signed(Decision::Reject, Decision::Reject)], &here()).is_err(), "rejected");
 }
 
 /// A token names the person behind an agent: that person never approves, by its own name or by another that the policy knows.
@@ -247,8 +318,16 @@ fn a_person_does_not_approve_what_it_proposed_through_an_agent() {
         let content = Content::of(proposal);
         let counts = |name: &&str| {
             let decider = Decider::ApiKey { reviewer: name.parse().unwrap(), key: "key_1".into() };
-            let approval = Approval { decision: Decision::Approve, decider, digest: content.digest(), reason: None, at: 0 };
-            policy.approved(&content, &[approval]).is_ok()
+            let approval = Approval {
+                decision: Decision::Approve,
+                decider,
+                digest: content.digest(),
+                reason: None,
+                at: 0,
+                until: None,
+                revoked: false,
+            };
+            policy.approved(&content, &[approval], &here()).is_ok()
         };
         ["rosa", "bob", "carol"].into_iter().filter(counts).collect::<Vec<_>>().join(" ")
     };
@@ -267,8 +346,9 @@ fn a_settlement_is_believed_when_its_rule_would_permit() {
     let settled = |rows: &str| {
         let content = Content::of(proposal(&policy, &format!("{{relation: desk.r, changes: [{rows}]}}")).0);
         let decider = Decider::Rule { rule: "small".into() };
-        let approval = Approval { decision: Decision::Approve, decider, digest: content.digest(), reason: None, at: 0 };
-        policy.approved(&content, &[approval]).map_err(|error| error.to_string())
+        let approval =
+            Approval { decision: Decision::Approve, decider, digest: content.digest(), reason: None, at: 0, until: None, revoked: false };
+        policy.approved(&content, &[approval], &here()).map_err(|error| error.to_string())
     };
     assert_eq!(settled(row), Ok(()));
     assert_eq!(settled(&format!("{row}, {row}")), Err("settlement rule small does not permit this proposal".to_owned()));

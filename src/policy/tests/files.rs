@@ -157,7 +157,7 @@ fn yaml_is_held_within_bounds() {
     ");
     assert_snapshot!(findings("- a list"), @r"
     p.yaml:1:1: error: a list where a policy is expected
-      hint: write a mapping with some of: mask_key, sources, schemas, agents, reviewers, approvals
+      hint: write a mapping with some of: deployment, mask_key, sources, schemas, agents, reviewers, approvals
     ");
     assert_snapshot!(findings(""), @r"
     p.yaml: error: the policy is empty

@@ -2,9 +2,9 @@
 
 use super::{compile_files, list};
 use crate::{
-    policy::{NotPermitted, PolicySet},
+    policy::{NotPermitted, Occasion, PolicySet},
     proposal::{Approval, Cell, Content, Decider, Decision, Operation, Proposal, Proposer, RowChange, Target, TenantGuard, Value, Verb},
-    types::{Digest, EvidenceId, ProposalId},
+    types::{Deployment, Digest, EvidenceId, ProposalId, StoreId},
 };
 
 const POLICY: &str = "sources: {db: {kind: postgres, url: \"env:URL\", ssl: disable}}
@@ -41,6 +41,7 @@ fn proposal(changes: Vec<RowChange>) -> Proposal {
         verb: Verb::Merge,
         statement: "merge".into(),
         reason: None,
+        deployment: None,
         time_zone: "UTC".into(),
         idempotency_key: None,
         target: Target {
@@ -62,8 +63,9 @@ type Edit = fn(&mut Proposal);
 fn refused(policy: &PolicySet, proposal: Proposal) -> String {
     let content = Content::of(proposal);
     let decider = Decider::ApiKey { reviewer: "alice".parse().unwrap(), key: "key_1".into() };
-    let approval = Approval { decision: Decision::Approve, decider, digest: content.digest(), reason: None, at: 0 };
-    match policy.permit(content, &[approval]) {
+    let approval =
+        Approval { decision: Decision::Approve, decider, digest: content.digest(), reason: None, at: 0, until: None, revoked: false };
+    match policy.permit(content, &[approval], &Occasion { deployment: Deployment::new(None, StoreId(1)), now: 0 }) {
         Ok(_) => String::new(),
         Err(NotPermitted::Policy(why)) => why.to_owned(),
         Err(other) => other.to_string(),
@@ -116,6 +118,6 @@ fn a_permit_is_for_what_the_policy_lets_be_proposed() {
 fn nothing_is_permitted_that_nobody_approved() {
     let policy = compile_files(&[("p.yaml", POLICY)]).unwrap_or_else(|errors| panic!("{}", list(&errors.0))).policy;
     let content = Content::of(proposal(vec![change(Operation::Update)]));
-    let error = policy.permit(content, &[]).unwrap_err().to_string();
+    let error = policy.permit(content, &[], &Occasion { deployment: Deployment::new(None, StoreId(1)), now: 0 }).unwrap_err().to_string();
     assert!(error.starts_with("it is not approved"), "{error}");
 }

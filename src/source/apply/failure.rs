@@ -97,6 +97,12 @@ impl Failure {
         Self { sqlstate: None, reason: reason.into(), source_message: None }
     }
 
+    /// The source knows that it was taken back.
+    pub(super) fn canceled() -> Self {
+        let reason = "it was canceled after it was approved, and the source has a receipt of that: the stored status was changed since";
+        Self { sqlstate: None, reason: reason.into(), source_message: None }
+    }
+
     /// What an earlier attempt had found.
     pub(super) fn earlier() -> Self {
         Self { sqlstate: None, reason: "an earlier attempt had failed for good".into(), source_message: None }

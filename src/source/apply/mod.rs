@@ -18,7 +18,7 @@ use tokio_postgres::Client;
 
 use crate::{
     policy::{ApprovedChange, Receipts},
-    proposal::{Operation, Outcome, RowChange, Target},
+    proposal::{Content, Operation, Outcome, RowChange, Target},
     types::{Digest, ProposalId},
 };
 
@@ -146,6 +146,20 @@ impl Applier {
         self.bounded(async |session| {
             let receipts = session.receipts_for(change.receipts())?;
             conclude(&session.client, receipts, change, Ending::Failed(failure.clone()), &session.worker).await
+        })
+        .await
+    }
+
+    /// Leaves a receipt of a proposal that was canceled, so that no worker applies it whatever a store says later. False when
+    /// there is no table for it.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub async fn seal(&mut self, content: &Content) -> Result<bool, Undecided> {
+        self.bounded(async |session| {
+            let Some(table) = &session.receipts else { return Ok(false) };
+            table.cancel(&session.client, content, &session.worker).await?;
+            Ok(true)
         })
         .await
     }

@@ -10,9 +10,12 @@ use super::{
 };
 use crate::{
     policy::ApprovedChange,
-    proposal::Outcome,
+    proposal::{Content, Outcome, Proposal},
     types::{Digest, ProposalId},
 };
+
+/// The outcome of a proposal that was taken back after it was approved.
+const CANCELED: &str = "canceled";
 
 /// The receipt table of a source.
 #[derive(Debug, Clone)]
@@ -49,7 +52,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     idempotency_key text PRIMARY KEY,
     proposal_id text NOT NULL,
     digest text NOT NULL,
-    outcome text NOT NULL CHECK (outcome IN ('applied', 'conflict', 'failed')),
+    outcome text NOT NULL,
     affected_rows bigint NOT NULL,
     agent text NOT NULL,
     evidence_id text NOT NULL,
@@ -57,6 +60,9 @@ CREATE TABLE IF NOT EXISTS {table} (
     worker text NOT NULL,
     decided_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
+-- A table that an older pgwicket made knows no canceled ones.
+ALTER TABLE {table} DROP CONSTRAINT IF EXISTS pgwicket_receipts_outcome_check;
+ALTER TABLE {table} ADD CONSTRAINT pgwicket_receipts_outcome_check CHECK (outcome IN ('applied', 'conflict', 'failed', 'canceled'));
 REVOKE ALL ON {table} FROM PUBLIC;
 GRANT USAGE ON SCHEMA {} TO {role};
 GRANT SELECT, INSERT ON {table} TO {role};
@@ -85,11 +91,25 @@ impl ReceiptTable {
         outcome: Outcome,
         worker: &str,
     ) -> Result<bool, tokio_postgres::Error> {
-        let proposal = change.proposal();
-        let (id, digest, evidence) = (proposal.id.to_string(), change.digest().to_string(), proposal.evidence.to_string());
-        let rows = if outcome == Outcome::Applied { proposal.changes.len() } else { 0 }.to_string();
-        let values =
-            [&id, &id, &digest, outcome.status().word(), &rows, proposal.proposer.agent.as_str(), &evidence, change.approved_by(), worker];
+        let rows = if outcome == Outcome::Applied { change.proposal().changes.len() } else { 0 };
+        self.write(client, (change.proposal(), change.digest()), (outcome.status().word(), rows, change.approved_by()), worker).await
+    }
+
+    /// Writes that a proposal is not to be applied any more, since it was canceled; false when there is a receipt of it.
+    pub(super) async fn cancel(&self, client: &Client, content: &Content, worker: &str) -> Result<bool, tokio_postgres::Error> {
+        self.write(client, (content.proposal(), content.digest()), (CANCELED, 0, ""), worker).await
+    }
+
+    async fn write(
+        &self,
+        client: &Client,
+        (proposal, digest): (&Proposal, Digest),
+        (outcome, rows, approved_by): (&str, usize, &str),
+        worker: &str,
+    ) -> Result<bool, tokio_postgres::Error> {
+        let (id, digest, evidence) = (proposal.id.to_string(), digest.to_string(), proposal.evidence.to_string());
+        let rows = rows.to_string();
+        let values = [&id, &id, &digest, outcome, &rows, proposal.proposer.agent.as_str(), &evidence, approved_by, worker];
         let mut statement = Statement::new(&*self.insert);
         for (place, value) in values.into_iter().enumerate() {
             statement.push(if place == 0 { "" } else { ", " }).bind(Some(value));
@@ -121,6 +141,7 @@ impl Receipt {
         match &*self.outcome {
             "applied" => Ending::Applied { rows: self.rows, before: true },
             "conflict" => Ending::Conflict { differences: Vec::new() },
+            CANCELED => Ending::Failed(Failure::canceled()),
             _ => Ending::Failed(Failure::earlier()),
         }
     }

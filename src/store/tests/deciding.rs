@@ -11,6 +11,7 @@ on_both!(
     what_waited_too_long_cannot_be_approved,
     only_its_proposer_cancels_proposals,
     a_reviewer_cancels_with_a_reason,
+    what_a_revoked_key_approved_can_be_decided_again,
     reviewers_who_decide_at_once_are_all_counted,
 );
 
@@ -103,6 +104,9 @@ async fn only_its_proposer_cancels_proposals(bench: Arc<Bench>) {
     for record in [&pending, &approved] {
         assert_eq!(bench.status(record).await, Status::Canceled);
     }
+    let proposer = bench.store.proposal(approved.id()).await.unwrap().unwrap().approvals.pop().unwrap();
+    assert_eq!((proposer.decision, proposer.decider), (Decision::Cancel, Decider::Proposer { agent: agent.clone() }));
+    assert_eq!(bench.store.unsealed(&[source("app")]).await.unwrap().len(), 1, "what nobody approved needs no seal");
     assert!(bench.claim(NOW).await.is_none());
     let (claimed, beside) = (bench.approved(&["3"]).await, bench.propose(&["5"]).await);
     let claim = bench.claim(NOW).await.unwrap();
@@ -118,11 +122,62 @@ async fn only_its_proposer_cancels_proposals(bench: Arc<Bench>) {
 
 async fn a_reviewer_cancels_with_a_reason(bench: Arc<Bench>) {
     let record = bench.approved(&["1"]).await;
-    let canceled = bench.store.cancel_by(record.id(), &"bob".parse().unwrap(), Some("a duplicate"), NOW).await.unwrap();
+    let cancel = Approval { reason: Some("a duplicate".into()), ..decision(&record, "bob", Decision::Cancel) };
+    let canceled = bench.store.cancel_by(record.id(), cancel.clone(), NOW).await.unwrap();
     assert_eq!(canceled.status, Status::Canceled);
+    assert_eq!(canceled.approvals.last(), Some(&cancel), "kept beside the approval");
+    assert_eq!(bench.store.cancel_by(record.id(), cancel, NOW).await.unwrap().approvals, canceled.approvals, "again");
+    assert_eq!(bench.store.unsealed(&[source("app"), source("other")]).await.unwrap(), std::slice::from_ref(&canceled));
+    bench.store.sealed(record.id(), NOW).await.unwrap();
+    assert_eq!(bench.store.unsealed(&[source("app")]).await.unwrap(), []);
+    // Nobody approves again what was taken back, or decided otherwise.
+    let refused = bench.store.decide(record.id(), decision(&record, "alice", Decision::Approve), 1, NOW).await.unwrap_err();
+    assert_eq!(words(&refused), "prop_…: a proposal that is canceled cannot be approved");
+    let rejected = bench.propose(&["2"]).await;
+    bench.store.decide(rejected.id(), decision(&rejected, "alice", Decision::Approve), 2, NOW).await.unwrap();
+    bench.store.decide(rejected.id(), decision(&rejected, "bob", Decision::Reject), 2, NOW).await.unwrap();
+    let refused = bench.store.decide(rejected.id(), decision(&rejected, "alice", Decision::Approve), 2, NOW).await.unwrap_err();
+    assert_eq!(words(&refused), "prop_…: a proposal that is rejected cannot be approved");
+    assert!(bench.store.decide(rejected.id(), decision(&rejected, "bob", Decision::Reject), 2, NOW).await.is_ok(), "the same again");
     let events = bench.store.events(record.id()).await.unwrap();
     let last = events.last().unwrap();
     assert_eq!((&*last.actor, last.to, last.note.as_deref()), ("reviewer bob", Status::Canceled, Some("a duplicate")));
+}
+
+async fn what_a_revoked_key_approved_can_be_decided_again(bench: Arc<Bench>) {
+    let new = |number| crate::store::NewKey {
+        name: "bob's".into(),
+        scopes: vec!["proposals:approve".into()],
+        reviewer: Some("bob".parse().unwrap()),
+        secret_hash: Digest([number; 32]),
+    };
+    let key = bench.store.create_key(&new(1), NOW).await.unwrap().id;
+    let by = |record: &Record, key: &str| Approval {
+        decider: Decider::ApiKey { reviewer: "bob".parse().unwrap(), key: key.into() },
+        ..decision(record, "bob", Decision::Approve)
+    };
+    let (one, two, other) = (bench.propose(&["1"]).await, bench.propose(&["2"]).await, bench.approved(&["3"]).await);
+    bench.store.decide(one.id(), by(&one, &key), 1, NOW).await.unwrap();
+    bench.store.decide(two.id(), by(&two, &key), 2, NOW).await.unwrap();
+    bench.store.revoke_key(&key, NOW).await.unwrap();
+    let decided: Vec<_> = bench.store.decisions_of_key(&key).await.unwrap().into_iter().map(|it| (it.proposal, it.status)).collect();
+    assert_eq!(decided.len(), 2, "{decided:?}");
+    assert!(decided.contains(&(one.id(), Status::Approved)) && decided.contains(&(two.id(), Status::Pending)));
+    // One of two does not count any more: another's makes it one, not two; bob's own, by another key, takes its place.
+    let after = bench.store.decide(two.id(), decision(&two, "alice", Decision::Approve), 2, NOW).await.unwrap();
+    assert_eq!((after.status, after.approvals.iter().filter(|it| it.revoked).count()), (Status::Pending, 1));
+    let again = bench.store.create_key(&new(2), NOW).await.unwrap().id;
+    let after = bench.store.decide(two.id(), by(&two, &again), 2, NOW).await.unwrap();
+    assert_eq!((after.status, after.approvals.iter().filter(|it| it.revoked).count()), (Status::Approved, 0));
+    // The approved one waits again, once; nobody else's is touched.
+    assert_eq!(bench.store.reopen(one.id(), "revoked", NOW).await, Ok(true));
+    assert_eq!(bench.store.reopen(one.id(), "revoked", NOW).await, Ok(false));
+    assert_eq!((bench.status(&one).await, bench.status(&other).await), (Status::Pending, Status::Approved));
+    let reopened = bench.store.proposal(one.id()).await.unwrap().unwrap();
+    assert_eq!((reopened.decided_at, bench.store.events(one.id()).await.unwrap().len()), (None, 3));
+    assert_eq!(bench.store.decide(one.id(), by(&one, &again), 1, NOW).await.unwrap().status, Status::Approved);
+    let claim = bench.claim(NOW).await.unwrap();
+    assert_eq!(bench.store.reopen(claim.record.id(), "revoked", NOW).await, Ok(false), "a worker has begun");
 }
 
 async fn reviewers_who_decide_at_once_are_all_counted(bench: Arc<Bench>) {

@@ -175,6 +175,7 @@ fn proposal(keys: &[&str]) -> Proposal {
         verb: Verb::Update,
         statement: "update tickets set priority = 'high'".into(),
         reason: Some("the customer waits".into()),
+        deployment: None,
         time_zone: "UTC".into(),
         idempotency_key: None,
         target: Target {
@@ -197,7 +198,7 @@ fn again(proposal: &Proposal) -> Proposal {
 
 fn decision(record: &Record, reviewer: &str, decision: Decision) -> Approval {
     let decider = Decider::ApiKey { reviewer: reviewer.parse().unwrap(), key: "key_1".into() };
-    Approval { decision, decider, digest: record.content.digest(), reason: Some("seen".into()), at: NOW }
+    Approval { decision, decider, digest: record.content.digest(), reason: Some("seen".into()), at: NOW, until: None, revoked: false }
 }
 
 fn outcome(outcome: Outcome) -> Report {

@@ -5,7 +5,7 @@ use pgwicket::{
     source::{Difference, Divergence, Ending, Undecided},
 };
 
-use super::{Bench, Change, approval, cell, proposal, update};
+use super::{Bench, Change, approval, cell, here, proposal, update};
 
 const DDL: &str = "create table accounts (id int primary key, tenant text not null, email text unique, amount numeric not null default 7, \
      note text, version int not null default 1, check (amount >= 0)); \
@@ -142,7 +142,7 @@ async fn what_was_given_up_is_never_applied_and_a_tampered_repeat_is_seen() {
     let bench = bench();
     let mut applier = bench.applier();
     let content = proposal("accounts", vec![update("1", "note", None, Some("x"))]);
-    let change = bench.policy.permit(content.clone(), &[approval(&content)]).unwrap();
+    let change = bench.policy.permit(content.clone(), &[approval(&content)], &here()).unwrap();
     let failure = pgwicket::source::Failure::given_up(5, &Undecided::Lost);
     assert_eq!(applier.give_up(&change, failure.clone()).await, Ok(Ending::Failed(failure)));
     assert!(matches!(bench.apply(&mut applier, &content).await, Ok(Ending::Failed(_))));

@@ -89,7 +89,7 @@ impl Bench {
     }
 
     async fn apply(&self, applier: &mut Applier, content: &Content) -> Result<Ending, Undecided> {
-        let change = self.policy.permit(content.clone(), &[approval(content)]).unwrap();
+        let change = self.policy.permit(content.clone(), &[approval(content)], &here()).unwrap();
         applier.apply(&change).await
     }
 
@@ -120,6 +120,7 @@ fn proposal(relation: &str, changes: Vec<Change>) -> Content {
         statement: "…".into(),
         reason: None,
         idempotency_key: None,
+        deployment: None,
         time_zone: "UTC".into(),
         target: Target {
             source: "app".parse().unwrap(),
@@ -134,9 +135,13 @@ fn proposal(relation: &str, changes: Vec<Change>) -> Content {
 }
 
 /// Ana's yes.
+fn here() -> pgwicket::policy::Occasion {
+    pgwicket::policy::Occasion { deployment: pgwicket::types::Deployment::new(None, pgwicket::types::StoreId(1)), now: 0 }
+}
+
 fn approval(content: &Content) -> Approval {
     let decider = Decider::ApiKey { reviewer: "ana".parse().unwrap(), key: "key_1".into() };
-    Approval { decision: Decision::Approve, decider, digest: content.digest(), reason: None, at: 0 }
+    Approval { decision: Decision::Approve, decider, digest: content.digest(), reason: None, at: 0, until: None, revoked: false }
 }
 
 fn cell(column: &str, value: Option<&str>) -> Cell {

@@ -100,7 +100,15 @@ fn what_was_changed_forged_or_replayed_is_refused_and_said_so() {
     let nobody = forged("eve", Transfer::between(&amounts, 9, 10, 1));
     let signed = content(&Transfer::between(&amounts, 11, 12, 1));
     let decider = Decider::Signature { reviewer: "ana".parse().unwrap(), signature: vec![1; 64].into() };
-    let approval = Approval { decision: Decision::Approve, decider, digest: signed.digest(), reason: None, at: now() };
+    let approval = Approval {
+        decision: Decision::Approve,
+        decider,
+        digest: signed.digest(),
+        reason: None,
+        at: now(),
+        until: Some(now() + 60_000),
+        revoked: false,
+    };
     let rule = content(&Transfer::between(&amounts, 13, 14, 1));
     let settled = Approval { decider: Decider::Rule { rule: "small".into() }, digest: rule.digest(), ..approval.clone() };
     for (content, approval) in [(&signed, approval), (&rule, settled)] {

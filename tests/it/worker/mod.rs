@@ -1,5 +1,6 @@
 //! `pgwicket worker` as its own process, over both stores: what it applies, what it refuses, and that kill -9 changes nothing.
 
+mod binding;
 mod crash;
 mod flow;
 mod moments;
@@ -143,6 +144,21 @@ impl Bank {
         self.block_on(futures_util::future::join_all(made))
     }
 
+    /// Approved and at once taken back, by a reviewer.
+    pub(crate) fn approved_and_canceled(&self, transfer: &Transfer) -> ProposalId {
+        let content = content(transfer);
+        let (id, digest) = (content.proposal().id, content.digest());
+        let cancel = Approval { decision: Decision::Cancel, ..yes("ana", digest) };
+        self.block_on(async {
+            self.store.create(content, None, now()).await.unwrap();
+            // Two are needed here, so that no worker takes it in between.
+            self.store.decide(id, yes("ana", digest), 2, now()).await.unwrap();
+            self.store.cancel_by(id, cancel, now()).await.unwrap();
+        });
+        self.store_database.as_ref().unwrap().sql(&format!("update pgwicket.proposals set decided_at = 1 where id = '{id}'"));
+        id
+    }
+
     pub(crate) fn record(&self, id: ProposalId) -> Record {
         self.block_on(again(|| self.store.proposal(id))).unwrap()
     }
@@ -205,7 +221,7 @@ pub(crate) fn now() -> i64 {
 /// A reviewer's yes, by API key.
 pub(crate) fn yes(reviewer: &str, digest: Digest) -> Approval {
     let decider = Decider::ApiKey { reviewer: reviewer.parse().unwrap(), key: "key_1".into() };
-    Approval { decision: Decision::Approve, decider, digest, reason: None, at: now() }
+    Approval { decision: Decision::Approve, decider, digest, reason: None, at: now(), until: None, revoked: false }
 }
 
 /// The proposal of a transfer.
@@ -236,6 +252,7 @@ pub(crate) fn content(transfer: &Transfer) -> Content {
         verb: Verb::Update,
         statement: "update accounts set amount = …".into(),
         reason: None,
+        deployment: None,
         time_zone: "UTC".into(),
         idempotency_key: None,
         target: Target {
