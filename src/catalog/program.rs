@@ -6,9 +6,12 @@ use std::{
 };
 
 use super::{CatalogError, PrivateServer};
+use crate::sql::catalog::KNOWN_VERSIONS;
 
-/// The oldest version that can hold a catalog.
-const OLDEST: u32 = 15;
+/// The versions that can hold a catalog: those that a source may have.
+fn is_known(version: u32) -> bool {
+    KNOWN_VERSIONS.contains(&version.saturating_mul(10_000))
+}
 
 /// Where `postgres` and `initdb` are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +44,7 @@ fn programs(directory: &Path) -> Option<Programs> {
     let said = String::from_utf8(output.stdout).ok()?;
     let number = said.split_whitespace().find(|word| word.starts_with(|first: char| first.is_ascii_digit()))?;
     let version = number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
-    (version >= OLDEST).then(|| Programs { directory: directory.to_path_buf(), version })
+    is_known(version).then(|| Programs { directory: directory.to_path_buf(), version })
 }
 
 /// Debian's, Red Hat's and Homebrew's places, and that of a build from source.

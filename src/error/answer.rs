@@ -37,7 +37,7 @@ fn catalog(error: &CatalogError) -> Report {
         CatalogError::Off => Report::error("0A000", "the system catalogs are switched off here").hint(OWN),
         CatalogError::NoProgram | CatalogError::NoUser(_) => {
             Report::error("0A000", "the system catalogs are not available: no PostgreSQL server program can be run where pgwicket runs")
-                .hint(format!("its operator can install PostgreSQL 15 or newer there, or set PGWICKET_CATALOG_URL; {OWN}"))
+                .hint(format!("its operator can install PostgreSQL 15 to 18 there, or set PGWICKET_CATALOG_URL; {OWN}"))
         }
         CatalogError::Start(_) | CatalogError::Make(_) => {
             Report::error("57P03", "the system catalogs are not available at the moment").hint(format!("retry later; {OWN}"))

@@ -55,6 +55,7 @@ pub(super) fn decide(request: &Request<'_>, tree: &Tree, client: usize, lists: b
         policy_digest: request.policy.digest,
         rules: vec!["answered by the virtual catalog, which holds the names that this agent's policy exposes".to_owned()],
         kept: rewritten.kept,
+        by_plan: false,
         looked_at_values: true,
         copies: 0,
     })

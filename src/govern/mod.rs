@@ -122,6 +122,7 @@ fn decide(request: &Request<'_>, lists: bool) -> Result<GovernedStatement, Refus
         policy_digest: request.policy.digest,
         rules,
         kept: rewritten.kept,
+        by_plan: expected.by_plan,
         looked_at_values: expected.looked_at_values,
         copies: expected.copies.len(),
     })

@@ -38,6 +38,7 @@ pub struct GovernedStatement {
     pub(super) policy_digest: Digest,
     pub(super) rules: Vec<String>,
     pub(super) kept: Vec<(usize, usize, usize)>,
+    pub(super) by_plan: bool,
     pub(super) looked_at_values: bool,
     pub(super) copies: usize,
     pub(super) literals: Literals,
@@ -133,6 +134,13 @@ impl GovernedStatement {
         self.literals == Literals::Clock
     }
 
+    /// Whether it has to be planned for the values of its parameters each time: an error may come or not by plan, and the source would
+    /// choose between a plan for the values and one for all by what they cost, which everybody's rows decide.
+    pub fn is_planned_each_time(&self) -> bool {
+        let session = || self.appended.iter().any(|parameter| matches!(parameter.value, AppendedValue::Session(_)));
+        self.by_plan && (self.client_parameters > 0 || session())
+    }
+
     /// The read of a write: rows go to no client, so no limit on what a read returns is for it, and its text is not the
     /// client's, so no position maps back. It groups with the write.
     pub(super) fn for_write(self, client_text: &str) -> Self {
@@ -181,6 +189,7 @@ impl GovernedStatement {
             policy_digest: self.policy_digest,
             rules: self.rules.clone(),
             kept: Vec::new(),
+            by_plan: self.by_plan,
             looked_at_values: self.looked_at_values,
             copies: self.copies,
             literals: self.literals,
@@ -287,6 +296,7 @@ impl GovernedStatement {
             policy_digest: Digest([0; 32]),
             rules: Vec::new(),
             kept: Vec::new(),
+            by_plan: false,
             looked_at_values: false,
             copies: 0,
             literals: Literals::None,

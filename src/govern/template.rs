@@ -54,7 +54,8 @@ impl Template {
         }
         let tail = statement.text.get(written..)?.into();
         let mut template = Self { statement: Arc::clone(statement), pieces, tail, pinned, lifted: None };
-        template.lifted = template.lift(text, shape);
+        // A statement that tells of its plan gets no parameters that it does not have.
+        template.lifted = if statement.by_plan { None } else { template.lift(text, shape) };
         Some(template)
     }
 

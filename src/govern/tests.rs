@@ -73,6 +73,8 @@ fn catalog() -> CatalogSnapshot {
         relations: Vec::new(),
         types,
         leakproof_operators,
+        // As of a source where somebody has an operator class of box that orders by `##`.
+        ordering_operators: Some(vec!["##".into(), "<->".into()]),
         functions: Vec::new(),
         shapes,
         ..CatalogSnapshot::default()
@@ -286,6 +288,11 @@ pub(in crate::govern) fn fenced(text: &str) -> Option<String> {
             .fenced()
             .then(|| statement.rules().iter().filter(|rule| rule.starts_with("fenced")).cloned().collect::<Vec<_>>().join("; "))
     })
+}
+
+/// Whether the source must plan a text for its values each time.
+pub(in crate::govern) fn planned_each_time(text: &str) -> bool {
+    with(text, &[], |request| govern(request).unwrap_or_else(|refusal| panic!("{text}: {refusal:?}")).is_planned_each_time())
 }
 
 #[test]

@@ -221,7 +221,7 @@ document! {
 /// `kind` of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SourceKind {
-    /// PostgreSQL 15 or newer.
+    /// PostgreSQL 15 to 18.
     Postgres,
 }
 

@@ -127,6 +127,15 @@ pub(super) struct Unnamed {
     under: Under,
     /// The segment of its Parse.
     pub(super) segment: u64,
+    /// Whether a portal was bound to it.
+    bound: bool,
+}
+
+impl Unnamed {
+    /// Whether it will do for the next run of this statement.
+    fn is(&self, statement: &Arc<GovernedStatement>) -> bool {
+        Arc::ptr_eq(&self.statement, statement) && !(self.bound && statement.is_planned_each_time())
+    }
 }
 
 /// What the server said of itself at startup.
@@ -184,8 +193,9 @@ impl Connection {
         if self.skips() {
             return false;
         }
-        if statement.reads_clock() {
-            // What it says depends on the moment of its Parse, so no Parse but its own will do.
+        if statement.reads_clock() || statement.is_planned_each_time() {
+            // What it says depends on the moment of its Parse, so no Parse but its own will do. A statement that is parsed anew is planned
+            // for its values (plancache.c plans the first five runs so).
             return self.parse_unnamed(statement, under);
         }
         let (number, parsed) = self.ensure(statement.text(), statement.parameter_types(), &under, true);
@@ -207,10 +217,7 @@ impl Connection {
 
     fn parse_unnamed(&mut self, statement: &Arc<GovernedStatement>, under: Under) -> bool {
         self.make_ready(statement, None);
-        let held = self
-            .unnamed
-            .as_ref()
-            .is_some_and(|held| Arc::ptr_eq(&held.statement, statement) && held.segment == self.segment && held.under == under);
+        let held = self.unnamed.as_ref().is_some_and(|held| held.is(statement) && held.segment == self.segment && held.under == under);
         if held {
             self.expect(Expect::Held);
             return false;
@@ -219,7 +226,7 @@ impl Connection {
             connection.queue_parse("", statement.text(), statement.parameter_types());
             connection.expect(Expect::Parse { number: None, told: true });
         });
-        self.unnamed = Some(Unnamed { statement: Arc::clone(statement), under, segment: self.segment });
+        self.unnamed = Some(Unnamed { statement: Arc::clone(statement), under, segment: self.segment, bound: false });
         true
     }
 
@@ -265,6 +272,9 @@ impl Connection {
             return Ok(());
         }
         let ready = self.ready.as_ref().filter(|ready| ready.is(statement)).ok_or(SourceError::NotPrepared)?;
+        if let (None, Some(unnamed)) = (ready.number, &mut self.unnamed) {
+            unnamed.bound = true;
+        }
         parameters.write(self.channel.outgoing(), portal, &ready.name);
         self.expect(Expect::Bind);
         Ok(())

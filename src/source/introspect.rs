@@ -83,6 +83,7 @@ async fn read(connection: &mut Connection) -> Result<Introspection, SourceError>
         leakproof_operators: rows(connection.query(LEAKPROOF_OPERATORS).await?, |cells| {
             Some(Operator { name: cells.text()?, left: cells.parsed()?, right: cells.parsed()? })
         })?,
+        ordering_operators: Some(rows(connection.query(ORDERING_OPERATORS).await?, Cells::text)?),
         functions: rows(connection.query(FUNCTIONS).await?, |cells| {
             Some(Function {
                 schema: cells.text()?,
@@ -262,6 +263,10 @@ SELECT t.oid, n.nspname, t.typname, t.typtype,
        CASE WHEN t.typtype = 'd' THEN t.typbasetype WHEN t.typcategory = 'A' THEN t.typelem ELSE 0 END,
        t.typcategory = 'A' AND t.typelem <> 0
 FROM used JOIN pg_type t ON t.oid = used.oid JOIN pg_namespace n ON n.oid = t.typnamespace";
+
+/// Of every access method and operator class, whoever made it.
+const ORDERING_OPERATORS: &str = "
+SELECT DISTINCT o.oprname FROM pg_amop m JOIN pg_operator o ON o.oid = m.amopopr WHERE m.amoppurpose = 'o' ORDER BY 1";
 
 const LEAKPROOF_OPERATORS: &str = "
 SELECT o.oprname, o.oprleft, o.oprright

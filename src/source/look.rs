@@ -59,6 +59,7 @@ SELECT md5(coalesce(string_agg(x, ',' ORDER BY x), '')) FROM (
   UNION ALL SELECT concat_ws('.', 'w', w.oid, w.xmin) FROM pg_rewrite w JOIN r ON r.oid = w.ev_class
   UNION ALL SELECT concat_ws('.', 'p', p.oid, p.xmin) FROM pg_proc p JOIN n ON n.oid = p.pronamespace WHERE p.oid >= 16384
   UNION ALL SELECT concat_ws('.', 'o', o.oid, o.xmin) FROM pg_operator o WHERE o.oid >= 16384
+  UNION ALL SELECT concat_ws('.', 'm', oid, xmin) FROM pg_amop WHERE oid >= 16384
   UNION ALL SELECT concat_ws('.', 'x', oid, xmin) FROM pg_cast WHERE oid >= 16384
   UNION ALL SELECT concat_ws('.', 'y', oid, xmin) FROM pg_extension
 ) catalog (x)";

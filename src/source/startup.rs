@@ -9,7 +9,10 @@ use postgres_protocol::authentication::{
 };
 use tokio_postgres::config::{ChannelBinding, Config};
 
-use crate::wire::{Channel, Header, MessageWriter, Socket};
+use crate::{
+    sql::catalog::KNOWN_VERSIONS,
+    wire::{Channel, Header, MessageWriter, Socket},
+};
 
 use super::{
     Connection, ServerError, Setting, SourceAddress, SourceError,
@@ -21,16 +24,14 @@ use super::{
     tls,
 };
 
-/// The oldest `server_version_num` whose reading of numeric literals is known to agree with the parser's.
-const OLDEST: u32 = 150_000;
 /// No message of a startup is longer.
 const MESSAGE_LIMIT: usize = 64 * 1024;
 
 /// What is pinned in every session, whatever the role's or the database's own settings say; checked at connect.
 /// A source with reviewed extensions has their schemas in `search_path` as well ([`Connector::resolving`]).
-/// The first group is SECURITY.md's; the second are the other settings by which the server reads a text, or starts a
-/// transaction, otherwise than governed.
-pub(super) const PINNED: [(&str, &str); 11] = [
+/// The first group is SECURITY.md's; the second are the other settings by which the server reads a text, starts a transaction, or plans
+/// a statement, otherwise than governed: under `force_generic_plan` nothing is planned for its values (`is_planned_each_time`).
+pub(super) const PINNED: [(&str, &str); 12] = [
     ("default_transaction_read_only", "on"),
     ("search_path", "pg_catalog"),
     ("standard_conforming_strings", "on"),
@@ -42,6 +43,7 @@ pub(super) const PINNED: [(&str, &str); 11] = [
     ("xmloption", "content"),
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
+    ("plan_cache_mode", "auto"),
 ];
 
 /// The parameters of the startup message.
@@ -77,7 +79,7 @@ pub(super) async fn start(connector: &Connector, endpoint: Endpoint, wanted: Wan
     Ok(connection)
 }
 
-/// Refuses a server that is too old, a database that is not UTF-8, and a server (or a pooler before it) that dropped what the startup message pinned.
+/// Refuses a server of a version that is not known, a database that is not UTF-8, and a server (or a pooler before it) that dropped what the startup message pinned.
 async fn check(connector: &Connector, connection: &mut Connection) -> Result<(), SourceError> {
     let names = PINNED.map(|(name, _)| format!(", pg_catalog.current_setting('{name}')")).concat();
     let rows = connection
@@ -85,9 +87,9 @@ async fn check(connector: &Connector, connection: &mut Connection) -> Result<(),
         .await?;
     let mut values = rows.into_iter().next().unwrap_or_default().into_iter().map(Option::unwrap_or_default);
     connection.server.version = values.next().and_then(|version| version.parse().ok()).unwrap_or(0);
-    if connection.server.version < OLDEST {
+    if !KNOWN_VERSIONS.contains(&connection.server.version) {
         let version = connection.server.version;
-        return Err(SourceError::Unfit(format!("PostgreSQL 15 or newer is needed, this is server_version_num {version}").into()));
+        return Err(SourceError::Unfit(format!("PostgreSQL 15 to 18 is needed, this is server_version_num {version}").into()));
     }
     // What is taken as leakproof (`lower`, LIKE) counts on stored text being well formed, and so does this proxy.
     if let Some(encoding) = values.next().filter(|encoding| encoding != "UTF8") {

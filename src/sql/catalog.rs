@@ -9,6 +9,10 @@ use super::extensions::Extensions;
 /// A PostgreSQL object identifier.
 pub type Oid = u32;
 
+/// The `server_version_num` of the servers that are spoken to. An older one reads some literals otherwise than the parser, and when a newer
+/// one evaluates an expression on whose rows is not known (docs/security/EVALUATION.md).
+pub const KNOWN_VERSIONS: std::ops::RangeInclusive<u32> = 150_000..=189_999;
+
 /// The first OID that is not assigned by PostgreSQL itself (`FirstNormalObjectId`, access/transam.h).
 pub const FIRST_NORMAL_OID: Oid = 16_384;
 
@@ -23,6 +27,10 @@ pub struct CatalogSnapshot {
     pub types: BTreeMap<Oid, Type>,
     /// The operators whose function is `proleakproof`, built-in ones only.
     pub leakproof_operators: Vec<Operator>,
+    /// Names of the operators by which an index of some access method can order rows (`pg_amop.amoppurpose` is `o`); `None` in a snapshot
+    /// saved before they were read.
+    #[serde(default)]
+    pub ordering_operators: Option<Vec<String>>,
     /// Functions outside `pg_catalog` that the credential may execute (policies may allow them by signature).
     pub functions: Vec<Function>,
     /// What only the virtual catalog needs; empty in a snapshot saved before there was one.

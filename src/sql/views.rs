@@ -248,6 +248,7 @@ mod tests {
                 relation("t", 'r', &[("id", INT4), ("note", TEXT), ("ok", BOOL)]),
             ],
             types: [(INT4, of("int4")), (TEXT, of("text")), (BOOL, of("bool"))].into(),
+            ordering_operators: None,
             leakproof_operators: vec![same(INT4), same(TEXT)],
             ..CatalogSnapshot::default()
         };

@@ -79,6 +79,8 @@ pub(super) struct Expectation {
     pub(super) doubts: Vec<String>,
     /// The conjuncts copied inside fences, with the relation.
     pub(super) copies: Vec<String>,
+    /// Whether an error may come or not by how the source plans the statement for its parameters.
+    pub(super) by_plan: bool,
     /// Whether another value of a constant might have been decided otherwise.
     pub(super) looked_at_values: bool,
     /// Where the client's text names a type of the source that it may.
@@ -155,6 +157,7 @@ pub(super) fn expect(request: &Request<'_>, tree: &Tree, client_parameters: usiz
         fenced,
         doubts: analysis.doubts,
         copies: Vec::new(),
+        by_plan: analysis.by_plan && occurrences.iter().any(|occurrence| occurrence.exposed().is_some()),
         looked_at_values: analysis.looked_at_values,
         types: types.places(),
     };
@@ -210,6 +213,7 @@ pub(super) fn expect_catalog(request: &Request<'_>, tree: &Tree, client_paramete
         fenced: false,
         doubts: Vec::new(),
         copies: Vec::new(),
+        by_plan: false,
         looked_at_values: true,
         types: BTreeSet::new(),
     };

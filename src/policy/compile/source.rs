@@ -10,12 +10,10 @@ use crate::{
         document::{Mode, SourceDocument, SourceKind},
         problem::{Place, shown},
     },
-    sql::catalog::CatalogSnapshot,
+    sql::catalog::{CatalogSnapshot, KNOWN_VERSIONS},
     types::{Secret, SourceName},
 };
 
-/// The oldest PostgreSQL that is spoken to: 14 reads some literals differently from our parser.
-pub(super) const OLDEST: u32 = 150_000;
 /// Fewer connections than the bound of `pool.max` is what an upstream can bear.
 const POOL_MOST: u64 = 10_000;
 
@@ -52,11 +50,11 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, name: &Spanned<String>, sourc
     }
     let name = parsed?;
     let catalog = compiler.catalog(&name);
-    if let Some(old) = catalog.as_ref().map(|catalog| catalog.server_version).filter(|version| *version < OLDEST) {
+    if let Some(other) = catalog.as_ref().map(|catalog| catalog.server_version).filter(|version| !KNOWN_VERSIONS.contains(version)) {
         compiler
             .problems
-            .error(&source.url.0.at, format!("the source is PostgreSQL {}", old / 10_000))
-            .hint("PostgreSQL 15 or newer is needed");
+            .error(&source.url.0.at, format!("the source is PostgreSQL {}", other / 10_000))
+            .hint("PostgreSQL 15 to 18 is needed: of another version it is not known on whose rows it evaluates what");
     }
     if compiler.problems.errors() > before || (url.is_none() && compiler.serving()) {
         return None;

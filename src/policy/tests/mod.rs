@@ -95,6 +95,7 @@ pub(super) fn catalog() -> CatalogSnapshot {
         extensions: Extensions::default(),
         relations: RELATIONS.trim().lines().map(relation).collect(),
         types,
+        ordering_operators: None,
         leakproof_operators: [(20, 20), (20, 23), (23, 23), (25, 25), (16, 16), (1184, 1184)]
             .into_iter()
             .flat_map(|(l, r)| operators(l, r))

@@ -28,6 +28,7 @@ fn the_catalog_is_read_as_the_reader_sees_it() {
     lane(async move {
         let Introspection { catalog, credential, .. } = read(&server.url()).await;
         assert!(catalog.server_version >= 150_000);
+        assert!(catalog.ordering_operators.iter().flatten().any(|name| name == "<->"));
         let names: Vec<_> = catalog.relations.iter().map(|r| (r.schema.as_str(), r.name.as_str(), r.kind, r.readable)).collect();
         assert_eq!(names.len(), 3);
         let notes = catalog.relation("app", "notes").unwrap();

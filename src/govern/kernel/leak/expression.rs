@@ -37,6 +37,8 @@ pub(super) struct Analyzer<'a> {
     pub(super) raised: usize,
     /// In a subquery of a condition: it runs when some row gets there.
     pub(super) lazy: bool,
+    /// Trying whether an expression is proven: nothing of the analysis stays.
+    pub(super) trying: bool,
     /// In a condition that runs on groups of rows that passed; only what it reads of the rows themselves is tried on statistics.
     pub(super) after_grouping: bool,
 }
@@ -55,7 +57,18 @@ impl<'a> Analyzer<'a> {
                 *uses.entry(node.int("number").unwrap_or_default()).or_default() += 1;
             }
         });
-        Self { catalog, occurrences, found: Analysis::default(), declared, converting, uses, raised: 0, lazy: false, after_grouping: false }
+        Self {
+            catalog,
+            occurrences,
+            found: Analysis::default(),
+            declared,
+            converting,
+            uses,
+            raised: 0,
+            lazy: false,
+            trying: false,
+            after_grouping: false,
+        }
     }
 
     /// Runs `then` in another kind of place.
@@ -127,10 +140,12 @@ impl<'a> Analyzer<'a> {
     pub(super) fn expression(&mut self, tree: &Tree, view: &View<'_>, ctes: &Ctes) -> Result<(Value, Refs), Misread> {
         let Some(node) = tree.as_node() else { return self.doubtful("an expression that is not understood", tree, view, ctes) };
         if self.after_grouping && is_passed(tree, view, true)? {
+            self.planned_part(tree, view, ctes)?;
             self.sweep(tree, view, ctes)?;
             return Ok((self.type_only(tree, view)?, Refs::None));
         }
         if let Some(of) = self.folded(tree)? {
+            self.planned_constant(tree)?;
             return Ok((Value::constant(of), Refs::None));
         }
         if let Some(of) = self.clockwork(tree)? {

@@ -7,8 +7,9 @@ use pg_query::protobuf::{JoinType, SetOperation};
 use super::{
     collation::Collation,
     expression::Analyzer,
+    planned::holds_parameter,
     printer,
-    reads::{is_over_groups, is_passed},
+    reads::{holds_no_equality, is_over_groups, is_passed},
     resolve::{Column, Refs, Rte, View, output_name},
     shapes::{TEXT, Type, Value, leakproof},
 };
@@ -28,6 +29,8 @@ pub(in crate::govern) struct Analysis {
     pub(in crate::govern) doubts: Vec<String>,
     /// Conjuncts to copy inside the fence of an occurrence, by its number, printed over real column names.
     pub(in crate::govern) copies: HashMap<usize, Vec<String>>,
+    /// Whether an error may come or not by how the source plans the statement for its parameters.
+    pub(in crate::govern) by_plan: bool,
     /// Whether a constant's value was looked at, so that another value might be decided otherwise.
     pub(in crate::govern) looked_at_values: bool,
 }
@@ -43,6 +46,7 @@ pub(in crate::govern) fn analyze(
 ) -> Result<Analysis, Misread> {
     let mut analyzer = Analyzer::new(select, catalog, declared, converting, occurrences);
     analyzer.query(select, None, &Ctes::default(), true)?;
+    analyzer.found.by_plan |= !analyzer.found.doubts.is_empty();
     Ok(analyzer.found)
 }
 
@@ -89,6 +93,7 @@ impl Analyzer<'_> {
             self.sweep(select.field(safe)?, &view, &ctes)?;
         }
         self.distances(select)?;
+        self.planned(select, &view, &ctes, outermost)?;
         if self.lazy {
             self.sorts(select, &view)?;
         }
@@ -135,6 +140,9 @@ impl Analyzer<'_> {
         for safe in ["sort_clause", "limit_offset", "limit_count"] {
             self.sweep(select.field(safe)?, &View { rtes: &[], merged: &[], outer }, ctes)?;
         }
+        // Arms of different types are cast to a common one.
+        let alike = |left: &Vec<Column>, right: &Vec<Column>| left.iter().zip(right).all(|(left, right)| left.value.of == right.value.of);
+        self.found.by_plan |= !left.as_ref().zip(right.as_ref()).is_some_and(|(left, right)| alike(left, right));
         Ok(left.zip(right).map(|(left, right)| {
             left.into_iter()
                 .zip(right)
@@ -158,6 +166,7 @@ impl Analyzer<'_> {
     /// `VALUES`: a single row is flattened into the level above, so a column inside one is in a qual position.
     fn values(&mut self, select: &Node, view: &View<'_>, ctes: &Ctes, outermost: bool) -> Result<Option<Vec<Column>>, Misread> {
         let lists = select.field("values_lists")?;
+        self.found.by_plan |= holds_parameter(lists);
         let mut reads = false;
         lists.each(&mut |node| reads |= matches!(node.kind, "ColumnRef" | "SubLink"));
         if reads {
@@ -171,15 +180,14 @@ impl Analyzer<'_> {
         Ok(None)
     }
 
-    /// `ORDER BY point <-> '(0,0)'`: an index that orders by a distance computes it on rows of everybody, and distances overflow.
+    /// `ORDER BY point <-> '(0,0)'`: an index that orders by a distance computes it on rows of everybody, and distances overflow. Which
+    /// operators these are the source's operator classes say (`pg_amop`).
     fn distances(&mut self, select: &Node) -> Result<(), Misread> {
         let mut distance = false;
         for clause in ["target_list", "group_clause", "sort_clause", "distinct_clause", "window_clause"] {
             select.field(clause)?.each(&mut |node| {
                 let names = if node.kind == "AExpr" { node.names("name").unwrap_or_default() } else { Vec::new() };
-                distance |= names.last().is_some_and(|name| {
-                    (*name != "<>" && name.contains('<') && name.contains('>')) || matches!(*name, "~>" | "|=|" | "<=|" | "|=>")
-                });
+                distance |= names.last().is_some_and(|name| may_order(self.catalog, name));
             });
         }
         if distance {
@@ -230,6 +238,7 @@ impl Analyzer<'_> {
             return node.list("args")?.iter().try_for_each(|part| self.conjuncts(part, view, first, filters, ctes));
         }
         if self.runs_elsewhere(tree, view)? {
+            self.planned_part(tree, view, ctes)?;
             return self.sweep(tree, view, ctes);
         }
         let before = self.raised;
@@ -241,6 +250,7 @@ impl Analyzer<'_> {
             && filters.contains(&(first + place))
             && let Some(rte) = view.rtes.get(place)
             && !rte.nullable
+            && !self.trying
             && let Some(occurrence) = rte.occurrence
             && self.copyable(tree)
             && let Some(text) = printer::conjunct(tree, rte)
@@ -251,22 +261,22 @@ impl Analyzer<'_> {
     }
 
     /// Whether a conjunct runs on rows of one function, group or relation that hides none, and nowhere else: no scan of governed rows takes
-    /// it up, and no statistics of theirs are behind it. An equality may be carried to another relation (`equivclass.c`), so it is none.
+    /// it up, and no statistics of theirs are behind it. An equality may be carried to another relation (`equivclass.c`), so a conjunct
+    /// is one only where every operator in it is on the list of those that are none.
     fn runs_elsewhere(&self, tree: &Tree, view: &View<'_>) -> Result<bool, Misread> {
-        if self.lazy || !is_passed(tree, view, false)? {
+        if self.lazy || !is_passed(tree, view, false)? || !holds_no_equality(tree)? {
             return Ok(false);
         }
-        let (mut refs, mut equality, mut misread) = (Refs::None, false, None);
-        tree.each(&mut |node| match node.kind {
-            "AExpr" => equality |= node.names("name").is_ok_and(|names| matches!(names.last(), Some(&("=" | "<>")))),
-            "ColumnRef" => match view.resolve(node) {
-                Ok(found) => refs = refs.and(found.refs),
-                Err(error) => misread = Some(error),
-            },
-            // What is no column reads no relation.
-            _ => {}
+        let (mut refs, mut misread) = (Refs::None, None);
+        tree.each(&mut |node| {
+            if node.kind == "ColumnRef" {
+                match view.resolve(node) {
+                    Ok(found) => refs = refs.and(found.refs),
+                    Err(error) => misread = Some(error),
+                }
+            }
         });
-        misread.map_or(Ok(!equality && matches!(refs, Refs::One(_))), Err)
+        misread.map_or(Ok(matches!(refs, Refs::One(_))), Err)
     }
 
     /// HAVING: a conjunct without an aggregate becomes a WHERE (`subquery_planner`), one with an aggregate never does; but it is tried on
@@ -291,7 +301,10 @@ impl Analyzer<'_> {
                 from.rtes.push(rte);
             }
             // The sample is drawn inside, from the rows that pass: a relation like any other.
-            "RangeTableSample" => self.item(node.field("relation")?, from, outer, ctes)?,
+            "RangeTableSample" => {
+                self.found.by_plan = true;
+                self.item(node.field("relation")?, from, outer, ctes)?;
+            }
             "RangeSubselect" => {
                 let query = node.node("subquery")?.ok_or(unread)?;
                 let outputs = if node.flag("lateral")? {
@@ -306,6 +319,7 @@ impl Analyzer<'_> {
                 // A function in FROM runs once for each row that passed, on what it is given.
                 self.sweep(item, &View { rtes: &from.rtes, merged: &from.merged, outer }, ctes)?;
                 self.only_reviewed(item);
+                self.found.by_plan = true;
                 from.rtes.push(Rte::function(alias(node)?.0.or_else(|| function_name(node))));
             }
             "JoinExpr" => self.join(node, from, outer, ctes)?,
@@ -401,12 +415,21 @@ impl Analyzer<'_> {
             let mut found =
                 rtes.iter().filter(|rte| rte.columns.is_some()).flat_map(|rte| rte.columns.iter().flatten()).filter(|c| *c.name == *name);
             let first = found.next().filter(|_| rtes.iter().all(|rte| rte.columns.is_some()))?;
-            found.next().is_none().then_some((first.value, first.leaky))
+            found.next().is_none().then_some((first.value, first.leaky || first.computed))
         };
         match (one(start..middle), one(middle..end)) {
             (Some((left, false)), Some((right, false))) if leakproof(self.catalog, "=", left, right) => {}
             _ => self.doubt(format!("JOIN USING ({name}): its equality is not known to be leakproof")),
         }
+    }
+}
+
+/// Whether an index may order rows by an operator of that name.
+fn may_order(catalog: &CatalogSnapshot, name: &str) -> bool {
+    match &catalog.ordering_operators {
+        Some(names) => names.iter().any(|known| *known == *name),
+        // A snapshot that does not say: by the spellings of all that are known.
+        None => (name != "<>" && name.contains('<') && name.contains('>')) || matches!(name, "<#>" | "<=>" | "~>" | "|=|" | "<=|" | "|=>"),
     }
 }
 

@@ -9,6 +9,7 @@
 mod collation;
 mod expression;
 mod level;
+mod planned;
 mod printer;
 mod quiet;
 mod reads;

@@ -36,7 +36,8 @@ pub(super) fn is_over_groups(tree: &Tree, view: &View<'_>) -> Result<bool, Misre
         node.each(&mut |inner| match inner.kind {
             "SubLink" => own = false,
             "ColumnRef" => match view.resolve(inner) {
-                Ok(found) => own &= !found.outer,
+                // What is not resolved may be of an outer level.
+                Ok(found) => own &= found.known && !found.outer,
                 Err(error) => misread = Some(error),
             },
             // Only what reads a row says whose aggregate it is.
@@ -58,7 +59,8 @@ fn any<'t>(trees: impl Iterator<Item = &'t Tree>, mut holds: impl FnMut(&'t Tree
 
 /// Whether an expression reads nothing but values of rows that passed: aggregates of this level, and columns of what hides no row.
 ///
-/// A subquery is one when `subqueries` says so and what it is compared with is one; its own conditions are looked at apart.
+/// A subquery is one when `subqueries` says so and what it is compared with is one; its own conditions are looked at apart. Of the
+/// grammar's expressions those are named that are nothing but their parts; any other is not known to be.
 pub(super) fn is_passed(tree: &Tree, view: &View<'_>, subqueries: bool) -> Result<bool, Misread> {
     let all = |mut trees: std::slice::Iter<'_, Tree>| trees.try_fold(true, |all, tree| Ok(all && is_passed(tree, view, subqueries)?));
     let node = match tree {
@@ -66,15 +68,63 @@ pub(super) fn is_passed(tree: &Tree, view: &View<'_>, subqueries: bool) -> Resul
         Tree::List(items) => return all(items.iter()),
         Tree::Null | Tree::Bool(_) | Tree::Int(_) | Tree::Text(_) | Tree::Position(_) => return Ok(true),
     };
+    let parts = |parts: &[&'static str]| {
+        parts.iter().try_fold(true, |passed, part| Ok::<_, Misread>(passed && is_passed(node.field(part)?, view, subqueries)?))
+    };
     match node.kind {
-        "SubLink" => Ok(subqueries && is_passed(node.field("testexpr")?, view, subqueries)?),
+        "SubLink" => Ok(subqueries && parts(&["testexpr"])?),
         "ColumnRef" => {
             let found = view.resolve(node)?;
             Ok(found.known && !found.value.governed && !found.leaky && !found.computed && !found.outer)
         }
         "FuncCall" if is_aggregate(node)? || node.node("over")?.is_some() => is_over_groups(tree, view),
-        _ => node.fields.iter().try_fold(true, |all, (_, field)| Ok(all && is_passed(field, view, subqueries)?)),
+        "FuncCall" => parts(&["args", "agg_order", "agg_filter"]),
+        "AConst" | "ParamRef" | "SqlValueFunction" => Ok(true),
+        "AExpr" => parts(&["lexpr", "rexpr"]),
+        "BoolExpr" | "CoalesceExpr" | "MinMaxExpr" | "RowExpr" => parts(&["args"]),
+        "NullTest" | "BooleanTest" | "TypeCast" | "CollateClause" | "NamedArgExpr" => parts(&["arg"]),
+        "AArrayExpr" => parts(&["elements"]),
+        "CaseExpr" => parts(&["arg", "args", "defresult"]),
+        "CaseWhen" => parts(&["expr", "result"]),
+        "AIndirection" => parts(&["arg", "indirection"]),
+        "AIndices" => parts(&["lidx", "uidx"]),
+        // An expression that is not known may be more than its parts.
+        _ => Ok(false),
     }
+}
+
+/// Operators that are no equality of any type, nor the negator of one: PostgreSQL makes nothing of them but themselves.
+const NO_EQUALITY: &[&str] = &[
+    "<", ">", "<=", ">=", "+", "-", "*", "/", "%", "^", "||", "~~", "!~~", "~~*", "!~~*", "~", "!~", "~*", "!~*", "->", "->>", "#>", "#>>",
+    "@>", "<@", "&&", "?", "?|", "?&", "@@",
+];
+
+/// Whether an expression certainly holds no equality that PostgreSQL could read out of it: no `=` and what is made of one (IN, ANY, rows,
+/// DISTINCT FROM, NULLIF, BETWEEN, a CASE with an operand), and no function whose body PostgreSQL could put in its place.
+pub(super) fn holds_no_equality(tree: &Tree) -> Result<bool, Misread> {
+    let (mut none, mut misread) = (true, None);
+    tree.each(&mut |node| {
+        let holds = match node.kind {
+            "AExpr" => is_no_equality(node),
+            "CaseExpr" => node.field("arg").map(|operand| *operand == Tree::Null),
+            "RowExpr" | "SubLink" | "AIndirection" | "CollateClause" => Ok(false),
+            "FuncCall" => node.names("funcname").map(|names| matches!(names.as_slice(), [_] | ["pg_catalog", _])),
+            // The rest compares nothing.
+            _ => Ok(true),
+        };
+        match holds {
+            Ok(holds) => none &= holds,
+            Err(error) => misread = Some(error),
+        }
+    });
+    misread.map_or(Ok(none), Err)
+}
+
+fn is_no_equality(node: &Node) -> Result<bool, Misread> {
+    use pg_query::protobuf::AExprKind as Kind;
+    let kind = node.int("kind")?;
+    let plain = [Kind::AexprOp, Kind::AexprLike, Kind::AexprIlike].iter().any(|known| kind == i64::from(*known as i32));
+    Ok(plain && matches!(node.names("name")?.as_slice(), [name] if NO_EQUALITY.contains(name)))
 }
 
 /// Whether an expression reads a governed column, here or further out, or a subquery.

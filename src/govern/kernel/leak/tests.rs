@@ -1,6 +1,6 @@
 //! Which rule fences which statement, each with a neighbour that stays plain.
 
-use crate::govern::tests::{fenced, governed};
+use crate::govern::tests::{fenced, governed, planned_each_time};
 
 fn plain(texts: &[&str]) {
     for text in texts {
@@ -179,9 +179,12 @@ fn a_distance_may_be_computed_by_an_index() {
         &[
             "select id from t order by point(amount, amount) <-> point '(0,0)'",
             "select id, point(amount, 1) <-> point '(0,0)' as d from t order by d",
+            "select id from t order by point(amount, amount) ## lseg '[(0,0),(1,1)]'",
+            "select id from t order by point(amount, amount) operator(pg_catalog.<->) point '(0,0)'",
+            "select min(point(amount, amount) <-> point '(0,0)') from t",
         ],
     );
-    plain(&["select id from t order by amount <> 5, price / amount"]);
+    plain(&["select id from t order by amount <> 5, price / amount, point(amount, amount) <@ box '((0,0),(1,1))'"]);
 }
 
 /// The rule: what is in a subquery of a condition runs when some row gets there (`lazy`), so it is proven by type.
@@ -199,5 +202,92 @@ fn a_subquery_of_a_condition_is_in_a_qual_position_throughout() {
             "select * from t where id in (select distinct id from (select id, meta from t) x group by id, meta)",
             "select * from t where id in (select id from t order by meta limit 1)",
         ],
+    );
+}
+
+/// The rule: where an error may come or not by how parameters are planned, the plan is for their values each time (`planned.rs`).
+#[test]
+fn no_error_comes_by_the_kind_of_a_plan() {
+    for text in [
+        "select * from t where id = $1",
+        "select id, price / amount, sum(price) over () from t where id = $1 and subject like 'a%' order by price / amount limit $2",
+        "select count(*) from t where amount between $1 and $2 and subject = any($3) or status in ($4, $5)",
+        "select status, sum(price / amount) from t where created_at > now() - interval '1 day' and id <> $1 group by status",
+        "select * from t join c on c.id = t.customer_id and c.id = $1 left join g on g.id = t.id",
+        "select * from t where id in (select id from c where id > $1) and exists (select 1 from g where g.id = t.id)",
+        "select coalesce(subject, $1), $2::int from t",
+        "with x as (select id, amount from t) select price / 0 from t where id = $1",
+        "select * from (select customer_id, count(*) as n, max(id) as m from t group by 1) x where n > $1",
+        "select id from t where id = $1 union all select customer_id from t where amount = $2",
+        "select * from t where amount > 1 / 0 and subject like 'a%\\'",
+        "select sqrt($1)",
+    ] {
+        assert!(!planned_each_time(text), "{text}");
+    }
+    for text in [
+        "select * from t where amount < 100 / $1",
+        "select 100 / $1 from t where id = 5",
+        "select price from t order by 100 / $1",
+        "select count(*) from t group by 100 / $1",
+        "select row_number() over (partition by 100 / $1) from t",
+        "select count(*) filter (where id < 100 / $1) from t",
+        "select distinct on (100 / $1) id from t",
+        "select case when $1 = 1 then 1 else 1 / 0 end from t",
+        "select (select count(*) from c where id = $1 and price / amount > 1) from t",
+        "select * from t where id = $1 and amount > 1 / 0",
+        "select * from t where id = $1 and created_at > '2024-01-01'::timestamptz(9)",
+        "select * from t where id = $1 or price / amount > 1",
+        "select * from t where id = $1 and exists (select 1 from c where 1 = 1 / 0)",
+        "select * from (select id, price / amount as q from t limit 5) x where id = $1",
+        "select * from (select id, sum(price) as s from t group by id) x where id = $1",
+        "with x as materialized (select id, price / amount as q from t) select * from x where id = $1",
+        "select status from t group by status having sum(price) / count(*) > $1",
+        "select t.id from t, generate_series(1, 3, 0) x where t.id = $1",
+        "select id from t where id = $1 union all select price from t",
+        "select id from t limit 10 / $1",
+        "select id from t limit $1::text::int",
+        "select * from t where subject like $1",
+        "select * from t where amount < 100 / current_setting('application_name')::int",
+        "select length(current_user) / (length(current_user) - 5) from t",
+    ] {
+        assert!(planned_each_time(text), "{text}");
+    }
+}
+
+/// The rule: what is left beside the tenant predicate unproven, for it runs on rows that hide none, holds no equality (`holds_no_equality`).
+#[test]
+fn an_equality_may_be_carried_to_another_relation() {
+    plain(&[
+        "select * from t, g where 1 / g.id > 0",
+        "select * from t, g where (1 / g.id > 0 or g.x is null) and not (10 % g.id < 3)",
+        "select * from t, generate_series(1, 3) f where 1 / f > 0 and case when 1 / f > 0 then true else false end",
+    ]);
+    for text in [
+        "select * from t, g where 1 / g.id = 1",
+        "select * from t, g where not (1 / g.id <> 1)",
+        "select * from t, g where 1 / g.id in (1)",
+        "select * from t, g where 1 / g.id = any (array[1])",
+        "select * from t, g where 1 / g.id between 1 and 1",
+        "select * from t, g where 1 / g.id is not distinct from 1",
+        "select * from t, g where nullif(1 / g.id, 1) > 0",
+        "select * from t, g where (1 / g.id, 2) >= (1, 2)",
+        "select * from t, g where case 1 / g.id when 1 then true end",
+        "select * from t, generate_series(1, 3) f where 1 / f = 1",
+        "select * from t join (select 1 / id as amount from g) x using (amount)",
+        "select * from t natural join g",
+        "select * from t, (select 1 / id as q from g union select 2) x where q = 1",
+    ] {
+        assert!(fenced(text).is_some(), "{text}");
+    }
+    doubted("JOIN USING (n): its equality", &["select count(*) from v join (select amount as n from t) x using (n)"]);
+}
+
+/// The rule: an aggregate whose argument may be of an outer level makes no HAVING of it (`is_over_groups`).
+#[test]
+fn an_aggregate_of_an_outer_level_groups_nothing_here() {
+    plain(&["select * from g, lateral (select t.id from t, unnest(array[1]) f group by t.id having count(*) > 5 / max(t.id)) s"]);
+    doubted(
+        "is not known to be leakproof",
+        &["select * from g, lateral (select t.id from t, unnest(array[1]) f group by t.id having count(x) > 1 / t.id) s"],
     );
 }
