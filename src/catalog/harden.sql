@@ -12,7 +12,7 @@ CREATE FUNCTION pg_toast.pgwicket_shown(text) RETURNS bool LANGUAGE sql IMMUTABL
   'default_text_search_config', 'default_toast_compression', 'default_transaction_deferrable', 'default_transaction_isolation',
   'default_transaction_read_only', 'escape_string_warning', 'extra_float_digits', 'in_hot_standby', 'integer_datetimes',
   'intervalstyle', 'lc_collate', 'lc_ctype', 'lc_messages', 'lc_monetary', 'lc_numeric', 'lc_time', 'lock_timeout',
-  'max_function_args', 'max_identifier_length', 'max_index_keys', 'quote_all_identifiers', 'row_security', 'search_path',
+  'max_function_args', 'max_identifier_length', 'max_index_keys', 'plan_cache_mode', 'quote_all_identifiers', 'row_security', 'search_path',
   'segment_size', 'server_encoding', 'server_version', 'server_version_num', 'standard_conforming_strings', 'statement_timeout',
   'synchronize_seqscans', 'timezone', 'transform_null_equals', 'transaction_deferrable', 'transaction_isolation', 'transaction_read_only', 'wal_block_size',
   'xmlbinary', 'xmloption']);

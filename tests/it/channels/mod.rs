@@ -176,6 +176,8 @@ impl Judge<'_> {
             self.outcome.failed += 1;
         } else if without != with {
             self.tells(case, format!("{how}: without {} / with {} / copy {}", without.says(), with.says(), copy.says()));
+        } else if self.family.options.nocopy {
+            self.outcome.equal += 1;
         } else {
             self.against_copy(case, how, &without, &copy);
         }
