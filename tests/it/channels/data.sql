@@ -174,6 +174,31 @@ grant usage on schema hidden to public;
 create table base.g (id int primary key, x int, label text);
 insert into base.g select i, i % 7, 'g' || i from generate_series(1, 8) i;
 
+-- Of an inheritance tree one table has the index by which the least is found, the other is sorted.
+create table base.roof (id int primary key, tenant_id text not null, amount int, kind text);
+create table base.room () inherits (base.roof);
+create index on base.roof ((10 / amount));
+create index on base.roof ((10 / amount > 0));
+insert into base.roof select i, 'acme', i * 10, 'ok' from generate_series(1, 5000) i;
+insert into base.room select 5000 + i, 'acme', i * 10, 'ok' from generate_series(1, 40) i;
+\if :others
+insert into base.room values (9001, 'globex', 0, 'ok');
+\endif
+create table base.split (id int, tenant_id text not null, amount int) partition by range (id);
+create table base.split_low partition of base.split for values from (minvalue) to (5001);
+create table base.split_high partition of base.split for values from (5001) to (maxvalue);
+create index on base.split_low ((10 / amount));
+insert into base.split select id, tenant_id, amount from base.roof;
+
+-- A view whose own condition fails on the agent's own rows.
+create view base.failing as select id, tenant_id, amount from base.t where 1 / (amount - 10) >= 0;
+create domain base.few as int check (value < 5);
+create table base.domained (id int primary key, tenant_id text not null, few base.few, amount int);
+insert into base.domained select i, 'acme', 1, i * 10 from generate_series(1, 40) i;
+\if :others
+insert into base.domained values (1001, 'globex', 2, 7777);
+\endif
+
 grant usage on schema base to pgwicket_reader;
 grant select on all tables in schema base to pgwicket_reader;
 refresh materialized view base.kept;

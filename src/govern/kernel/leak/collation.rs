@@ -9,6 +9,11 @@ use crate::sql::catalog::Oid;
 /// `default` in `pg_collation`: gives way to every other (`merge_collation_state`).
 pub(super) const DEFAULT: Oid = 100;
 
+/// `C` in `pg_collation`: the one of `name` and of its arrays (`pg_type.typcollation`), which does not give way.
+const C: Oid = 950;
+/// `name` and `name[]` in `pg_type`.
+const NAMES: [Oid; 2] = [19, 1003];
+
 /// Types without collation: comparisons of these take none (`pg_type.typcollation` is 0). Every other type may have one.
 const WITHOUT: &[Oid] = &[
     16, 17, 18, 20, 21, 23, 26, 114, 142, 600, 601, 602, 603, 604, 628, 650, 700, 701, 718, 774, 790, 829, 869, 1000, 1001, 1005, 1007,
@@ -44,6 +49,7 @@ impl Collation {
     /// Of a constant, a parameter or the result of a function of that type: its type's own.
     pub(super) fn of_type(of: Type) -> Self {
         match of {
+            Type::Known(oid) if NAMES.contains(&oid) => Self::Implicit(C, true),
             Type::Known(oid) if WITHOUT.contains(&oid) || oid >= crate::sql::catalog::FIRST_NORMAL_OID => Self::None,
             Type::Known(_) | Type::Unknown => Self::OWN,
             Type::Opaque => Self::Unknown,
@@ -82,5 +88,8 @@ mod tests {
         assert_eq!(Collation::Unknown.and(Collation::None), Collation::Unknown);
         assert_eq!(Collation::of_column(Type::Known(25), None, true), Collation::Unknown);
         assert_eq!(Collation::of_column(Type::Known(23), None, true), Collation::None);
+        // A `name`, such as current_user, beside a column with a collation of its own.
+        assert_eq!(icu.and(Collation::of_type(Type::Known(19))), Collation::Unknown);
+        assert_eq!(Collation::OWN.and(Collation::of_type(Type::Known(19))), c);
     }
 }

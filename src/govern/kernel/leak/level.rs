@@ -94,6 +94,7 @@ impl Analyzer<'_> {
         }
         self.distances(select)?;
         self.planned(select, &view, &ctes, outermost)?;
+        self.extremes(select, &view, &ctes)?;
         if self.lazy {
             self.sorts(select, &view)?;
         }

@@ -8,6 +8,7 @@
 
 mod collation;
 mod expression;
+mod extremes;
 mod level;
 mod planned;
 mod printer;

@@ -14,7 +14,10 @@ use super::{
     resolve::{Refs, View},
     shapes::{self, Type, Value, leakproof},
 };
-use crate::sql::{Misread, Node, Tree};
+use crate::{
+    policy::ExposedRelation,
+    sql::{Misread, Node, Tree},
+};
 
 impl Analyzer<'_> {
     /// Whether a subquery in a condition raises nothing but what its own conditions raise, which are looked at apart.
@@ -117,12 +120,22 @@ impl Analyzer<'_> {
     fn item_is_quiet(&self, item: &Tree) -> Result<bool, Misread> {
         let Some(node) = item.as_node() else { return Ok(false) };
         match node.kind {
-            "RangeVar" => Ok(node.location().is_some_and(|at| self.occurrences.contains_key(&at))),
+            "RangeVar" => Ok(match node.location().and_then(|at| self.occurrences.get(&at)) {
+                Some((_, Some(relation))) => relation_is_quiet(relation),
+                Some((_, None)) => true,
+                None => false,
+            }),
             "RangeSubselect" => node.node("subquery")?.map_or(Ok(false), |query| self.level_is_quiet(query)),
             "JoinExpr" => Ok(self.item_is_quiet(node.field("larg")?)? && self.item_is_quiet(node.field("rarg")?)?),
             _ => Ok(false),
         }
     }
+}
+
+/// Whether reading a relation raises nothing: not its row filter, and not what a view or another server does for it. A view whose
+/// conditions are not known to raise nothing has no stored column, and a foreign table has none either.
+fn relation_is_quiet(relation: &ExposedRelation) -> bool {
+    relation.filter.as_ref().is_none_or(|filter| filter.leakproof) && relation.columns.iter().any(|column| column.stored)
 }
 
 /// An aggregate without GROUP BY gives one row, LIMIT 1 at most one; else a second row is an error.
