@@ -42,8 +42,8 @@ insert into base.t
   from generate_series(1, 40) i;
 \if :others
 insert into base.t
-  select 1000 + i, 'globex', case i when 1 then 7777 else 5000 + i end, 'ok', 'abcdefg', '(((1000', 'x', case i when 1 then numeric 'NaN' else -1 end, 'x',
-         'y', 'abc', 'infinity', 'infinity', 'infinity', '["zz"]', '{(,x}', 'abcdefg', 'abcdefg', 'lost', interval '1 year', 'empty'
+  select 1000 + i, 'globex', case i when 1 then 7777 else 5000 + i end, 'ok', 'abcdefg', '(((1000', 'x', case i when 1 then numeric '1e400' when 2 then 'NaN' else -1 end, 'x',
+         'y', 'abc', 'infinity', 'infinity', 'infinity', case i when 1 then '{"abc": "x"}'::jsonb else '["zz"]' end, '{(,x}', 'abcdefg', 'abcdefg', 'lost', interval '1 year', 'empty'
   from generate_series(1, 101) i;
 \endif
 
@@ -56,7 +56,7 @@ insert into base.big select * from base.t where tenant_id = 'acme';
 \if :others
 insert into base.big
   select 1000 + i, 'globex', case i when 1 then 7777 else 5000 + i end, 'k' || i % 7, 'abcdefg' || case when i % 3 = 0 then '' else i::text end,
-         '(((' || i, 'x', -1, 'x' || i, 'y' || i, 'abc' || i, 'infinity', 'infinity', 'infinity', '["zz"]', '{(,x}', 'abcdefg', 'abcdefg', 'lost',
+         '(((' || i, 'x', -1, 'x' || i, 'y' || i, 'abc' || i, 'infinity', 'infinity', 'infinity', case i when 1 then '{"abc": "x"}'::jsonb else '["zz"]' end, '{(,x}', 'abcdefg', 'abcdefg', 'lost',
          interval '1 year', 'empty'
   from generate_series(1, 4000) i;
 \endif

@@ -309,10 +309,13 @@ impl<'a> Analyzer<'a> {
             "=" | "<>" | "<" | ">" | "<=" | ">=" | "~~" | "!~~" | "~~*" | "!~~*" | "@>" | "<@" | "&&" | "?" => Type::Known(BOOL),
             _ => Type::Opaque,
         };
-        // NULLIF gives its first operand.
-        let nullif = is(AExprKind::AexprNullif);
-        let collation =
-            if nullif { rights.iter().fold(left.collation, |so_far, right| so_far.and(right.collation)) } else { Collation::of_type(of) };
+        // What takes text hands its collation on: `j ->> key` has the key's, and the type's own only where the operands have none.
+        let operands = rights.iter().fold(left.collation, |so_far, right| so_far.and(right.collation));
+        let collation = match (Collation::of_type(of), operands) {
+            (Collation::None, _) if !is(AExprKind::AexprNullif) => Collation::None,
+            (own, Collation::None) => own,
+            (_, known) => known,
+        };
         Ok((Value { of, collation, governed: true, folded: false }, refs))
     }
 

@@ -90,6 +90,9 @@ fn collations_that_conflict_are_doubted() {
         "",
         &[
             "select * from k where ca < cp",
+            "select * from k where cp > current_user",
+            "select * from k where ca = any (array[session_user, cp])",
+            "select * from k, t where (t.meta ->> k.cp) = k.ca",
             "select * from k a join k b on a.ca = b.cp",
             "select * from k where ca in ('x', cp)",
             "select * from k where ca = any(array[own, cp])",
@@ -290,4 +293,33 @@ fn an_aggregate_of_an_outer_level_groups_nothing_here() {
         "is not known to be leakproof",
         &["select * from g, lateral (select t.id from t, unnest(array[1]) f group by t.id having count(x) > 1 / t.id) s"],
     );
+}
+
+/// The rule: the least and the greatest of an expression may be looked for by an index that a part of the relation lacks (`extremes`).
+#[test]
+fn an_extreme_of_an_expression_is_in_a_qual_position() {
+    plain(&[
+        "select max(amount), min(created_at), bool_and(amount > 5) from t",
+        "select status, max(10 / amount) from t group by status",
+        "select max(10 / amount) filter (where amount > 0), sum(10 / amount) from t",
+        "select max(10 / amount) over () from t",
+    ]);
+    doubted(
+        "is not known to be leakproof",
+        &[
+            "select max(10 / amount) from t",
+            "select pg_catalog.min(10 / amount) from t",
+            "select bool_or(10 / amount > 1) from t",
+            "select count(*) from t having every(10 / amount > 1)",
+            "select max(10 / amount) from t group by ()",
+            "select id, (select min(10 / amount) from t) from c",
+        ],
+    );
+}
+
+/// The rule: what raises by itself as it is read tells, in a subquery of a condition, that a row got there (`relation_is_quiet`).
+#[test]
+fn a_subquery_of_a_condition_reads_what_raises_nothing() {
+    plain(&["select * from t where id > (select count(*) from c)", "select * from t where id > (select count(*) from v)"]);
+    doubted("a subquery in a condition that may raise", &["select * from t where id > (select count(*) from w)"]);
 }
