@@ -93,7 +93,7 @@ async fn schemas(connection: &mut Connection) -> Result<Vec<ExtensionSchema>, So
 }
 
 fn routine(cells: &mut Cells) -> Option<Routine> {
-    Some(Routine { name: cells.text()?, arguments: cells.text()?, volatility: cells.parsed()? })
+    Some(Routine { name: cells.text()?, arguments: cells.text()?, volatility: cells.parsed()?, result: cells.text()? })
 }
 
 /// `'citext', 'hstore', …`
@@ -124,20 +124,21 @@ WHERE e.extname = {} AND t.typtype = 'b' AND t.typcategory <> 'A'
 ORDER BY 1";
 
 const OPERATORS: &str = "
-SELECT o.oprname, coalesce(l.typname, '-') || ',' || coalesce(r.typname, '-'), p.provolatile
+SELECT o.oprname, coalesce(l.typname, '-') || ',' || coalesce(r.typname, '-'), p.provolatile, t.typname
 FROM pg_extension e
 JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
 JOIN pg_operator o ON d.classid = 'pg_operator'::regclass AND o.oid = d.objid
-JOIN pg_proc p ON p.oid = o.oprcode
+JOIN pg_proc p ON p.oid = o.oprcode JOIN pg_type t ON t.oid = o.oprresult
 LEFT JOIN pg_type l ON l.oid = o.oprleft LEFT JOIN pg_type r ON r.oid = o.oprright
 WHERE e.extname = {}
 ORDER BY 1, 2";
 
 const FUNCTIONS: &str = "
-SELECT p.proname, coalesce(a.types, '-'), p.provolatile
+SELECT p.proname, coalesce(a.types, '-'), p.provolatile, CASE WHEN p.proretset THEN '' ELSE r.typname END
 FROM pg_extension e
 JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
 JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+JOIN pg_type r ON r.oid = p.prorettype
 CROSS JOIN LATERAL (SELECT string_agg(t.typname, ',' ORDER BY u.place) AS types
     FROM unnest(p.proargtypes) WITH ORDINALITY u(oid, place) JOIN pg_type t ON t.oid = u.oid) a
 WHERE e.extname = {}

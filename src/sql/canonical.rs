@@ -6,7 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use super::catalog::{CatalogSnapshot, FIRST_NORMAL_OID, Oid};
+use super::{
+    builtin::Types,
+    catalog::{CatalogSnapshot, FIRST_NORMAL_OID, Oid},
+};
 
 /// How values of a type become text that no setting moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +112,11 @@ const CONTAINERS: &[(Oid, Oid)] = &[
 
 /// Whether a part that is not made of others is written the same under all settings.
 fn is_written_plainly(catalog: &CatalogSnapshot, oid: Oid) -> bool {
-    let of_the_source = || catalog.types.get(&oid).is_some_and(|known| known.kind == 'e') || is_text(catalog, oid);
+    let of_the_source = || {
+        catalog.types.get(&oid).is_some_and(|known| known.kind == 'e')
+            || is_text(catalog, oid)
+            || Types::of(catalog).is_plain_extension(oid)
+    };
     PLAIN.contains(&oid) || (oid >= FIRST_NORMAL_OID && of_the_source())
 }
 

@@ -64,6 +64,9 @@ pub struct Routine {
     pub arguments: String,
     /// `provolatile`
     pub volatility: char,
+    /// The name of its result's type; empty in a snapshot that was saved before it was read.
+    #[serde(default)]
+    pub result: String,
 }
 
 /// A schema that a reviewed extension is in, and what else is there.
@@ -254,6 +257,11 @@ impl Resolution {
     /// A type of an extension in the path.
     pub fn type_of(&self, oid: Oid) -> Option<&ResolvedType> {
         self.types.get(&oid)
+    }
+
+    /// The type of an extension that this is an array of.
+    pub fn element(&self, array: Oid) -> Option<Oid> {
+        self.types.iter().find(|(_, of)| of.array == array).map(|(oid, _)| *oid)
     }
 
     /// Such a type by its name.

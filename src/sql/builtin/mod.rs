@@ -3,6 +3,7 @@
 //! May use: `sql::catalog`. Never: a source.
 //! Invariant: what is not in the facts is not resolved, and what is not resolved is the caller's to refuse.
 
+mod extension;
 mod resolve;
 
 use std::{

@@ -47,14 +47,14 @@ pub enum Unresolved {
 /// The types of one source: built-in ones, and its own enums, domains and arrays.
 #[derive(Debug, Clone, Copy)]
 pub struct Types<'a> {
-    facts: &'static Facts,
-    catalog: &'a CatalogSnapshot,
+    pub(super) facts: &'static Facts,
+    pub(super) catalog: &'a CatalogSnapshot,
 }
 
-struct Candidate<'f> {
-    routine: &'f Routine,
+pub(super) struct Candidate<'f> {
+    pub(super) routine: &'f Routine,
     /// Declared types, one for each argument given.
-    arguments: Vec<Oid>,
+    pub(super) arguments: Vec<Oid>,
 }
 
 impl<'a> Types<'a> {
@@ -74,6 +74,9 @@ impl<'a> Types<'a> {
     /// [`Unresolved`]
     pub fn operator(&self, name: &str, left: Option<Oid>, right: Oid) -> Result<Meant, Unresolved> {
         let given: Vec<Oid> = left.into_iter().chain([right]).map(|oid| self.catalog.base_type(oid)).collect();
+        if let Some(found) = self.extension_operator(name, &given) {
+            return found;
+        }
         let routines = self.facts.operators.get(name).map_or(&[][..], Vec::as_slice);
         let of_arity = || routines.iter().filter(|routine| routine.arguments.len() == given.len());
         // A literal beside a value is tried as that value's type first.
@@ -92,6 +95,9 @@ impl<'a> Types<'a> {
     /// [`Unresolved`]
     pub fn function(&self, name: &str, given: &[Oid]) -> Result<Meant, Unresolved> {
         let given: Vec<Oid> = given.iter().map(|oid| self.catalog.base_type(*oid)).collect();
+        if let Some(found) = self.extension_function(name, &given) {
+            return found;
+        }
         let routines = self.facts.functions.get(name).map_or(&[][..], Vec::as_slice);
         let candidates: Vec<Candidate<'_>> = routines.iter().filter_map(|routine| expand(routine, given.len())).collect();
         if let Some(found) = candidates.iter().find(|candidate| candidate.arguments == given && candidate.routine.variadic == 0) {
@@ -181,7 +187,7 @@ impl<'a> Types<'a> {
             Some(fact) if fact.element != 0 && fact.category == 'A' => self.reads(fact.element),
             Some(fact) => fact.reads,
             // The labels of an enum are no session's.
-            None if self.is_enum(oid) => Volatility::Immutable,
+            None if self.is_enum(oid) || self.is_plain_extension(oid) => Volatility::Immutable,
             None => Volatility::Volatile,
         }
     }
@@ -191,16 +197,20 @@ impl<'a> Types<'a> {
         match self.facts.types.get(&oid) {
             Some(TypeFact { category: 'A', element, .. }) if *element != 0 => Some(*element),
             Some(_) => None,
-            None => self.catalog.types.get(&oid).filter(|known| known.array).map(|known| self.catalog.base_type(known.base)),
+            None => {
+                let known = self.catalog.types.get(&oid).filter(|known| known.array).map(|known| self.catalog.base_type(known.base));
+                known.or_else(|| self.catalog.extensions.resolution().element(oid))
+            }
         }
     }
 
     /// The array type over a type.
     pub fn array(&self, oid: Oid) -> Option<Oid> {
-        match self.facts.types.get(&oid) {
-            Some(fact) => Some(fact.array).filter(|array| *array != 0),
-            None => self.catalog.types.iter().find(|(_, known)| known.array && known.base == oid).map(|(oid, _)| *oid),
+        if let Some(fact) = self.facts.types.get(&oid) {
+            return Some(fact.array).filter(|array| *array != 0);
         }
+        let known = self.catalog.types.iter().find(|(_, known)| known.array && known.base == oid).map(|(oid, _)| *oid);
+        known.or_else(|| self.catalog.extensions.resolution().type_of(oid).map(|of| of.array))
     }
 
     fn is_enum(&self, oid: Oid) -> bool {
@@ -224,7 +234,7 @@ impl<'a> Types<'a> {
         self.facts.types.get(&oid).is_some_and(|fact| fact.preferred)
     }
 
-    fn choose(&self, mut candidates: Vec<Candidate<'_>>, given: &[Oid]) -> Result<Meant, Unresolved> {
+    pub(super) fn choose(&self, mut candidates: Vec<Candidate<'_>>, given: &[Oid]) -> Result<Meant, Unresolved> {
         candidates.retain(|candidate| self.takes(&candidate.arguments, given));
         if candidates.is_empty() {
             return Err(Unresolved::None);
@@ -307,7 +317,7 @@ impl<'a> Types<'a> {
         }
     }
 
-    fn meant(&self, routine: &Routine, declared: Vec<Oid>, given: &[Oid]) -> Result<Meant, Unresolved> {
+    pub(super) fn meant(&self, routine: &Routine, declared: Vec<Oid>, given: &[Oid]) -> Result<Meant, Unresolved> {
         let bound = self.bind(&declared, given).ok_or(Unresolved::None)?;
         let concrete = |oid: Oid| if is_polymorphic(oid) { self.concrete(oid, bound) } else { Some(oid) };
         let takes_any = declared.iter().any(|oid| *oid == ANY || is_polymorphic(*oid));

@@ -67,6 +67,13 @@ const TYPES: &[(&str, &str, &str)] = &[
     ("oid", "4294967295", "0"),
     ("jsonpath", "$.\"a\"", "$.\"b\""),
     ("text collate same_letters", "abc", "ABC"),
+    ("ext.citext", "Hidden", "hidden"),
+    ("ext.citext[]", "{a,B}", "{A,B}"),
+    ("ext.ltree", "Top.A", "Top.a"),
+    ("ext.ltree[]", "{Top,Top.A}", "{Top}"),
+    ("ext.lquery", "Top.*{1}", "Top.*{2}"),
+    ("ext.hstore", "\"a\"=>\"1\"", "\"a\"=>NULL"),
+    ("mail", "Ada@x", "ada@x"),
 ];
 
 #[tokio::test]
@@ -75,7 +82,9 @@ async fn every_type_is_applied_and_guarded_to_the_letter() {
     let names: Vec<String> = (0..TYPES.len()).map(|place| format!("c{place}")).collect();
     let bench = Bench::new(
         &format!(
-            "create type mood as enum ('glad', 'very sad'); create domain positive as integer check (value > 0); \
+            "create schema ext; create extension citext schema ext; create extension ltree schema ext; create extension hstore schema ext; \
+             create domain mail as ext.citext check (value OPERATOR(ext.<>) ''); \
+             create type mood as enum ('glad', 'very sad'); create domain positive as integer check (value > 0); \
              create type pair as (a integer, b text); \
              create collation same_letters (provider = icu, locale = 'und-u-ks-level2', deterministic = false); \
              create table types (id int primary key, tenant text not null, {}); insert into types values (1, 'acme')",

@@ -2,6 +2,7 @@
 //! rows and nothing else, wherever the extensions are; and where something else in their schema could be run in place of what was
 //! reviewed, an operator is refused by name and never another type's.
 
+mod filters;
 mod lists;
 mod vectors;
 

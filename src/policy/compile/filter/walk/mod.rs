@@ -359,11 +359,13 @@ impl<'a, 'b> Walk<'a, 'b> {
             [name] | ["pg_catalog", name] => *name,
             _ => return self.other("a type outside pg_catalog"),
         };
-        if let Err(class) = allow::cast_type(name) {
+        let extension = self.catalog.extensions.resolution().type_named(name).map(|(oid, _)| oid);
+        let extension = extension.filter(|oid| names.len() == 1 && self.types.is_plain_extension(*oid));
+        if let (Err(class), None) = (allow::cast_type(name), extension) {
             return self.other(&format!("a cast to {}: {}", shown(name), class.reason));
         }
         let is_array = !type_name.list("array_bounds").is_ok_and(<[Tree]>::is_empty);
-        let found = self.types.facts().type_named(name);
+        let found = self.types.facts().type_named(name).or(extension);
         let Some(to) = found.and_then(|oid| if is_array { self.types.array(oid) } else { Some(oid) }) else {
             return self.uncertain(&format!("a cast to {}", shown(name)));
         };
@@ -466,6 +468,10 @@ impl<'a, 'b> Walk<'a, 'b> {
             }
             allow::FunctionRule::Virtual(_) => self.other(&format!("the function `{shown}`: a filter is the same for every session")),
             allow::FunctionRule::Denied(class) => self.other(&format!("the function `{shown}`: {}", class.reason)),
+            allow::FunctionRule::Unknown if names.len() == 1 && self.catalog.extensions.resolution().function(name) == Some('i') => {
+                let values = self.values(node, "args");
+                self.called(name, &values)
+            }
             allow::FunctionRule::Unknown => self.other(&format!("the function `{shown}`, which is not on the reviewed list")),
         }
     }

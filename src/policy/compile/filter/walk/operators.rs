@@ -27,7 +27,11 @@ impl Walk<'_, '_> {
         if !matches!(kind, 1..=9 | 11..=14) {
             return self.other("`similar to`");
         }
-        if !allow::operator(name) && !matches!(kind, 11..=14) {
+        let of_extension = self.catalog.extensions.resolution().operator(name);
+        if of_extension && names.len() > 1 {
+            return self.other("an operator with a schema, which an extension has by that name, too");
+        }
+        if !allow::operator(name) && !of_extension && !matches!(kind, 11..=14) {
             return self.other(&format!("the operator {}", shown(name)));
         }
         let left = self.field(node, "lexpr");
