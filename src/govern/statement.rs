@@ -113,6 +113,36 @@ impl GovernedStatement {
         Some(character(client_text, client + (byte - start)))
     }
 
+    /// The same position in the text that was decided on, where constants of that text travel as parameters. `None`: it is another text.
+    pub fn position_in(&self, decided: &Self, position: usize) -> Option<usize> {
+        let byte = self.text.char_indices().nth(position.checked_sub(1)?).map(|(byte, _)| byte)?;
+        let before = self.text.get(..byte)?;
+        let first = self.parameter_types.len() - self.constants().count() + 1;
+        let mut written = String::with_capacity(before.len());
+        let mut rest = before;
+        while let Some((text, after)) = rest.split_once('$') {
+            written.push_str(text);
+            let digits = after.len() - after.trim_start_matches(|character: char| character.is_ascii_digit()).len();
+            let (number, after) = after.split_at_checked(digits)?;
+            let constant = number.parse::<usize>().ok().and_then(|number| self.constants().nth(number.checked_sub(first)?));
+            match constant {
+                Some(value) => written.push_str(value),
+                None => written.extend(["$", number]),
+            }
+            rest = after;
+        }
+        written.push_str(rest);
+        decided.text.starts_with(&written).then(|| written.chars().count() + 1)
+    }
+
+    /// The constants of the client's text that travel as parameters.
+    fn constants(&self) -> impl Iterator<Item = &str> {
+        self.appended.iter().filter_map(|parameter| match &parameter.value {
+            AppendedValue::Constant(value) => Some(&**value),
+            AppendedValue::Tenant | AppendedValue::MaskKey(_) | AppendedValue::Session(_) => None,
+        })
+    }
+
     /// Where a stretch of the client's text stands in the governed text.
     pub(super) fn governed_offset(&self, client: &Range<usize>) -> Option<usize> {
         let (start, from, _) = self.kept.iter().find(|(_, from, length)| *from <= client.start && client.end <= from + length)?;
@@ -127,6 +157,11 @@ impl GovernedStatement {
     /// What its literals may read when the source analyses it.
     pub fn literals(&self) -> Literals {
         self.literals
+    }
+
+    /// Whether no Parse but its own will do for a run of it.
+    pub fn is_parsed_each_time(&self) -> bool {
+        self.reads_clock() || self.is_planned_each_time()
     }
 
     /// Whether what it says may depend on the moment of its Parse.

@@ -10,7 +10,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::{Appended, AppendedValue, GovernedStatement, kernel};
+use super::{Appended, AppendedValue, GovernedStatement, kernel, text_search};
 use crate::sql::{Literals, Node, Shape, Tree, parse};
 
 /// A governed text with open places.
@@ -126,6 +126,12 @@ fn collect(tree: &Tree, pinned: bool, free: &mut Vec<usize>) {
             if let (false, Some(at)) = (pinned, node.location()) {
                 free.push(at);
             }
+        }
+        // The name of a configuration was held against a list.
+        Tree::Node(node) if text_search::configuration_of(node).is_some() => {
+            let arguments = node.list("args").unwrap_or_default();
+            arguments.iter().skip(1).for_each(|argument| collect(argument, false, free));
+            node.fields.iter().filter(|(name, _)| *name != "args").for_each(|(_, field)| collect(field, false, free));
         }
         Tree::Node(node) => node.fields.iter().for_each(|(name, field)| collect(field, pins(node, name), free)),
         Tree::Null | Tree::Bool(_) | Tree::Int(_) | Tree::Text(_) | Tree::Position(_) => {}

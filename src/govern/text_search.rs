@@ -72,12 +72,9 @@ pub(super) fn check(text: &str, tree: &Tree) -> Result<BTreeSet<usize>, Refusal>
     });
     let mut places = BTreeSet::new();
     for call in calls {
-        let names = call.names("funcname")?;
-        let arguments = call.list("args")?;
-        let ([name] | ["pg_catalog", name], Some(first)) = (names.as_slice(), arguments.first()) else { continue };
-        if !takes_configuration(name, arguments) {
-            continue;
-        }
+        // What is no call that can be read is refused.
+        let (_, _) = (call.names("funcname")?, call.list("args")?);
+        let Some(first) = configuration_of(call) else { continue };
         let at = |refusal: Refusal| match call.location() {
             Some(byte) => refusal.at(character(text, byte)),
             None => refusal,
@@ -85,6 +82,14 @@ pub(super) fn check(text: &str, tree: &Tree) -> Result<BTreeSet<usize>, Refusal>
         places.extend(configuration(first, tree).map_err(at)?);
     }
     Ok(places)
+}
+
+/// The argument of a call that is a configuration.
+pub(super) fn configuration_of(call: &Node) -> Option<&Tree> {
+    let names = call.names("funcname").ok()?;
+    let arguments = call.list("args").ok()?;
+    let ([name] | ["pg_catalog", name], Some(first)) = (names.as_slice(), arguments.first()) else { return None };
+    takes_configuration(name, arguments).then_some(first)
 }
 
 /// Whether the first of these arguments is a configuration.

@@ -169,6 +169,26 @@ fn whatever_is_asked_what_is_sent_is_one_governed_select() {
 }
 
 #[test]
+fn a_template_filled_is_what_the_other_text_is_decided_as() {
+    let outcome =
+        drive("template", Plan { words: SQL, seeds: known_statements(), count: 15_000, longest: 4096, recurses: true }, |bytes, random| {
+            // What its values become is the mutation's own choice, or that of the stream.
+            let mut bytes = bytes.to_vec();
+            if !bytes.contains(&0) {
+                bytes.push(0);
+                bytes.extend((0..8).map(|_| u8::try_from(random.below(256)).unwrap()));
+            }
+            match targets::template::run(&bytes) {
+                targets::template::Fate::None => "without a template",
+                targets::template::Fate::Filled => "filled",
+                targets::template::Fate::Lifted => "lifted",
+            }
+        });
+    let [filled, lifted] = ["filled", "lifted"].map(|fate| outcome.fates.get(fate).copied().unwrap_or_default());
+    assert!(filled * 50 > outcome.inputs && lifted * 500 > outcome.inputs, "too few are filled to say anything: {outcome:?}");
+}
+
+#[test]
 fn policy_files_of_any_text_are_read_or_refused() {
     let seeds = ["policies/support.yaml", "policies/pgbench/pgbench.yaml", "tests/redteam/policy.yaml", "tests/it/generator/policy.yaml"];
     let seeds = seeds.map(|path| fs::read(repository(path)).unwrap()).into();

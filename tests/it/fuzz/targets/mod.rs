@@ -5,4 +5,5 @@ pub(crate) mod journal;
 pub(crate) mod policy;
 pub(crate) mod sent;
 pub(crate) mod statement;
+pub(crate) mod template;
 pub(crate) mod wire;
