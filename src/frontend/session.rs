@@ -52,7 +52,13 @@ async fn serve(session: &mut Session<Outside>) -> Ended {
         let decoded = body.as_ref().map_err(Clone::clone).and_then(|body| decode(tag, body));
         let taken = match decoded {
             Ok(Message::Terminate) => return Ended::Gone,
-            Ok(message) => take(session, message, &mut types).await,
+            Ok(message) => {
+                let taken = take(session, message, &mut types).await;
+                if let (b'P' | b'B' | b'D' | b'E' | b'C', Ok(body)) = (tag, &body) {
+                    session.keep(tag, body);
+                }
+                taken
+            }
             Err(error) => session.refuse_message(error, matches!(tag, b'Q' | b'F')).await,
         };
         if let Err(ended) = taken {
@@ -62,6 +68,11 @@ async fn serve(session: &mut Session<Outside>) -> Ended {
 }
 
 async fn take(session: &mut Session<Outside>, message: Message<'_>, types: &mut Vec<u32>) -> Result<(), Ended> {
+    if let Message::Query(_) | Message::Flush | Message::Sync = message
+        && let Some(messages) = session.repeats(matches!(message, Message::Sync)).await?
+    {
+        repeat(session, &messages, types).await?;
+    }
     match message {
         Message::Query(text) => session.query(text).await,
         Message::Parse { name, text, types: declared } => {
@@ -80,6 +91,21 @@ async fn take(session: &mut Session<Outside>, message: Message<'_>, types: &mut 
         Message::Sync => session.sync().await,
         Message::Terminate | Message::CopyRemains => Ok(()),
     }
+}
+
+/// Takes messages again that the session has kept.
+async fn repeat(session: &mut Session<Outside>, messages: &[u8], types: &mut Vec<u32>) -> Result<(), Ended> {
+    let mut rest = messages;
+    while let Some(([tag, length @ ..], after)) = rest.split_first_chunk::<5>() {
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        let Some((body, after)) = after.split_at_checked(length) else { return Ok(()) };
+        rest = after;
+        match decode(*tag, body) {
+            Ok(message) => Box::pin(take(session, message, types)).await?,
+            Err(error) => session.refuse_message(error, false).await?,
+        }
+    }
+    Ok(())
 }
 
 /// How long the client may stay silent until its idle cursors end, and when that is.

@@ -8,9 +8,9 @@ use super::{
     catalog::is_catalog,
     describe::{Description, Terms},
     open::{Open, Stopped},
-    plan::Plan,
+    plan::{Action, Plan},
     prepared::PortalNumber,
-    queue::{Expected, Passed, Reply, Tell},
+    queue::{Asked, Expected, Passed, Reply, Tell},
     record::Ending,
     reply,
     session::{Again, Ended, Interrupt, Interrupts, Session},
@@ -94,8 +94,10 @@ impl<I: Interrupts> Session<I> {
         self.start_clock();
         while let Some(front) = self.queue.expected.front_mut() {
             if let Expected::Reply(_) = front {
-                if let Some(Expected::Reply(reply)) = self.queue.expected.pop_front() {
-                    self.reply(&reply);
+                match self.queue.expected.pop_front() {
+                    Some(Expected::Reply(reply)) if self.queue.passing_over => self.unsay(reply),
+                    Some(Expected::Reply(reply)) => self.reply(&reply),
+                    _ => {}
                 }
                 continue;
             }
@@ -131,13 +133,16 @@ impl<I: Interrupts> Session<I> {
             Reply::Parsed(_) => reply::bare(out, b'1'),
             Reply::Bound(_) => reply::bare(out, b'2'),
             Reply::ClosedStatement(..) | Reply::ClosedPortal => reply::bare(out, b'3'),
-            Reply::Columns(plan, formats) => match plan.as_ref().and_then(|plan| plan.description()) {
+            Reply::Columns(description, formats) => match description {
                 Some(description) => description.write_row(formats.as_deref().unwrap_or_default(), out),
                 None => reply::bare(out, b'n'),
             },
             Reply::NoParameters => reply::with_body(out, b't', &[0, 0]),
-            Reply::Statement(plan) => super::extended::describe_statement(plan, out),
-            Reply::Portal(plan, formats) => super::extended::describe_portal(plan, formats.as_deref().unwrap_or_default(), out),
+            Reply::Statement(plan, description) => super::extended::describe_statement(plan, description.as_deref(), out),
+            Reply::Portal(plan, description, formats) => {
+                super::extended::describe_portal(plan, description.as_deref(), formats.as_deref().unwrap_or_default(), out);
+            }
+            Reply::Run(plan) => super::extended::describe_portal(plan, plan.description().as_deref(), &[], out),
         }
     }
 
@@ -211,17 +216,36 @@ impl<I: Interrupts> Session<I> {
             (Expected::Parameters(plan, asked), Answer::Parameters(body)) => {
                 self.queue.expected.push_front(Expected::Row(plan, asked, body));
             }
-            (Expected::Row(plan, _, parameters), Answer::Row(row)) => {
+            (Expected::Row(plan, asked, parameters), Answer::Row(row)) => {
                 let read = plan.governed().map_or(Ok(Description::default()), |governed| {
                     Description::read(&parameters, row.as_deref(), governed.client_parameters(), self.terms(governed))
                 });
                 match read {
-                    Ok(description) => plan.describe(description),
+                    Ok(description) => {
+                        let shape = description.shape();
+                        let mistaken = matches!(asked, Asked::Run(Some(held)) if held != shape);
+                        let other = match asked {
+                            Asked::Bind(portal, counted_on) if counted_on != shape => Some(portal),
+                            Asked::Bind(..) | Asked::Parse | Asked::Run(_) => None,
+                        };
+                        if plan.describe(description) {
+                            self.lane.surprised();
+                        }
+                        // The connection holds it as having another description.
+                        if let Some(upstream) = self.upstream.as_mut().filter(|_| mistaken) {
+                            upstream.lease.forget_statements();
+                        }
+                        if let Some(portal) = other.filter(|_| !silent) {
+                            self.other_columns(portal);
+                        }
+                    }
                     Err(_) => return self.lost(SourceError::Protocol("a description that cannot be read")),
                 }
             }
-            (Expected::Bound(_, tell), Answer::Bound) => {
-                if tell == Tell::Client && !silent {
+            (Expected::Bound(number, tell), Answer::Bound) => {
+                if silent {
+                    self.unbind_portal(number, None);
+                } else if tell == Tell::Client {
                     reply::bare(self.client.outgoing(), b'2');
                 }
             }
@@ -241,6 +265,16 @@ impl<I: Interrupts> Session<I> {
             }
         }
         Ok(())
+    }
+
+    /// What is bound has other columns than the client or we count on; what the source says of it is passed over.
+    fn other_columns(&mut self, portal: PortalNumber) {
+        if self.repeat.begin(Some(portal)) {
+            self.skipping = true;
+        } else {
+            self.fail(&SessionError::ResultChanged.into());
+        }
+        self.queue.passing_over = true;
     }
 
     async fn suspended(&mut self, portal: PortalNumber, open: Option<Box<Open>>) {
@@ -292,15 +326,20 @@ impl<I: Interrupts> Session<I> {
             (_, None) => None,
         };
         // Nothing of it was told, since the source refuses the Bind.
-        let again = self.again == Again::May && super::server_error::is_stale_plan(error);
+        let stale = super::server_error::is_stale_plan(error);
+        let again = self.again == Again::May && stale;
         let failure = failure.unwrap_or_else(|| self.safe(error));
         let portal = self.queue.front_portal();
         // A text that the source refuses at Parse is evidence too, though no statement of it ever ran.
         let parsed = self.queue.parsing().or_else(|| self.holding());
+        let repeats = stale && self.repeat.begin(portal);
         self.undo(portal, Some(&failure));
         let recorded = parsed.map_or(Ok(()), |plan| self.decide(&plan, None).map(|open| self.close_failed(open, Some(&failure))));
         if again && recorded.is_ok() {
             self.again = Again::Shall;
+        } else if repeats && recorded.is_ok() {
+            // Up to the Sync nothing more runs, and then all of it from here on.
+            self.skipping = true;
         } else if !self.queue.passing_over {
             self.fail(recorded.as_ref().err().unwrap_or(&failure));
         }
@@ -339,16 +378,12 @@ impl<I: Interrupts> Session<I> {
         while self.queue.expected.len() > keep {
             let Some(last) = self.queue.expected.remove(self.queue.expected.len() - 1 - keep) else { return };
             match last {
-                Expected::Reply(Reply::Parsed(name)) => drop(self.names.remove_statement(&name)),
-                Expected::Reply(Reply::ClosedStatement(name, Some(prepared))) => self.names.put_statement(&name, prepared),
-                Expected::Bound(number, _) | Expected::Reply(Reply::Bound(number)) => {
-                    if let Some(open) = self.names.remove_portal_numbered(number).and_then(|portal| portal.open) {
-                        self.close_failed(open, failure.filter(|_| portal == Some(number)));
-                    }
+                Expected::Reply(Reply::Bound(number)) | Expected::Bound(number, _) => {
+                    self.unbind_portal(number, failure.filter(|_| portal == Some(number)));
                 }
+                Expected::Reply(reply) => self.unsay(reply),
                 Expected::Executed(number, Some(open)) => self.close_failed(*open, failure.filter(|_| portal == Some(number))),
-                Expected::Reply(_)
-                | Expected::Prepared(_)
+                Expected::Prepared(_)
                 | Expected::Controlled
                 | Expected::Parameters(..)
                 | Expected::Row(..)
@@ -356,6 +391,28 @@ impl<I: Interrupts> Session<I> {
                 | Expected::Closed
                 | Expected::Ready => {}
             }
+        }
+    }
+
+    /// What a reply would have told did not happen.
+    fn unsay(&mut self, reply: Reply) {
+        match reply {
+            Reply::Parsed(name) => drop(self.names.remove_statement(&name)),
+            Reply::ClosedStatement(name, Some(prepared)) => self.names.put_statement(&name, prepared),
+            Reply::Bound(number) => self.unbind_portal(number, None),
+            Reply::ClosedStatement(_, None)
+            | Reply::ClosedPortal
+            | Reply::NoParameters
+            | Reply::Statement(..)
+            | Reply::Columns(..)
+            | Reply::Portal(..)
+            | Reply::Run(_) => {}
+        }
+    }
+
+    fn unbind_portal(&mut self, number: PortalNumber, failure: Option<&Error>) {
+        if let Some(open) = self.names.remove_portal_numbered(number).and_then(|portal| portal.open) {
+            self.close_failed(open, failure);
         }
     }
 
@@ -374,20 +431,30 @@ impl<I: Interrupts> Session<I> {
             && super::server_error::is_stale_plan(error)
         {
             self.lane.plans().forget(plan);
+            self.lane.surprised();
             if let Some(upstream) = &mut self.upstream {
-                upstream.discard = true;
-                // They would keep it in use.
-                self.cursors.end_on(upstream.loan, CursorEnd::Lost);
+                upstream.lease.forget_statements();
             }
         }
         if matches!(&*error.sqlstate, "0A000" | "42501" | "42703" | "42P01" | "42704") {
             self.lane.surprised();
         }
         let statement = plan.as_ref().and_then(|plan| plan.governed()).map(AsRef::as_ref);
-        let position = plan.as_ref().and_then(|plan| plan.map_position(error.position?));
+        let position = plan.as_ref().and_then(|plan| self.position(plan, error.position?));
         let report = super::server_error::safe(error, statement, &self.agent, (plan.as_ref().map_or("", |plan| plan.text()), position));
         let message = self.cursors.named_in(&report.message).map_or(report.message, Into::into);
         Error::Server(Box::new(Report { message, position, ..report }))
+    }
+
+    /// Where a character position in the text that was sent stands in the client's, when it does. A text that was not decided on itself, but
+    /// filled into another's decision, is decided on for that.
+    fn position(&self, plan: &Plan, position: usize) -> Option<usize> {
+        let again = || {
+            let Action::Forward(sent) = plan.action() else { return None };
+            let decided = self.decide_again(plan)?;
+            decided.map_position(plan.text(), sent.position_in(&decided, position)?)
+        };
+        plan.map_position(position).or_else(again)
     }
 
     /// The DECLARE whose rows the source computes now, if it commits a cursor WITH HOLD.

@@ -51,7 +51,7 @@ impl<I: Interrupts> Session<I> {
     pub(super) async fn declare(&mut self, plan: &Rc<Plan>, bound: &Bound, tell: Tell) -> Result<(), Failure> {
         let Action::Declare(declare, governed) = plan.action() else { return Err(SourceError::NotPrepared.into()) };
         self.check_declare(declare)?;
-        self.describe_plan(plan).await?;
+        self.ask_source(plan).await?;
         if let Err(failure) = self.ready_for(governed).await {
             return Err(self.unreached(plan, failure));
         }
@@ -77,9 +77,11 @@ impl<I: Interrupts> Session<I> {
         if self.skipping {
             return Err(Failure::PassedOver);
         }
+        let described = plan.description().ok_or(SourceError::NotPrepared)?;
         let level = self.transaction.block().map_or(0, |block| block.savepoints().count());
         let hold = if declare.hold { Hold::Pending } else { Hold::No };
-        let cursor = Cursor { number, plan: Rc::clone(plan), binary: declare.binary, hold, loan, level, spent: Spent::default() };
+        let cursor =
+            Cursor { number, plan: Rc::clone(plan), described, binary: declare.binary, hold, loan, level, spent: Spent::default() };
         self.cursors.put(&declare.name, cursor);
         Ok(())
     }
@@ -126,7 +128,7 @@ impl<I: Interrupts> Session<I> {
     /// FETCH and MOVE in the simple protocol, which tells the columns.
     pub(super) async fn fetch_simply(&mut self, text: &str, fetch: &Fetch) -> Result<(), Failure> {
         let cursor = self.readable_cursor(&fetch.name)?;
-        let Some(description) = cursor.plan.description() else { return Err(SourceError::NotPrepared.into()) };
+        let description = Rc::clone(&cursor.described);
         let formats = if cursor.binary { Rc::from([1]) } else { Rc::from([]) };
         let portal = FetchPortal { number: self.names.new_portal("")?, formats, max_rows: 0 };
         let mut open = self.begin_fetch(text, &fetch.name, &cursor, &portal.formats).await?;
@@ -176,10 +178,8 @@ impl<I: Interrupts> Session<I> {
 
     /// Takes up the connection that has the cursor, and records the decision to read more of it.
     async fn begin_fetch(&mut self, text: &str, name: &str, cursor: &Cursor, formats: &Rc<[i16]>) -> Result<Open, Failure> {
-        let Cursor { number, plan, loan, .. } = cursor;
-        let (Some(governed), Some(description)) = (plan.governed(), plan.description()) else {
-            return Err(SourceError::NotPrepared.into());
-        };
+        let Cursor { number, plan, loan, described: description, .. } = cursor;
+        let Some(governed) = plan.governed() else { return Err(SourceError::NotPrepared.into()) };
         if formats.len() > 1 && formats.len() != description.columns() {
             return Err(SessionError::ResultFormats { given: formats.len(), needed: description.columns() }.into());
         }
@@ -219,14 +219,14 @@ impl<I: Interrupts> Session<I> {
 
     /// What Describe of a FETCH answers: the cursor's columns, if there is one by now.
     pub(super) fn describe_fetch(&mut self, fetch: &Fetch, formats: Option<Rc<[i16]>>) {
-        let plan = self.cursors.find(&fetch.name).ok().filter(|_| !fetch.step.moves).map(|cursor| Rc::clone(&cursor.plan));
-        self.reply_in_turn(Reply::Columns(plan, formats));
+        let described = self.cursors.find(&fetch.name).ok().filter(|_| !fetch.step.moves).map(|cursor| Rc::clone(&cursor.described));
+        self.reply_in_turn(Reply::Columns(described, formats));
     }
 
     /// What Describe of a cursor as a portal answers.
     pub(super) fn describe_cursor(&mut self, name: &str) {
-        let plan = self.cursors.find(name).map(|cursor| Rc::clone(&cursor.plan));
-        self.reply_in_turn(Reply::Columns(plan.ok(), None));
+        let described = self.cursors.find(name).map(|cursor| Rc::clone(&cursor.described));
+        self.reply_in_turn(Reply::Columns(described.ok(), None));
     }
 
     /// CLOSE. One that was closed for the client before is closed.

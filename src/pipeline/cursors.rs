@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
-use super::plan::Plan;
+use super::{describe::Description, plan::Plan};
 use crate::{
     error::{CursorEnd, SessionError},
     govern::cursor_name,
@@ -31,6 +31,8 @@ pub(super) struct Cursor {
     pub(super) number: u32,
     /// The DECLARE.
     pub(super) plan: Rc<Plan>,
+    /// Its columns.
+    pub(super) described: Rc<Description>,
     pub(super) binary: bool,
     pub(super) hold: Hold,
     /// The loan of the connection that has it.
@@ -224,7 +226,8 @@ mod tests {
     fn declared(cursors: &mut Cursors, name: &str, hold: Hold, loan: u64, level: usize) {
         let plan = Rc::new(Plan::new("declare", &[], Action::Local(Statement::Empty)));
         let number = cursors.number();
-        cursors.put(name, Cursor { number, plan, binary: false, hold, loan, level, spent: Spent::default() });
+        let described = Rc::default();
+        cursors.put(name, Cursor { number, plan, described, binary: false, hold, loan, level, spent: Spent::default() });
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What a client is told of a statement's parameters and columns: the source's description, in terms of what the virtual
 //! catalog shows, less what else names the source's own objects.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use bytes::{BufMut as _, BytesMut};
 
 use super::bind::Formats;
@@ -22,6 +24,7 @@ pub(super) struct Description {
     /// Which parameters are text to the client whatever they are at the source; empty when none is.
     foreign_parameters: Box<[bool]>,
     row: Option<RowShape>,
+    shape: u64,
 }
 
 #[derive(Debug)]
@@ -94,12 +97,22 @@ impl Description {
             writer = writer.bytes(&told.to_be_bytes());
         }
         writer.finish();
-        Ok(Self {
+        let mut description = Self {
+            shape: 0,
             parameters: message.as_ref().into(),
             foreign_parameters: flags(types.iter().map(|oid| !terms.knows_type(*oid)).collect()),
             parameter_types: types.into(),
             row: row.map(|body| RowShape::read(body, terms)).transpose()?,
-        })
+        };
+        let mut hasher = DefaultHasher::new();
+        (description.columns_without_place(), description.result_types(), &description.parameters).hash(&mut hasher);
+        description.shape = hasher.finish();
+        Ok(description)
+    }
+
+    /// A digest of it. Descriptions that a client cannot tell from each other have the same, but for the types at the source.
+    pub(super) fn shape(&self) -> u64 {
+        self.shape
     }
 
     /// The ParameterDescription message.

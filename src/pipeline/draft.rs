@@ -80,7 +80,7 @@ impl<I: Interrupts> Session<I> {
     ) -> Result<(Open, Vec<DraftRow>), Failure> {
         let Action::Write(write) = plan.action() else { return Err(SourceError::NotPrepared.into()) };
         let statement = write.read();
-        self.describe_plan(plan).await?;
+        self.ask_source(plan).await?;
         if let (Write::Proposal(draft), Some(description)) = (&**write, plan.description()) {
             draft.check_types(description.result_types(), &self.agent.visible).map_err(Error::Refused)?;
         }
@@ -94,7 +94,7 @@ impl<I: Interrupts> Session<I> {
         self.formats.0.clone_from(&bound.formats);
         let mut open = self.decide(plan, Some((bound.parameters(), &Rc::from([]))))?; // recorded before anything is forwarded
         let most = i32::try_from(most.saturating_add(1)).unwrap_or(i32::MAX);
-        match self.read_rows(statement, bound, most, (&too_many, false), &mut open).await {
+        match self.read_rows(statement, bound, most, &too_many, &mut open).await {
             Ok(rows) => Ok((open, rows)),
             Err(failure) => {
                 self.close_unforwarded(open, &failure);
@@ -108,7 +108,7 @@ impl<I: Interrupts> Session<I> {
         self.ready_for(&statement).await?;
         self.formats.0.clear();
         let none = || WriteError::Nothing;
-        self.read_rows(&Arc::new(statement), &Bound::default(), 1, (&none, true), open).await.map(drop)
+        self.read_rows(&Arc::new(statement), &Bound::default(), 1, &none, open).await.map(drop)
     }
 
     async fn read_rows(
@@ -116,18 +116,15 @@ impl<I: Interrupts> Session<I> {
         statement: &Arc<GovernedStatement>,
         bound: &Bound,
         most: i32,
-        (too_many, once): (&impl Fn() -> WriteError, bool),
+        too_many: &impl Fn() -> WriteError,
         open: &mut Open,
     ) -> Result<Vec<DraftRow>, Failure> {
         let Self { upstream: Some(upstream), who, settings, derived, evidence, transaction, formats, own, lane, .. } = self else {
             return Err(SourceError::NotPrepared.into());
         };
         upstream.lease.apply_settings(&lane.share(exact(&derived.upstream)));
-        if once {
-            upstream.lease.prepare_unnamed(statement);
-        } else {
-            upstream.lease.prepare_under(statement, &bound.analysed(statement, derived));
-        }
+        // Anew each time, so that it is never out of date.
+        upstream.lease.prepare_unnamed_under(statement, &bound.analysed(statement, derived));
         let values = Values { who, settings, derived, evidence, transaction, own };
         values.with(statement.appended(), |appended| {
             let bind = BindParameters {
@@ -222,9 +219,6 @@ impl<I: Interrupts> Session<I> {
         }
         if super::server_error::is_stale_plan(error) {
             self.lane.plans().forget(&open.plan);
-            if let Some(upstream) = &mut self.upstream {
-                upstream.discard = true;
-            }
         }
         let client = (open.plan.text(), None);
         Error::Server(Box::new(super::server_error::safe(error, open.plan.governed().map(AsRef::as_ref), &self.agent, client)))

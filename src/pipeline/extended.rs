@@ -1,7 +1,7 @@
 //! The extended protocol, a message at a time. Each is planned, decided and queued; the answers are settled for a
 //! whole batch at once.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Instant};
 
 use bytes::BytesMut;
 
@@ -9,12 +9,13 @@ use super::{
     Target,
     bind::Bind,
     cursor::FetchPortal,
+    describe::Description,
     draft::Bound,
     explain, local,
     open::Open,
     plan::{Action, Plan},
     prepared::{Analysed, Portal, PortalNumber, Prepared},
-    queue::{Asked, Expected, Reply, Tell},
+    queue::{Expected, Reply, Tell},
     reply,
     session::{Ended, Interrupts, Session},
     settings,
@@ -47,50 +48,11 @@ impl<I: Interrupts> Session<I> {
         if let Action::Local(Statement::Show(name)) = plan.action() {
             settings::definition(name)?;
         }
-        let prepared = self.analyse_plan(plan).await?;
+        let prepared = self.analyse_plan(plan, !name.is_empty()).await?;
         self.names.check_statement(name)?;
         self.names.put_statement(name, prepared);
         self.reply_in_turn(Reply::Parsed(name.into()));
         Ok(())
-    }
-
-    /// A Parse by the client: PostgreSQL reads the literals now, under the settings of now, and says at once what is wrong
-    /// with them.
-    pub(super) async fn analyse_plan(&mut self, plan: Rc<Plan>) -> Result<Prepared, Failure> {
-        let analysed = self.derived.analysed();
-        if let Some(statement) = plan.governed()
-            && !plan.is_analysed(analysed.at(statement))
-        {
-            self.ask_source(&plan).await?;
-            plan.analysed(analysed.at(statement));
-        }
-        Ok(Prepared { plan, scope: self.derived.scope, analysed })
-    }
-
-    /// Asks the source what a statement's parameters and columns are, once for every session of the lane. Here the
-    /// source's own errors about the text come out, as they do at PostgreSQL's Parse.
-    pub(super) async fn describe_plan(&mut self, plan: &Rc<Plan>) -> Result<(), Failure> {
-        if plan.description().is_some() { Ok(()) } else { self.ask_source(plan).await }
-    }
-
-    async fn ask_source(&mut self, plan: &Rc<Plan>) -> Result<(), Failure> {
-        let Some(statement) = plan.governed() else { return Ok(()) };
-        self.drain().await?;
-        if self.skipping {
-            return Err(Failure::PassedOver);
-        }
-        if let Err(failure) = self.need_upstream(statement.source()).await {
-            return Err(self.unreached(plan, failure));
-        }
-        let portal = self.names.new_portal("")?;
-        if let Some(upstream) = &mut self.upstream {
-            upstream.lease.prepare(statement);
-            upstream.lease.describe_statement(statement)?;
-            self.queue.push(Expected::Prepared(portal));
-            self.queue.push(Expected::Parameters(Rc::clone(plan), Asked::ByParse));
-        }
-        self.drain().await?;
-        if self.skipping { Err(Failure::PassedOver) } else { Ok(()) }
     }
 
     /// A Bind message.
@@ -117,20 +79,25 @@ impl<I: Interrupts> Session<I> {
         if bind.parameters.len() != needed {
             return Err(SessionError::ParameterCount { given: bind.parameters.len(), needed, statement: bind.statement.into() }.into());
         }
-        let Prepared { plan, analysed, .. } = self.current_plan(bind.statement).await?;
+        let prepared = self.current_plan(bind.statement).await?;
         if self.cursors.has(bind.portal) {
             return Err(SessionError::DuplicatePortal(bind.portal.into()).into());
         }
         let number = self.names.new_portal(bind.portal)?;
-        let Action::Forward(statement) = plan.action() else {
+        let Action::Forward(_) = prepared.plan.action() else {
             let formats = self.asked_formats(bind);
-            let bound = keep_bound(&plan, bind, analysed);
-            self.put_portal(bind.portal, Portal { number, plan, formats, open: None, done: false, bound });
+            let Prepared { plan, described, analysed, .. } = prepared;
+            let bound = keep_bound(&plan, described.as_deref(), bind, analysed);
+            self.put_portal(bind.portal, Portal { number, plan, formats, described, open: None, done: false, bound });
             self.queue_or_reply_bound(number);
             return Ok(());
         };
-        // Parse had it described.
-        let Some(description) = plan.description() else { return Err(SourceError::NotPrepared.into()) };
+        let since = self.repeat.is_again().then(Instant::now);
+        let (prepared, reading, parsed) = self.hold(bind.statement, prepared, number, since).await?;
+        if !parsed && !self.is_in_transaction() {
+            self.repeat.keep_from(number);
+        }
+        let Prepared { plan, described: Some(description), .. } = prepared else { return Err(SourceError::NotPrepared.into()) };
         if bind.results.len() > 1 && bind.results.len() != description.columns() {
             return Err(SessionError::ResultFormats { given: bind.results.len(), needed: description.columns() }.into());
         }
@@ -138,15 +105,14 @@ impl<I: Interrupts> Session<I> {
         description.result_formats(bind.results, &mut self.formats.1);
         let formats = self.asked_formats(bind);
         let open = self.decide(&plan, Some((bind.parameters, &formats)))?;
-        if let Err(failure) = self.ready_for(statement).await {
-            self.close_unforwarded(open, &failure);
-            return Err(failure);
-        }
-        if let Err(error) = self.queue_bind(&plan, number, bind.parameters, Tell::Client, &analysed) {
+        if let Err(error) = self.queue_bind(&plan, number, bind.parameters, Tell::Client, &reading) {
             self.close_failed(open, Some(&error));
             return Err(error.into());
         }
-        self.put_portal(bind.portal, Portal { number, plan, formats, open: Some(open), done: false, bound: None });
+        self.put_portal(
+            bind.portal,
+            Portal { number, plan, formats, described: Some(description), open: Some(open), done: false, bound: None },
+        );
         Ok(())
     }
 
@@ -170,12 +136,13 @@ impl<I: Interrupts> Session<I> {
         let again = if prepared.analysed.same_path(&self.derived.analysed()) {
             // The policy is another one. What the literals mean is not the policy's.
             self.describe_plan(&again).await?;
-            Prepared { plan: again, scope: self.derived.scope, analysed: prepared.analysed.clone() }
+            let described = again.description();
+            Prepared { plan: again, scope: self.derived.scope, described, ..prepared.clone() }
         } else {
-            self.analyse_plan(again).await?
+            self.analyse_plan(again, prepared.told).await?
         };
-        let same = match (plan.description(), again.plan.description()) {
-            (Some(before), Some(after)) => before.same_result(after),
+        let same = match (&prepared.described, &again.described) {
+            (Some(before), Some(after)) => !prepared.told || before.same_result(after),
             _ => true,
         };
         if !same {
@@ -214,7 +181,7 @@ impl<I: Interrupts> Session<I> {
     async fn try_describe(&mut self, target: Target, name: &str) -> Result<(), Failure> {
         let reply = match target {
             Target::Statement => {
-                let plan = Rc::clone(&self.names.statement(name)?.plan);
+                let Prepared { plan, described, .. } = self.names.statement(name)?.clone();
                 if let Some(execute) = Self::named(&plan) {
                     return Ok(self.describe_named(execute)?);
                 }
@@ -223,7 +190,12 @@ impl<I: Interrupts> Session<I> {
                     self.describe_fetch(fetch, None);
                     return Ok(());
                 }
-                Reply::Statement(if returns_rows(&plan) { self.current_plan(name).await?.plan } else { plan })
+                if returns_rows(&plan) {
+                    let prepared = self.told_of(name).await?;
+                    Reply::Statement(prepared.plan, prepared.described)
+                } else {
+                    Reply::Statement(plan, described)
+                }
             }
             Target::Portal => {
                 if self.cursors.has(name) {
@@ -232,7 +204,7 @@ impl<I: Interrupts> Session<I> {
                     return Ok(());
                 }
                 let portal = self.names.portal(name)?;
-                let (plan, formats) = (Rc::clone(&portal.plan), Rc::clone(&portal.formats));
+                let (plan, formats, described) = (Rc::clone(&portal.plan), Rc::clone(&portal.formats), portal.described.clone());
                 if let Action::Local(Statement::Fetch(fetch)) = plan.action() {
                     self.describe_fetch(fetch, Some(formats));
                     return Ok(());
@@ -240,7 +212,7 @@ impl<I: Interrupts> Session<I> {
                 if returns_rows(&plan) {
                     self.check_block(&plan)?;
                 }
-                Reply::Portal(plan, Some(formats))
+                Reply::Portal(plan, described, Some(formats))
             }
         };
         self.reply_in_turn(reply);
@@ -399,8 +371,8 @@ impl<I: Interrupts> Session<I> {
 }
 
 /// What a write's Execute will need: nothing runs before it.
-fn keep_bound(plan: &Plan, bind: &Bind<'_>, analysed: Analysed) -> Option<Box<Bound>> {
-    let (Action::Write(_) | Action::Declare(..) | Action::Explain(..), Some(description)) = (plan.action(), plan.description()) else {
+fn keep_bound(plan: &Plan, description: Option<&Description>, bind: &Bind<'_>, analysed: Analysed) -> Option<Box<Bound>> {
+    let (Action::Write(_) | Action::Declare(..) | Action::Explain(..), Some(description)) = (plan.action(), description) else {
         return None;
     };
     let (values, count) = (bind.parameters.bytes().into(), bind.parameters.len());
@@ -415,26 +387,26 @@ fn returns_rows(plan: &Plan) -> bool {
 }
 
 /// What Describe of a statement answers.
-pub(super) fn describe_statement(plan: &Plan, out: &mut BytesMut) {
+pub(super) fn describe_statement(plan: &Plan, description: Option<&Description>, out: &mut BytesMut) {
     match plan.action() {
         Action::Local(statement) => {
             reply::with_body(out, b't', &[0, 0]);
             local::describe(statement, &[], out);
         }
         Action::Forward(_) => {
-            if let Some(description) = plan.description() {
+            if let Some(description) = description {
                 out.extend_from_slice(description.parameters());
                 description.write_row(&[], out);
             }
         }
         Action::Explain(explain, _) => {
-            if let Some(description) = plan.description() {
+            if let Some(description) = description {
                 out.extend_from_slice(description.parameters());
             }
             explain::describe(explain, &[], out);
         }
         Action::Write(_) | Action::Declare(..) | Action::Copy(..) => {
-            if let Some(description) = plan.description() {
+            if let Some(description) = description {
                 out.extend_from_slice(description.parameters());
             }
             reply::bare(out, b'n');
@@ -443,13 +415,13 @@ pub(super) fn describe_statement(plan: &Plan, out: &mut BytesMut) {
 }
 
 /// What Describe of a portal answers.
-pub(super) fn describe_portal(plan: &Plan, formats: &[i16], out: &mut BytesMut) {
+pub(super) fn describe_portal(plan: &Plan, description: Option<&Description>, formats: &[i16], out: &mut BytesMut) {
     match plan.action() {
         Action::Local(statement) => local::describe(statement, formats, out),
         Action::Explain(explain, _) => explain::describe(explain, formats, out),
         Action::Write(_) | Action::Declare(..) | Action::Copy(..) => reply::bare(out, b'n'),
         Action::Forward(_) => {
-            if let Some(description) = plan.description() {
+            if let Some(description) = description {
                 description.write_row(formats, out);
             }
         }

@@ -6,6 +6,7 @@
 //! is; names, transactions and settings of a client stay on this side of the source.
 
 mod age;
+mod analyse;
 mod answer;
 mod appended;
 mod bind;
@@ -35,6 +36,7 @@ mod propose;
 mod queue;
 mod quota;
 mod record;
+mod repeat;
 mod reply;
 mod run;
 mod script;

@@ -1,6 +1,6 @@
 //! PREPARE and EXECUTE as SQL: the same prepared statements that Parse makes, under the same names.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Instant};
 
 use super::{
     bind::{Bind, Formats, Parameters},
@@ -8,7 +8,7 @@ use super::{
     plan::{Action, Plan},
     prepared::Prepared,
     queue::Reply,
-    session::{Interrupts, Session},
+    session::{Again, Interrupts, Session},
     upstream::Failure,
 };
 use crate::{
@@ -25,22 +25,23 @@ impl<I: Interrupts> Session<I> {
         if let Action::Local(_) = plan.action() {
             return Err(SessionError::NotPreparable.into());
         }
-        let prepared = self.analyse_plan(plan).await?;
+        let prepared = self.analyse_plan(plan, true).await?;
         self.names.put_statement(&prepare.name, prepared);
         Ok("PREPARE")
     }
 
     /// EXECUTE in the simple protocol.
     pub(super) async fn execute_named(&mut self, execute: &Execute) -> Result<(), Failure> {
-        let Prepared { plan, analysed, .. } = self.current_plan(&execute.name).await?;
+        let prepared = self.current_plan(&execute.name).await?;
+        let Prepared { plan, analysed, .. } = prepared.clone();
         let values = values_for(&plan, execute)?;
         let parameters = Parameters::new(execute.values.len(), &values);
         match plan.action() {
             Action::Forward(_) => {
-                self.formats.0.clear();
-                let open = self.decide(&plan, Some((parameters, &Rc::from([]))))?;
-                self.forward(&plan, open, parameters, &analysed).await?;
-                Ok(self.sync_upstream().await?)
+                if self.execute_once(&execute.name, prepared.clone(), parameters, None).await? {
+                    self.execute_once(&execute.name, prepared, parameters, Some(Instant::now())).await?;
+                }
+                Ok(())
             }
             Action::Write(_) => {
                 let (values, count) = (values.into(), execute.values.len());
@@ -51,6 +52,28 @@ impl<I: Interrupts> Session<I> {
                 Err(SessionError::NoStatement(execute.name.as_str().into()).into())
             }
         }
+    }
+
+    /// Forwards an EXECUTE, and settles it. True: it is to run again, since the source has changed under what a connection held.
+    async fn execute_once(
+        &mut self,
+        name: &str,
+        prepared: Prepared,
+        parameters: Parameters<'_>,
+        since: Option<Instant>,
+    ) -> Result<bool, Failure> {
+        let portal = self.names.new_portal("")?;
+        let (prepared, reading, _) = self.hold(name, prepared, portal, since).await?;
+        self.formats.0.clear();
+        let open = self.decide(&prepared.plan, Some((parameters, &Rc::from([]))))?;
+        self.again = if self.is_in_transaction() || since.is_some() { Again::No } else { Again::May };
+        let forwarded = self.forward(&prepared.plan, open, parameters, &reading).await;
+        let settled = match forwarded {
+            Ok(()) => self.sync_upstream().await.map_err(Failure::from),
+            Err(failure) => Err(failure),
+        };
+        let again = std::mem::replace(&mut self.again, Again::No) == Again::Shall;
+        settled.map(|()| again)
     }
 
     /// EXECUTE in the extended protocol: its Bind is one of the statement that is meant, with the values in its text.
@@ -64,9 +87,9 @@ impl<I: Interrupts> Session<I> {
 
     /// What Describe of an EXECUTE answers: no parameters, and the columns of the statement that is meant.
     pub(super) fn describe_named(&mut self, execute: &Execute) -> Result<(), Error> {
-        let meant = Rc::clone(&self.names.statement(&execute.name)?.plan);
+        let Prepared { plan, described, .. } = self.names.statement(&execute.name)?.clone();
         self.reply_in_turn(Reply::NoParameters);
-        self.reply_in_turn(Reply::Portal(meant, None));
+        self.reply_in_turn(Reply::Portal(plan, described, None));
         Ok(())
     }
 

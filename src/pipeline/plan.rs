@@ -1,11 +1,7 @@
 //! A statement that has been classified and governed: what a Parse leaves behind, shared by every session of
 //! a lane that sends the same text under the same policy.
 
-use std::{
-    cell::{OnceCell, RefCell},
-    rc::Rc,
-    sync::Arc,
-};
+use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use super::describe::Description;
 use crate::{
@@ -14,8 +10,8 @@ use crate::{
     sql::{Copy, Declare, Explain, Literals, Statement, catalog::Oid},
 };
 
-/// A description that plans of one shape share.
-pub(super) type SharedDescription = Rc<OnceCell<Description>>;
+/// A description that plans of one shape share: the last that the source gave.
+pub(super) type SharedDescription = Rc<RefCell<Option<Rc<Description>>>>;
 
 /// What is done with a statement.
 #[derive(Debug)]
@@ -42,7 +38,7 @@ pub(super) struct Plan {
     action: Action,
     traceparent: Option<Box<str>>,
     once: bool,
-    description: Rc<OnceCell<Description>>,
+    description: SharedDescription,
     /// The settings under which the source has analysed it without an error.
     analysed: RefCell<Vec<Rc<Settings>>>,
 }
@@ -125,14 +121,19 @@ impl Plan {
         self.traceparent.as_deref()
     }
 
-    /// What the source said of its parameters and columns, once it has been asked.
-    pub(super) fn description(&self) -> Option<&Description> {
-        self.description.get()
+    /// What the source last said of its parameters and columns, if it has been asked.
+    pub(super) fn description(&self) -> Option<Rc<Description>> {
+        self.description.borrow().clone()
     }
 
-    /// Keeps what the source said. Two sessions may ask at once; the first answer stays.
-    pub(super) fn describe(&self, description: Description) {
-        self.description.get_or_init(|| description);
+    /// Keeps what the source said. `true`: it said otherwise before.
+    pub(super) fn describe(&self, description: Description) -> bool {
+        let before = self.description.replace(None);
+        let changed = before.as_ref().is_some_and(|before| before.shape() != description.shape());
+        // One that is the same stays, so that sessions keep one copy.
+        let same = before.filter(|before| !changed && before.row_body() == description.row_body());
+        self.description.replace(Some(same.unwrap_or_else(|| Rc::new(description))));
+        changed
     }
 
     /// Whether the source would take a Parse of it under these settings without an error: it has described it, and there is
@@ -145,6 +146,9 @@ impl Plan {
     /// The source has taken a Parse of it under these settings.
     pub(super) fn analysed(&self, settings: &Rc<Settings>) {
         let mut analysed = self.analysed.borrow_mut();
+        if analysed.iter().any(|known| Rc::ptr_eq(known, settings)) {
+            return;
+        }
         if analysed.len() == ANALYSED {
             analysed.remove(0);
         }

@@ -1,14 +1,14 @@
 //! A session's prepared statements and portals, under the names the client gave them.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Instant};
 
 use hashbrown::HashMap;
 
-use super::{catalog::is_catalog, draft::Bound, open::Open, plan::Plan, plans::Scope};
+use super::{catalog::is_catalog, describe::Description, draft::Bound, open::Open, plan::Plan, plans::Scope};
 use crate::{
     error::SessionError,
     govern::GovernedStatement,
-    source::{Setting, Settings},
+    source::{Setting, Settings, Wanted},
 };
 
 /// Prepared statements of one session at most.
@@ -25,6 +25,14 @@ pub(super) struct Prepared {
     pub(super) scope: Scope,
     /// The settings at that time: its literals mean what they meant then, whatever is set since.
     pub(super) analysed: Analysed,
+    /// When that was.
+    pub(super) since: Instant,
+    /// What the source said of it. One that the client knows it by stays, as in PostgreSQL; another one goes with the source's schema.
+    pub(super) described: Option<Rc<Description>>,
+    /// The client knows it by its description.
+    pub(super) told: bool,
+    /// The batch in which the source was last asked.
+    pub(super) asked_in: Option<u64>,
 }
 
 /// The settings that a statement's literals are read under.
@@ -48,6 +56,31 @@ impl Analysed {
     }
 }
 
+/// How a statement is to be prepared at its source.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// The settings that its literals are read under.
+    pub(super) analysed: Analysed,
+    /// The digest of the description that it is to have; `None`: it is analysed anew, whatever comes out.
+    pub(super) described: Option<u64>,
+    /// What the source has parsed before will not do.
+    pub(super) since: Option<Instant>,
+}
+
+impl Reading {
+    /// As the source is asked for it; `None`: in the unnamed statement.
+    pub(super) fn wanted(&self, statement: &GovernedStatement) -> Option<Wanted<'_>> {
+        Some(Wanted { analysed: self.analysed.at(statement), described: self.described?, since: self.since })
+    }
+}
+
+impl Prepared {
+    /// By the description that it has now.
+    pub(super) fn reading(&self, since: Option<Instant>) -> Reading {
+        Reading { analysed: self.analysed.clone(), described: self.described.as_ref().map(|description| description.shape()), since }
+    }
+}
+
 /// A portal.
 #[derive(Debug)]
 pub(super) struct Portal {
@@ -57,6 +90,8 @@ pub(super) struct Portal {
     pub(super) plan: Rc<Plan>,
     /// Result formats the client asked for.
     pub(super) formats: Rc<[i16]>,
+    /// Its columns.
+    pub(super) described: Option<Rc<Description>>,
     /// The statement it runs, from Bind until it is complete; elsewhere while an Execute is under way.
     pub(super) open: Option<Open>,
     /// A statement that is answered here has been executed.

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, rc::Rc};
 use bytes::BytesMut;
 
 use super::{
+    describe::Description,
     interruption::Interruption,
     lane::Lane,
     open::{Open, Pass, Stopped},
@@ -58,9 +59,11 @@ pub(super) enum Tell {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
     /// By Parse: nothing runs.
-    ByParse,
-    /// On the way to its first run.
-    ByRun,
+    Parse,
+    /// On the way to its run: what the source analyses anew is held as having the description with this digest.
+    Run(Option<u64>),
+    /// On the way to a run of the extended protocol, which counts on the description with this digest.
+    Bind(PortalNumber, u64),
 }
 
 /// A reply of our own.
@@ -77,11 +80,13 @@ pub(super) enum Reply {
     /// ParameterDescription of a statement without parameters.
     NoParameters,
     /// What Describe of a statement answers.
-    Statement(Rc<Plan>),
+    Statement(Rc<Plan>, Option<Rc<Description>>),
     /// The columns of a cursor, or that there are none.
-    Columns(Option<Rc<Plan>>, Option<Rc<[i16]>>),
+    Columns(Option<Rc<Description>>, Option<Rc<[i16]>>),
     /// What Describe of a portal answers.
-    Portal(Rc<Plan>, Option<Rc<[i16]>>),
+    Portal(Rc<Plan>, Option<Rc<Description>>, Option<Rc<[i16]>>),
+    /// The columns of a statement of the simple protocol, as the source describes it on the way.
+    Run(Rc<Plan>),
 }
 
 /// What of a run of rows goes to the client.
@@ -172,7 +177,7 @@ impl Queue {
     /// The plan that a Parse, and nothing after it, waits for.
     pub(super) fn parsing(&self) -> Option<Rc<Plan>> {
         self.expected.iter().find_map(|expected| {
-            if let Expected::Parameters(plan, Asked::ByParse) | Expected::Row(plan, Asked::ByParse, _) = expected {
+            if let Expected::Parameters(plan, Asked::Parse) | Expected::Row(plan, Asked::Parse, _) = expected {
                 return Some(Rc::clone(plan));
             }
             None

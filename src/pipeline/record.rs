@@ -2,6 +2,7 @@
 
 use super::{
     binding::recorded,
+    describe::Description,
     open::{Open, Stopped},
     queue::Tell,
     reply,
@@ -107,11 +108,12 @@ impl<I: Interrupts> Session<I> {
         if let Some(running) = &open.running {
             running.returned(open.recorder.rows(), open.recorder.bytes());
         }
+        let description = open.plan.description();
         let outcome = Outcome {
             status,
             duration: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
             columns: Columns {
-                row_description: open.plan.description().map_or(&[][..], |description| description.row_body()),
+                row_description: description.as_deref().map_or(&[][..], Description::row_body),
                 result_formats: open.formats.as_deref(),
             },
         };

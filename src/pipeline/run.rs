@@ -1,16 +1,17 @@
 //! One statement, door to door.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use super::{
     appended::Values,
     bind::Parameters,
     binding::recorded,
+    describe::Description,
     draft::Bound,
     open::Open,
     plan::{Action, Plan},
     plans::Known,
-    prepared::{Analysed, PortalNumber},
+    prepared::{PortalNumber, Reading},
     queue::{Asked, Expected, Reply, Tell},
     session::{Again, Ended, Interrupts, Session},
     upstream::Failure,
@@ -24,8 +25,8 @@ use crate::{
     sql::{self, Copy, Declare, Explain, Statement, catalog::Oid},
 };
 
-/// Connections that may have a statement prepared that is out of date; a pool of more is given up over several statements.
-const MOST_CONNECTIONS: usize = 128;
+/// Times that a statement runs again because the source has changed under it: once, unless it changes on and on.
+const MOST_CHANGES: usize = 8;
 
 impl<I: Interrupts> Session<I> {
     /// One statement of the simple protocol, top to bottom. The extended protocol takes the same steps: Parse plans,
@@ -58,8 +59,8 @@ impl<I: Interrupts> Session<I> {
     async fn forward_once(&mut self, plan: &Rc<Plan>) -> Result<bool, Failure> {
         let open = self.decide(plan, None)?; // recorded before anything is forwarded
         self.again = if self.is_in_transaction() { Again::No } else { Again::May };
-        let analysed = self.derived.analysed();
-        let forwarded = self.forward(plan, open, Parameters::default(), &analysed).await; // in the client's transaction, under the client's settings
+        let reading = self.reading(plan);
+        let forwarded = self.forward(plan, open, Parameters::default(), &reading).await; // in the client's transaction, under the client's settings
         let settled = match forwarded {
             Ok(()) => self.sync_upstream().await.map_err(Failure::from), // rows to the client and into evidence; the outcome; then CommandComplete
             Err(failure) => Err(failure),
@@ -69,9 +70,9 @@ impl<I: Interrupts> Session<I> {
     }
 
     /// The source has changed under what it had prepared. PostgreSQL's simple query prepares nothing, so it does not notice: the
-    /// statement is decided, described and recorded anew. Each connection that has it prepared is given up once.
+    /// statement is decided, described and recorded anew.
     async fn run_again(&mut self, text: &str) -> Result<(), Failure> {
-        for _ in 0..MOST_CONNECTIONS {
+        for _ in 0..MOST_CHANGES {
             let plan = self.plan(text, &[])?;
             if !matches!(plan.action(), Action::Forward(_)) || !self.forward_once(&plan).await? {
                 return Ok(());
@@ -216,6 +217,11 @@ impl<I: Interrupts> Session<I> {
         Ok(Action::Declare(declare, governed))
     }
 
+    /// The decision on the text of a plan by itself.
+    pub(super) fn decide_again(&self, plan: &Plan) -> Option<Arc<GovernedStatement>> {
+        govern::govern(&self.request(plan.text(), plan.declared_types())).ok()
+    }
+
     fn request<'a>(&'a self, text: &'a str, declared_types: &'a [Oid]) -> Request<'a> {
         Request { text, declared_types, agent: &self.agent, policy: &self.policy, search_path: &self.derived.search_path }
     }
@@ -254,8 +260,9 @@ impl<I: Interrupts> Session<I> {
             Some(usage) => Some(usage.begin(&self.agent.name, &self.agent.limits)?),
             None => None,
         };
+        let description = plan.description();
         let parameters = BoundParameters {
-            types: plan.description().map_or(statement.parameter_types(), |description| description.parameter_types()),
+            types: description.as_deref().map_or(statement.parameter_types(), Description::parameter_types),
             formats: &self.formats.0,
             values: bound.map_or(&[][..], |(parameters, _)| parameters.bytes()),
             redact: !self.agent.evidence_parameters,
@@ -311,13 +318,21 @@ impl<I: Interrupts> Session<I> {
         }
     }
 
+    /// How a statement of the simple protocol is prepared: in a block anew, as PostgreSQL does it, since an error of what is out of
+    /// date would end the block; elsewhere by what the connection holds.
+    pub(super) fn reading(&self, plan: &Plan) -> Reading {
+        let anew = self.is_in_transaction() || plan.is_once() || matches!(plan.action(), Action::Copy(..));
+        let described = plan.description().filter(|_| !anew).map(|description| description.shape());
+        Reading { analysed: self.derived.analysed(), described, since: None }
+    }
+
     /// Queues a statement of the simple protocol at the source.
     pub(super) async fn forward(
         &mut self,
         plan: &Rc<Plan>,
         open: Open,
         parameters: Parameters<'_>,
-        analysed: &Analysed,
+        reading: &Reading,
     ) -> Result<(), Failure> {
         self.formats.0.clear();
         self.formats.1.clear();
@@ -328,8 +343,8 @@ impl<I: Interrupts> Session<I> {
         let portal = self.names.new_portal("");
         let queued = queued.and_then(|()| {
             let portal = portal?;
-            self.queue_bind(plan, portal, parameters, Tell::Nobody, analysed)?;
-            self.queue.push(Expected::Reply(Reply::Portal(Rc::clone(plan), None)));
+            self.queue_bind(plan, portal, parameters, Tell::Nobody, reading)?;
+            self.queue.push(Expected::Reply(Reply::Run(Rc::clone(plan))));
             Ok(portal)
         });
         match queued {
@@ -350,24 +365,22 @@ impl<I: Interrupts> Session<I> {
         portal: PortalNumber,
         parameters: Parameters<'_>,
         tell: Tell,
-        analysed: &Analysed,
+        reading: &Reading,
     ) -> Result<(), Error> {
         let Self { upstream: Some(upstream), queue, who, settings, evidence, derived, formats, transaction, own, .. } = self else {
             return Err(SourceError::NotPrepared.into());
         };
         let Some(statement) = plan.governed() else { return Ok(()) };
         let values = Values { who, settings, derived, evidence, transaction, own };
-        // A COPY is prepared anew each time, so that it is never out of date.
-        if tell == Tell::Nobody && (plan.is_once() || matches!(plan.action(), Action::Copy(..))) {
-            upstream.lease.prepare_unnamed_under(statement, analysed.at(statement));
-        } else {
-            upstream.lease.prepare_under(statement, analysed.at(statement));
-        }
+        let parsed = match reading.wanted(statement) {
+            Some(wanted) => upstream.lease.prepare_as(statement, wanted),
+            None => upstream.lease.prepare_unnamed_under(statement, reading.analysed.at(statement)),
+        };
         queue.push(Expected::Prepared(portal));
-        if plan.description().is_none() {
-            // Once for every session of the lane.
+        // What PostgreSQL analyses anew may have other columns than it had. A COPY has asked, the extended protocol has, too.
+        if parsed && tell == Tell::Nobody && !matches!(plan.action(), Action::Copy(..)) {
             upstream.lease.describe_statement(statement)?;
-            queue.push(Expected::Parameters(Rc::clone(plan), Asked::ByRun));
+            queue.push(Expected::Parameters(Rc::clone(plan), Asked::Run(reading.described)));
         }
         values.with(statement.appended(), |appended| {
             let bind = BindParameters {

@@ -25,22 +25,29 @@ pub(super) fn safe(error: &ServerError, statement: Option<&GovernedStatement>, a
         return told;
     }
     let data = error.sqlstate.starts_with("22");
+    // The source may have changed since its types and relations were read, so names may stand there that nobody knows yet.
+    let known = |name: &str| {
+        let alias = |relation: &&ExposedRelation| {
+            name.strip_prefix(&*relation.schema).is_some_and(|rest| rest.strip_prefix('.') == Some(&*relation.name))
+        };
+        client_text.contains(name) || types.iter().any(|(_, told)| told == name) || exposed.iter().any(alias)
+    };
     let with_types = |text: &str| types.iter().fold(text.to_owned(), |text, (real, told)| replaced(&text, real, told));
     // A read meets no check but a domain's; its message ends with the constraint's name, in whatever language.
     let message = if &*error.sqlstate == "23514" {
         "value violates a check constraint of its domain".to_owned()
     } else if data {
-        data_message(&error.message, types, with_types)
+        data_message(&error.message, types, with_types, |text| without_unknown(text, &known))
     } else if is_of_the_client(error) {
         error.message.to_string()
     } else {
-        aliased(&outside_quotes(&error.message, types, with_types), &exposed)
+        without_unknown(&aliased(&outside_quotes(&error.message, types, with_types), &exposed), &known)
     };
     let clean = |text: &str| exposed.iter().all(|relation| !names(text, relation));
     let detail = error.detail.as_deref().filter(|detail| data && clean(detail));
     let hint = error.hint.as_deref().filter(|hint| (data || explains(&error.sqlstate)) && clean(hint));
     Report {
-        detail: detail.map(|detail| data_message(detail, types, with_types).into()),
+        detail: detail.map(|detail| data_message(detail, types, with_types, str::to_owned).into()),
         hint: match &*error.sqlstate {
             "42703" => columns(&exposed, &error.message).map(Into::into),
             _ => hint.map(|hint| with_types(hint).into()),
@@ -71,19 +78,28 @@ pub(super) fn is_stale_plan(error: &ServerError) -> bool {
 
 /// What an error says of a value, with the types' names as the client knows them, and the value as it is: a value that spells the real
 /// name of something must not come back otherwise than one that does not.
-fn data_message(message: &str, types: &[(String, String)], with_types: impl Fn(&str) -> String) -> String {
+fn data_message(
+    message: &str,
+    types: &[(String, String)],
+    with_types: impl Fn(&str) -> String,
+    without_unknown: impl Fn(&str) -> String,
+) -> String {
     const ENUM: &str = "invalid input value for enum ";
     let told = message.strip_prefix(ENUM).and_then(|rest| {
         types.iter().find_map(|(real, told)| Some(format!("{ENUM}{told}: \"{}", rest.strip_prefix(real)?.strip_prefix(": \"")?)))
     });
+    let unknown = || {
+        let (_, value) = message.strip_prefix(ENUM)?.split_once(": \"")?;
+        Some(format!("{ENUM}{UNKNOWN}: \"{value}"))
+    };
     let value = message.find('"').zip(message.rfind('"'));
-    told.unwrap_or_else(|| {
+    told.or_else(unknown).unwrap_or_else(|| {
         match value.and_then(|(first, last)| Some((message.split_at_checked(first)?, message.split_at_checked(last)?))) {
             Some(((before, _), (_, after))) => {
                 let value = message.get(before.len()..message.len() - after.len()).unwrap_or_default();
-                format!("{}{value}{}", with_types(before), with_types(after))
+                format!("{}{value}{}", without_unknown(&with_types(before)), without_unknown(&with_types(after)))
             }
-            None => with_types(message),
+            None => without_unknown(&with_types(message)),
         }
     })
 }
@@ -146,6 +162,70 @@ fn aliased(message: &str, relations: &[&ExposedRelation]) -> String {
     })
 }
 
+/// What stands for a name that is not the client's to read.
+const UNKNOWN: &str = "(not shown)";
+
+/// Leaves out every `schema.name`, quoted or not, that is not known. PostgreSQL writes so what its session would not find by the name alone.
+fn without_unknown(text: &str, known: &dyn Fn(&str) -> bool) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let length = dotted_name(rest);
+        let inside = result.ends_with(|character: char| character.is_alphanumeric() || matches!(character, '_' | '.' | '$'));
+        if length > 0 && !inside {
+            let (name, after) = rest.split_at(length);
+            result.push_str(if known(name) { name } else { UNKNOWN });
+            rest = after;
+            continue;
+        }
+        // A value in quotes is passed over as a whole.
+        let step = if rest.starts_with('"') { quoted_part(rest) } else { 0 };
+        let step = if step > 0 { step } else { rest.chars().next().map_or(0, char::len_utf8) };
+        let (passed, after) = rest.split_at(step);
+        result.push_str(passed);
+        rest = after;
+    }
+    result
+}
+
+/// Bytes of the name at the start of the text, if it has two parts or more.
+fn dotted_name(text: &str) -> usize {
+    let mut end = name_part(text);
+    let mut parts = usize::from(end > 0);
+    while let Some(after) = text.get(end..).and_then(|rest| rest.strip_prefix('.')).filter(|_| parts > 0) {
+        let part = name_part(after);
+        if part == 0 {
+            break;
+        }
+        (end, parts) = (end + 1 + part, parts + 1);
+    }
+    if parts > 1 { end } else { 0 }
+}
+
+/// Bytes of one part of a name.
+fn name_part(text: &str) -> usize {
+    if text.starts_with('"') {
+        return quoted_part(text);
+    }
+    if text.starts_with(|first: char| !(first.is_alphabetic() || first == '_')) {
+        return 0;
+    }
+    text.find(|character: char| !(character.is_alphanumeric() || matches!(character, '_' | '$'))).unwrap_or(text.len())
+}
+
+/// Bytes of the quoted name or value at the start; 0 when it does not end.
+fn quoted_part(text: &str) -> usize {
+    let mut end = 1;
+    while let Some(more) = text.get(end..).and_then(|rest| rest.find('"')) {
+        end += more + 1;
+        if !text.get(end..).is_some_and(|rest| rest.starts_with('"')) {
+            return end;
+        }
+        end += 1;
+    }
+    0
+}
+
 /// Replaces whole words only, so that a name inside another name stays.
 fn replaced(text: &str, word: &str, with: &str) -> String {
     let mut result = String::with_capacity(text.len());
@@ -173,10 +253,27 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_nobody_knows_is_not_told() {
+        let known = |name: &str| name == "desk.t" || name == "s.f";
+        for (message, expected) in [
+            ("operator does not exist: new.kind = new.\"Kind\"", "operator does not exist: (not shown) = (not shown)"),
+            ("relation \"desk.t\" has no desk.t", "relation \"desk.t\" has no desk.t"),
+            ("function s.f(integer, new.kind[]) does not exist", "function s.f(integer, (not shown)[]) does not exist"),
+            ("division by zero at 1.5 of 2.", "division by zero at 1.5 of 2."),
+            ("a \"x.y\" b", "a \"x.y\" b"),
+            ("\"A b\".\"c\" is gone", "(not shown) is gone"),
+            ("an open \"quote x.y", "an open \"quote (not shown)"),
+        ] {
+            assert_eq!(without_unknown(message, &known), expected);
+        }
+    }
+
+    #[test]
     fn a_value_comes_back_as_it_was_sent_whatever_it_spells() {
         let types = [("real.mood".to_owned(), "mood".to_owned()), ("\"Real\".\"Mood\"".to_owned(), "Mood".to_owned())];
         let told = |message: &str| {
-            data_message(message, &types, |text| types.iter().fold(text.to_owned(), |text, (real, told)| replaced(&text, real, told)))
+            let with_types = |text: &str| types.iter().fold(text.to_owned(), |text, (real, told)| replaced(&text, real, told));
+            data_message(message, &types, with_types, |text| without_unknown(text, &|_| false))
         };
         for (message, expected) in [
             ("invalid input value for enum real.mood: \"real.mood\"", "invalid input value for enum mood: \"real.mood\""),
@@ -185,6 +282,9 @@ mod tests {
             ("invalid value \"a\" real.mood \"b\" for \"YYYY\"", "invalid value \"a\" real.mood \"b\" for \"YYYY\""),
             ("value \"7\" is out of range for type real.mood", "value \"7\" is out of range for type mood"),
             ("no value of real.mood", "no value of mood"),
+            ("invalid input value for enum new.kind: \"new.kind\"", "invalid input value for enum (not shown): \"new.kind\""),
+            ("invalid input value for enum \"New\".\"Kind\": \"x\"", "invalid input value for enum (not shown): \"x\""),
+            ("value \"a.b\" is out of range for type new.kind", "value \"a.b\" is out of range for type (not shown)"),
             ("one quote \"real.mood", "one quote \"mood"),
             ("", ""),
         ] {

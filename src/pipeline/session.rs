@@ -13,6 +13,7 @@ use super::{
     prepared::{Analysed, Names},
     queue::Queue,
     quota::Usage,
+    repeat::Repeat,
     reply,
     settings::{self, Settings},
     transaction::{Status, Transaction},
@@ -116,6 +117,10 @@ pub struct Session<I> {
     pub(super) in_batch: bool,
     /// What a statement that can run again came to.
     pub(super) again: Again,
+    /// What is said again, should the source refuse a Bind.
+    pub(super) repeat: Repeat,
+    /// Batches so far.
+    pub(super) batches: u64,
     reported: Vec<(&'static str, Box<str>)>,
     reported_generation: u64,
 }
@@ -232,6 +237,8 @@ impl<I: Interrupts> Session<I> {
             characters_before: 0,
             in_batch: false,
             again: Again::No,
+            repeat: Repeat::default(),
+            batches: 0,
             reported: Vec::new(),
             reported_generation: 0,
         };
@@ -297,6 +304,8 @@ impl<I: Interrupts> Session<I> {
     pub(super) fn ready(&mut self) {
         self.skipping = false;
         self.in_batch = false;
+        self.repeat.end();
+        self.batches += 1;
         self.unsynced_settings = None;
         if self.reported_generation != self.settings.generation() {
             self.report_settings();

@@ -1,6 +1,6 @@
 //! A connection to the source and the queue of typed messages: what can be asked of it, and nothing else.
 
-use std::{collections::VecDeque, rc::Rc, sync::Arc};
+use std::{collections::VecDeque, rc::Rc, sync::Arc, time::Instant};
 
 use crate::{
     govern::GovernedStatement,
@@ -104,6 +104,17 @@ pub struct Connection {
     pub(super) server: Server,
 }
 
+/// How a statement is to be prepared.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The settings that its literals are read under, whatever holds now.
+    pub analysed: &'a Rc<Settings>,
+    /// A digest of the description that it has been found to have. Under another one it is another statement.
+    pub described: u64,
+    /// What was parsed before this moment will not do.
+    pub since: Option<Instant>,
+}
+
 /// A statement that may be described and bound, under its server-side name.
 #[derive(Debug)]
 struct Ready {
@@ -179,39 +190,39 @@ impl Connection {
     /// Either way one [`super::Event::Prepared`] answers. To be called before each bind or describe of the statement:
     /// when it is held, this is a look-up.
     pub fn prepare(&mut self, statement: &Arc<GovernedStatement>) -> bool {
-        let under = self.under(None);
-        self.hold(statement, under)
+        let under = self.under(None, 0);
+        self.hold(statement, under, None)
     }
 
-    /// As [`Self::prepare`], for a statement whose literals were read under these settings, whatever holds now.
-    pub fn prepare_under(&mut self, statement: &Arc<GovernedStatement>, analysed: &Rc<Settings>) -> bool {
-        let under = self.under(Some(analysed));
-        self.hold(statement, under)
+    /// As [`Self::prepare`], for a statement that has been described before.
+    pub fn prepare_as(&mut self, statement: &Arc<GovernedStatement>, wanted: Wanted<'_>) -> bool {
+        let under = self.under(Some(wanted.analysed), wanted.described);
+        self.hold(statement, under, wanted.since)
     }
 
-    fn hold(&mut self, statement: &Arc<GovernedStatement>, under: Under) -> bool {
+    fn hold(&mut self, statement: &Arc<GovernedStatement>, under: Under, since: Option<Instant>) -> bool {
         if self.skips() {
             return false;
         }
-        if statement.reads_clock() || statement.is_planned_each_time() {
+        if statement.is_parsed_each_time() {
             // What it says depends on the moment of its Parse, so no Parse but its own will do. A statement that is parsed anew is planned
             // for its values (plancache.c plans the first five runs so).
             return self.parse_unnamed(statement, under);
         }
-        let (number, parsed) = self.ensure(statement.text(), statement.parameter_types(), &under, true);
+        let (number, parsed) = self.ensure(statement.text(), statement.parameter_types(), (&under, since), true);
         self.make_ready(statement, Some(number));
         parsed
     }
 
     /// As [`Self::prepare`], in the unnamed statement, for a text that is not expected to come again.
     pub fn prepare_unnamed(&mut self, statement: &Arc<GovernedStatement>) -> bool {
-        let under = self.under(None);
+        let under = self.under(None, 0);
         !self.skips() && self.parse_unnamed(statement, under)
     }
 
-    /// As [`Self::prepare_under`], in the unnamed statement.
+    /// As [`Self::prepare_unnamed`], for a statement whose literals were read under these settings, whatever holds now.
     pub fn prepare_unnamed_under(&mut self, statement: &Arc<GovernedStatement>, analysed: &Rc<Settings>) -> bool {
-        let under = self.under(Some(analysed));
+        let under = self.under(Some(analysed), 0);
         !self.skips() && self.parse_unnamed(statement, under)
     }
 
@@ -242,9 +253,16 @@ impl Connection {
 
     /// What a statement is known under that was analysed under these settings, or now. Where it is not known what holds now,
     /// that is something that nothing is known under.
-    fn under(&self, analysed: Option<&Rc<Settings>>) -> Under {
+    fn under(&self, analysed: Option<&Rc<Settings>>, described: u64) -> Under {
         let planned = self.settings.clone().unwrap_or_default();
-        Under { analysed: Rc::clone(analysed.unwrap_or(&planned)), planned }
+        Under { analysed: Rc::clone(analysed.unwrap_or(&planned)), planned, described }
+    }
+
+    /// Forgets what is held: the source has changed under it. It is closed with the next Parse.
+    pub fn forget_statements(&mut self) {
+        self.undiscarded.extend(self.statements.forget_all());
+        self.unnamed = None;
+        self.ready = None;
     }
 
     /// Queues Describe of a prepared statement: answered by ParameterDescription, and RowDescription or NoData.
@@ -431,7 +449,7 @@ impl Connection {
             return;
         }
         let own = self.own.clone();
-        let (number, _) = self.ensure(text, types, &own, false);
+        let (number, _) = self.ensure(text, types, (&own, None), false);
         // A portal of that name may be left from a command of the same transaction; closing none is no error.
         MessageWriter::new(self.channel.outgoing(), b'C').byte(b'P').string(OWN_PORTAL).finish();
         let mut bind = MessageWriter::new(self.channel.outgoing(), b'B').string(OWN_PORTAL).string(&statements::name(number)).int16(0);
@@ -447,8 +465,8 @@ impl Connection {
     }
 
     /// Makes sure that a statement is held; its number, and whether a Parse was queued.
-    fn ensure(&mut self, text: &str, types: &[Oid], under: &Under, told: bool) -> (Number, bool) {
-        match self.statements.prepare(text, types, under, self.segment) {
+    fn ensure(&mut self, text: &str, types: &[Oid], (under, since): (&Under, Option<Instant>), told: bool) -> (Number, bool) {
+        match self.statements.prepare(text, types, under, self.segment, since) {
             Preparation::Held(number) => {
                 if told {
                     self.expect(Expect::Held);

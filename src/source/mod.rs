@@ -35,7 +35,7 @@ pub use apply::{Applier, ApplyOptions, Difference, Divergence, Ending, Failure, 
 pub use bind::BindParameters;
 pub use cancel::CancelToken;
 pub use connect::SourceAddress;
-pub use connection::Connection;
+pub use connection::{Connection, Wanted};
 pub use error::{ServerError, SourceError, Step};
 pub use inspect::Inspector;
 pub use introspect::{CredentialReport, Introspection, introspect};

@@ -29,7 +29,7 @@ impl<I: Interrupts> Session<I> {
     /// One COPY. Everything before it has been settled.
     pub(super) async fn copy(&mut self, plan: &Rc<Plan>) -> Result<(), Failure> {
         let Action::Copy(copy, governed) = plan.action() else { return Err(SourceError::NotPrepared.into()) };
-        self.describe_plan(plan).await?;
+        self.ask_source(plan).await?;
         let description = plan.description().ok_or(SourceError::NotPrepared)?;
         let writer = CopyOut::new(Options::read(&copy.options)?, description.column_names())?;
         self.ready_for(governed).await?;
@@ -43,7 +43,8 @@ impl<I: Interrupts> Session<I> {
         let portal = self.names.new_portal("")?;
         let mut open = self.decide(plan, Some((Parameters::default(), &Rc::from([code]))))?;
         open.copy = Some(Box::new(writer));
-        if let Err(error) = self.queue_bind(plan, portal, Parameters::default(), Tell::Nobody, &self.derived.analysed()) {
+        let reading = self.reading(plan);
+        if let Err(error) = self.queue_bind(plan, portal, Parameters::default(), Tell::Nobody, &reading) {
             self.close_failed(open, Some(&error));
             return Err(error.into());
         }

@@ -8,7 +8,7 @@ use crate::{
 };
 
 use super::{
-    super::{BindParameters, Event, Pool, Setting, Settings, SourceError, TransactionCommand},
+    super::{BindParameters, Event, Pool, Setting, Settings, SourceError, TransactionCommand, Wanted},
     acquire, answers, idle, lane, queue, run,
     server::Server,
     statement, value,
@@ -78,7 +78,7 @@ async fn a_statement_is_that_of_its_settings(pool: &Pool) {
     let mut lease = pool.acquire(&british).await.unwrap();
     let one = statement(text);
     for _ in 0..2 {
-        lease.prepare_under(&one, &american);
+        lease.prepare_as(&one, Wanted { analysed: &american, described: 0, since: None });
         lease.bind(&one, "", &BindParameters::default()).unwrap();
         lease.execute("", 0);
         lease.sync();

@@ -1,5 +1,9 @@
 //! A source whose schema changes while it is served.
 
+mod compared;
+mod load;
+mod ways;
+
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
@@ -17,6 +21,8 @@ schemas:
     source: app_postgres
     relations:
       evolve: { from: zzreal.zzevolve, tenant_column: zztenant, columns: [id, b, c], primary_key: [id] }
+      parts: { from: zzreal.zzparts, tenant_column: zztenant, columns: [id] }
+      kinds: { from: zzreal.zzkinds, tenant_column: zztenant, columns: [id, kind, word] }
       steady: { from: zzreal.zzsteady, tenant_column: zztenant, columns: [id, n], primary_key: [id], where: "zzhidden is null" }
 agents:
   support_agent: { auth: { scram: "env:SUPPORT_AGENT_PASSWORD" }, tenant: acme, schemas: [desk] }
@@ -32,6 +38,12 @@ fn source() -> Database {
          create schema zzreal; grant usage on schema zzreal to changing_reader; \
          create table zzreal.zzevolve (id int primary key, zztenant text not null, b text, c text); \
          create table zzreal.zzsteady (id int primary key, zztenant text not null, n int, zzhidden int); \
+         create table zzreal.zzparts (id int, zztenant text not null default 'acme') partition by range (id); \
+         create table zzreal.zzpart1 partition of zzreal.zzparts for values from (0) to (10); \
+         create table zzreal.zzpart2 partition of zzreal.zzparts for values from (10) to (20); \
+         create type zzreal.sort as enum ('one', 'two'); create schema zzext; create extension citext schema zzext; grant usage on schema zzext to changing_reader; \
+         create table zzreal.zzkinds (id int, zztenant text not null default 'acme', kind zzreal.sort, word zzext.citext); \
+         insert into zzreal.zzparts values (1), (11); insert into zzreal.zzkinds values (1, 'acme', 'one', 'Word'); \
          insert into zzreal.zzevolve select g, 'acme', g, 'c' || g from generate_series(1, 3) g; \
          insert into zzreal.zzsteady select g, 'acme', g from generate_series(1, 3) g; \
          grant select on all tables in schema zzreal to changing_reader"
