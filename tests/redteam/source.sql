@@ -8,6 +8,11 @@
 \set ON_ERROR_STOP on
 set client_min_messages = warning;
 create schema zzhid_real;
+create schema zzhid_ext;
+create extension citext schema zzhid_ext;
+create extension ltree schema zzhid_ext;
+create extension hstore schema zzhid_ext;
+grant usage on schema zzhid_ext to public;
 
 create type zzhid_real.mood as enum ('calm', 'angry');
 create type zzhid_real.zzhid_grade as enum ('CANARY');
@@ -24,6 +29,9 @@ create table zzhid_real.tickets (
 );
 create table zzhid_real.orders (
   id bigint primary key, tenant_id text not null, ticket_id bigint, label text, total numeric, pieces int, zzhid_margin int not null
+);
+create table zzhid_real.labels (
+  id bigint primary key, tenant_id text not null, word zzhid_ext.citext, place zzhid_ext.ltree, traits zzhid_ext.hstore, zzhid_cost int not null
 );
 -- Every third row is acme's; of those, every thirtieth is deleted, which the policy's filter hides.
 insert into zzhid_real.tickets
@@ -46,6 +54,13 @@ insert into zzhid_real.orders
   select i, case when i % 3 = 0 then 'acme' else 'globex' end, i, case when i % 3 = 0 then 'ACMEOWN order' else 'CANARY order' end,
     case when i % 3 = 0 then i else 2054847098.77 end, case when i % 3 = 0 then i % 9 else 2054847098 end, 2054847098
   from generate_series(1, 120) i;
+-- Of acme's, the filter hides every fifteenth by a word in another case, and every ninth by a place.
+insert into zzhid_real.labels
+  select i, case when mine then 'acme' else 'globex' end,
+    (case when not mine then 'CANARY word' when i % 15 = 0 then 'HiDDeN' else (array['Word', 'wORD', 'ACMEOWN'])[i % 9 / 3 + 1] end)::zzhid_ext.citext,
+    (case when not mine then 'CANARY.Place' when i % 9 = 0 then 'Secret.CANARY' else 'Top.A' || i % 4 end)::zzhid_ext.ltree,
+    (case when shown then 'kind=>ACMEOWN, n=>' || i else 'kind=>CANARY, CANARY=>1' end)::zzhid_ext.hstore, 2054847098
+  from (select i, i % 3 = 0 as mine, i % 3 = 0 and i % 15 <> 0 and i % 9 <> 0 as shown from generate_series(1, 120) i) rows;
 create index on zzhid_real.tickets (amount);
 create index on zzhid_real.tickets (tenant_id);
 create statistics zzhid_real.zzhid_stats (mcv) on tenant_id, secret from zzhid_real.tickets;
@@ -58,8 +73,14 @@ select :'copy' = 'on' as copy \gset
     select id, subject, body, amount, quantity, score, secret, '***' as email, mood::text as mood, public_id, meta, tags, placed_on
     from zzhid_real.tickets where tenant_id = 'acme' and deleted_at is null order by id;
   create table desk.orders as select id, ticket_id, label, total, pieces from zzhid_real.orders where tenant_id = 'acme' order by id;
+  create table desk.labels as select id, word, place, traits from zzhid_real.labels where tenant_id = 'acme' and id % 15 <> 0 and id % 9 <> 0 order by id;
+  alter table desk.labels add primary key (id);
   alter table desk.tickets add primary key (id);
   alter table desk.orders add primary key (id);
+  alter extension citext set schema desk;
+  alter extension ltree set schema desk;
+  alter extension hstore set schema desk;
+  drop schema zzhid_ext;
   drop schema zzhid_real cascade;
   create role redteam_copy login password :'password';
   grant usage on schema desk to redteam_copy;

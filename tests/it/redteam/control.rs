@@ -22,7 +22,7 @@ pub(super) const ROLE: &str = "redteam_plain";
 pub(super) fn admit(source: &Database, password: &str) {
     source.sql(&format!(
         "create role {ROLE} login password '{password}'; grant usage on schema zzhid_real, desk to {ROLE};
-         grant select on zzhid_real.tickets, zzhid_real.orders, desk.tickets, public.tickets, public.orders to {ROLE};
+         grant select on zzhid_real.tickets, zzhid_real.orders, zzhid_real.labels, desk.tickets, public.tickets, public.orders to {ROLE};
          alter role {ROLE} set default_transaction_read_only = on; alter role {ROLE} set statement_timeout = '500ms'"
     ));
 }
