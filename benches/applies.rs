@@ -96,7 +96,7 @@ async fn measure(policy: &Path, store: Location, source: Secret, concurrency: us
     let began = Instant::now();
     let working = tokio::task::spawn_local(worker::run(Arc::new(workshop), stop));
     let open = Filter { statuses: vec![Status::Approved, Status::Applying], ..Filter::default() };
-    while !store.list(&open, &PageRequest { limit: 1, cursor: None }).await.unwrap().records.is_empty() {
+    while !store.list(&open, &PageRequest { limit: 1, cursor: None, ..PageRequest::default() }).await.unwrap().records.is_empty() {
         time::sleep(Duration::from_millis(20)).await;
     }
     let seconds = began.elapsed().as_secs_f64();

@@ -66,7 +66,7 @@ async fn measure(name: &str, location: &Location, sizes: &[u64]) {
         let filter = Filter { agent: Some(agent(3)), statuses: vec![Status::Pending], ..Filter::default() };
         let filtered = median(51, async |_| drop(store.list(&filter, &PageRequest::default()).await.unwrap())).await;
         let pending = Filter { statuses: vec![Status::Pending], ..Filter::default() };
-        let pending = store.list(&pending, &PageRequest { limit: 200, cursor: None }).await.unwrap().records;
+        let pending = store.list(&pending, &PageRequest { limit: 200, cursor: None, ..PageRequest::default() }).await.unwrap().records;
         let decide = median(pending.len(), async |at: usize| {
             let (id, digest) = (pending[at].id(), pending[at].content.digest());
             let decider = Decider::ApiKey { reviewer: "alice".parse().unwrap(), key: "key_1".into() };
@@ -110,7 +110,7 @@ async fn apply(store: &Store, count: u64) {
                     error: None,
                     differences: None,
                 };
-                store.report(claim.record.id(), Some(&claim), &report, NOW).await.unwrap();
+                store.report(claim.record.id(), pgwicket::store::Holder::Token(claim.token), &report, NOW).await.unwrap();
             }
         })
     });

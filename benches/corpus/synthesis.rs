@@ -194,6 +194,7 @@ fn source(name: SourceName) -> Source {
         idle_in_transaction_timeout: Duration::ZERO,
         transaction_timeout: Duration::ZERO,
         allow_writable_credential: false,
+        worker: pgwicket::policy::AppliedBy::Ours,
         catalog: Arc::new(CatalogSnapshot { server_version: 150_000, ..CatalogSnapshot::default() }),
     }
 }

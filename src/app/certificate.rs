@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{ServeError, TlsFiles};
 use crate::{
     config::{Environment as _, Process},
-    frontend::{Front, ServerTls},
+    frontend::{ClientAuthorities, Front, ServerTls},
 };
 
 /// The certificate's files, and where it is in force.
@@ -25,8 +25,12 @@ impl Certificate {
         let read =
             |path: &std::path::Path| Process.read(path).map_err(|error| ServeError::Unreadable { path: path.display().to_string(), error });
         let authorities = self.files.client_authorities.as_deref().map(read).transpose()?;
-        let tls = ServerTls::from_pem(&read(&self.files.certificate)?, &read(&self.files.key)?, authorities.as_deref())?;
-        self.front.tls.store(Some(Arc::new(tls)));
+        let revocations = self.files.client_revocations.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+        let client = authorities.as_deref().map(|authorities| ClientAuthorities { authorities, revocations: &revocations });
+        let tls = Arc::new(ServerTls::from_pem(&read(&self.files.certificate)?, &read(&self.files.key)?, client)?);
+        self.front.tls.store(Some(Arc::clone(&tls)));
+        // Sessions that a client certificate let in look at it again.
+        self.front.vouching.send_replace(Some(tls));
         Ok(())
     }
 

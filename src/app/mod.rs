@@ -17,6 +17,7 @@ mod serve;
 mod watch;
 mod work;
 
+pub use descriptors::keep_private;
 pub use error::ServeError;
 pub use options::{ServeOptions, TlsFiles};
 pub use policy::{LoadError, LoadedPolicy, catalog_path, load_policy, saved_catalogs, saved_form};

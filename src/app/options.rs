@@ -52,4 +52,6 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// Who vouches for client certificates; without it none is asked for.
     pub client_authorities: Option<PathBuf>,
+    /// Revocation lists of these authorities.
+    pub client_revocations: Vec<PathBuf>,
 }

@@ -24,7 +24,7 @@ use crate::{
     catalog::Catalog,
     config::{self, Process},
     control::{self, Api, Control, ControlTls, Recorder},
-    frontend::{Admission, Drain, DrainWatch, Front, Listener},
+    frontend::{Admission, Drain, DrainWatch, Front, Listener, Vouching},
     journal::{self, Clock, JournalConfig},
     policy::PolicySet,
     store::Store,
@@ -123,6 +123,7 @@ fn shared(options: &ServeOptions, drain: DrainWatch) -> Shared {
     let front = Front {
         logins: ArcSwapOption::empty(),
         tls: ArcSwapOption::empty(),
+        vouching: Vouching::new(None),
         keyring: Arc::default(),
         cancels: Arc::default(),
         admission: Admission::new(MAX_HANDSHAKES, options.max_connections),

@@ -13,7 +13,7 @@ use tokio::{
 use super::{LoadError, load_policy, saved_catalogs};
 use crate::{
     config::{Environment, Process},
-    policy::{self, Inputs, PolicyErrors, PolicySet, Receipts},
+    policy::{self, AppliedBy, Inputs, PolicyErrors, PolicySet, Receipts},
     source::{self, Applier, SourceAddress, SourceError, Undecided},
     store::{Location, Store, StoreError},
     types::{Secret, SourceName},
@@ -63,6 +63,9 @@ pub enum WorkError {
     /// The credential of the proxy.
     #[error("source {0}: the URL is the one that the policy reads with; a worker needs a write credential of its own")]
     SharedCredential(SourceName),
+    /// A source that somebody else's worker applies to.
+    #[error("source {0}: the policy says `worker: external`, so this worker does not apply to it")]
+    AppliedByOther(SourceName),
     /// A source that cannot be worked with.
     #[error("source {name}: {error}")]
     Source {
@@ -91,6 +94,7 @@ impl WorkError {
             | Self::Policy(_)
             | Self::NoCatalog(_)
             | Self::UnknownSource(_)
+            | Self::AppliedByOther(_)
             | Self::SharedCredential(_) => false,
         }
     }
@@ -189,6 +193,9 @@ async fn load(options: &WorkOptions, environment: &dyn Environment) -> Result<(P
         };
         if *url == source.url {
             return Err(WorkError::SharedCredential(name.clone()));
+        }
+        if source.worker == AppliedBy::External {
+            return Err(WorkError::AppliedByOther(name.clone()));
         }
         let source = WriteSource {
             name: name.clone(),

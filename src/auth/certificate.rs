@@ -9,7 +9,7 @@ use x509_cert::{
     ext::pkix::{SubjectAltName, name::GeneralName},
 };
 
-use crate::policy::CertificateName;
+use crate::policy::{CertificateName, NameKind};
 
 /// `id-at-commonName`
 const COMMON_NAME: x509_cert::der::asn1::ObjectIdentifier = x509_cert::der::asn1::ObjectIdentifier::new_unwrap("2.5.4.3");
@@ -20,7 +20,9 @@ pub(super) fn carries(certificate: &[u8], name: &CertificateName) -> bool {
     let Ok(certificate) = Certificate::from_der(certificate) else { return false };
     match name {
         CertificateName::CommonName(wanted) => common_name(&certificate).is_some_and(|found| found == **wanted),
-        CertificateName::AlternativeName(wanted) => alternative_names(&certificate).iter().any(|found| **found == **wanted),
+        CertificateName::AlternativeName(kind, wanted) => {
+            alternative_names(&certificate).iter().any(|(found, name)| found == kind && **name == **wanted)
+        }
     }
 }
 
@@ -36,12 +38,12 @@ fn common_name(certificate: &Certificate) -> Option<String> {
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "a name of another kind is not one that a policy can name")]
-fn alternative_names(certificate: &Certificate) -> Vec<String> {
+fn alternative_names(certificate: &Certificate) -> Vec<(NameKind, String)> {
     let Ok(Some((_critical, SubjectAltName(names)))) = certificate.tbs_certificate.get::<SubjectAltName>() else { return Vec::new() };
     let texts = names.iter().filter_map(|name| match name {
-        GeneralName::DnsName(text) | GeneralName::Rfc822Name(text) | GeneralName::UniformResourceIdentifier(text) => {
-            Some(text.as_str().to_owned())
-        }
+        GeneralName::DnsName(text) => Some((NameKind::Dns, text.as_str().to_owned())),
+        GeneralName::Rfc822Name(text) => Some((NameKind::Email, text.as_str().to_owned())),
+        GeneralName::UniformResourceIdentifier(text) => Some((NameKind::Uri, text.as_str().to_owned())),
         _ => None,
     });
     texts.collect()
@@ -66,8 +68,15 @@ mod tests {
         let uri = rcgen::SanType::URI("spiffe://corp/support".try_into().unwrap());
         let dns = rcgen::SanType::DnsName("support.corp".try_into().unwrap());
         let der = certificate(&["support"], &[uri, dns]);
-        let (common, alternative) =
-            (|name: &str| CertificateName::CommonName(name.into()), |name: &str| CertificateName::AlternativeName(name.into()));
+        let common = |name: &str| CertificateName::CommonName(name.into());
+        let of = |kind, name: &str| CertificateName::AlternativeName(kind, name.into());
+        let alternative = |name: &str| of(if name.contains("://") { NameKind::Uri } else { NameKind::Dns }, name);
+        // Who may have an address as a name is not who may have that URI or that host.
+        let mail = rcgen::SanType::Rfc822Name("spiffe://corp/support".try_into().unwrap());
+        let odd = certificate(&[], &[mail, rcgen::SanType::DnsName("a@corp".try_into().unwrap())]);
+        assert!(carries(&odd, &of(NameKind::Email, "spiffe://corp/support")) && carries(&odd, &of(NameKind::Dns, "a@corp")));
+        assert!(!carries(&odd, &of(NameKind::Uri, "spiffe://corp/support")) && !carries(&odd, &of(NameKind::Email, "a@corp")));
+        assert!(!carries(&der, &of(NameKind::Dns, "spiffe://corp/support")) && !carries(&der, &of(NameKind::Uri, "support.corp")));
         assert!(carries(&der, &common("support")));
         assert!(carries(&der, &alternative("spiffe://corp/support")) && carries(&der, &alternative("support.corp")));
         for name in ["suppor", "support ", "Support", "support.corp", ""] {

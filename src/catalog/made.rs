@@ -189,6 +189,7 @@ fn source(visible: &Visible, url: &Secret) -> Source {
         idle_in_transaction_timeout: Duration::from_mins(10),
         transaction_timeout: Duration::ZERO,
         allow_writable_credential: false,
+        worker: crate::policy::AppliedBy::Ours,
         catalog: Arc::new(CatalogSnapshot::default()),
     }
 }

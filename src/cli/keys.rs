@@ -18,7 +18,7 @@ use crate::{
     control::{Scope, key_hash, key_secret},
     proposal::{Decision, Status},
     store::{ApiKey, Decided, NewKey, Store, StoreError},
-    types::ReviewerName,
+    types::{ReviewerName, SourceName},
 };
 
 /// API keys of the control API, and key pairs that sign decisions
@@ -49,6 +49,9 @@ struct Create {
     /// [default with --reviewer: proposals:read, proposals:approve]
     #[arg(long, value_name = "SCOPE", required_unless_present = "reviewer", value_delimiter = ',')]
     scope: Vec<Scope>,
+    /// Source of the policy that a worker's key is for; more than once for more
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    source: Vec<SourceName>,
     /// Reviewer of the policy whose decisions it carries
     #[arg(long, value_name = "NAME")]
     reviewer: Option<ReviewerName>,
@@ -103,11 +106,15 @@ impl Create {
             bail!("--name must have 1 to 200 bytes");
         }
         let scopes = if self.scope.is_empty() { vec![Scope::ProposalsRead, Scope::ProposalsApprove] } else { self.scope };
+        if scopes.contains(&Scope::Worker) == self.source.is_empty() {
+            bail!("a key with the scope worker names the sources it is for, and no other key does: --source NAME");
+        }
         let secret = key_secret(rand::random());
         let new = NewKey {
             name: self.name.into(),
             scopes: scopes.into_iter().map(|scope| scope.word().into()).collect(),
             reviewer: self.reviewer,
+            sources: self.source,
             secret_hash: key_hash(secret.expose()),
         };
         let key = with_store(self.store, async |store| store.create_key(&new, now()).await)?;
@@ -133,13 +140,14 @@ impl List {
             return Ok(ExitCode::SUCCESS);
         }
         let mut table = Table::new();
-        table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(["id", "name", "scopes", "reviewer", "made", "revoked"]);
+        table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(["id", "name", "scopes", "reviewer", "sources", "made", "revoked"]);
         for key in &keys {
             table.add_row([
                 key.id.to_string(),
                 visible(&key.name),
                 visible(&key.scopes.join(" ")),
                 key.reviewer.as_ref().map(|reviewer| visible(reviewer.as_str())).unwrap_or_default(),
+                visible(&key.sources.iter().map(SourceName::as_str).collect::<Vec<_>>().join(" ")),
                 moment(key.created_at),
                 key.revoked_at.map(moment).unwrap_or_default(),
             ]);
@@ -217,6 +225,7 @@ fn view(key: &ApiKey) -> Value {
     json!({
         "id": *key.id, "name": *key.name, "scopes": key.scopes.iter().map(|scope| &**scope).collect::<Vec<_>>(),
         "reviewer": key.reviewer.as_ref().map(ReviewerName::as_str),
+        "sources": key.sources.iter().map(SourceName::as_str).collect::<Vec<_>>(),
         "created_at": moment(key.created_at), "revoked_at": key.revoked_at.map(moment),
     })
 }

@@ -61,6 +61,10 @@ pub(super) struct Serve {
     /// PEM certificates that vouch for client certificates, for agents with `auth: { certificate: … }`; read again on SIGHUP
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
+    /// PEM revocation lists of these authorities, more than once for more; each authority of a chain needs one that is in force;
+    /// read again on SIGHUP
+    #[arg(long, value_name = "FILE", requires = "tls_client_ca")]
+    tls_client_crl: Vec<PathBuf>,
     /// Take connections without TLS from other machines; what they send can be read on the way
     #[arg(long)]
     allow_plaintext: bool,
@@ -93,6 +97,7 @@ pub(super) enum LogFormat {
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         start_log(self.log_format, &self.log)?;
+        app::keep_private();
         app::serve(self.options())?;
         Ok(ExitCode::SUCCESS)
     }
@@ -107,6 +112,7 @@ impl Serve {
                 certificate,
                 key,
                 client_authorities: None,
+                client_revocations: Vec::new(),
             }),
             control_rate_limit: self.control_rate_limit,
             control_hosts: self.control_host,
@@ -118,6 +124,7 @@ impl Serve {
                 certificate,
                 key,
                 client_authorities: self.tls_client_ca,
+                client_revocations: self.tls_client_crl,
             }),
             allow_plaintext: self.allow_plaintext,
             max_connections: self.max_connections,

@@ -56,7 +56,7 @@ pub(super) struct Worker {
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
     lock_timeout: u64,
     /// Schema of the table `pgwicket_receipts` in the sources
-    #[arg(long, value_name = "SCHEMA", default_value = "public")]
+    #[arg(long, value_name = "SCHEMA", default_value = source::RECEIPTS_SCHEMA)]
     receipts_schema: String,
     /// Seconds that what is claimed may be finished in at shutdown
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
@@ -79,7 +79,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct Migration {
     /// Schema of the table; give the worker the same as --receipts-schema
-    #[arg(long, value_name = "SCHEMA", default_value = "public")]
+    #[arg(long, value_name = "SCHEMA", default_value = source::RECEIPTS_SCHEMA)]
     schema: String,
     /// The role that the worker connects as
     #[arg(long, value_name = "ROLE")]
@@ -93,6 +93,7 @@ impl Worker {
             return Ok(ExitCode::SUCCESS);
         }
         start_log(self.log_format, &self.log)?;
+        app::keep_private();
         app::work(&self.options()?)?;
         Ok(ExitCode::SUCCESS)
     }

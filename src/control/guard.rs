@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     store::ApiKey,
-    types::{Digest, ReviewerName},
+    types::{Digest, ReviewerName, SourceName},
     wire::network,
 };
 
@@ -112,6 +112,16 @@ impl Caller {
         }
         let wanted: Vec<&str> = scopes.iter().map(|scope| scope.word()).collect();
         Err(Failure::forbidden("SCOPE_MISSING", format!("this key lacks the scope {}", wanted.join(" or "))))
+    }
+
+    /// Whether the key has a scope.
+    pub(super) fn has(&self, scope: Scope) -> bool {
+        self.key.scopes.iter().any(|given| **given == *scope.word())
+    }
+
+    /// The sources that a worker's key is for.
+    pub(super) fn sources(&self) -> &[SourceName] {
+        &self.key.sources
     }
 
     /// The reviewer whose decisions the key carries.

@@ -5,6 +5,7 @@
 
 mod connections;
 mod decide;
+mod description;
 mod failure;
 mod guard;
 mod input;

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{
     decide::{DecisionAnswer, DecisionBody, decide},
-    failure::{ErrorBody, Failure},
+    failure::Failure,
     guard::Caller,
     input::{Body, Query, proposal_id},
     key::Scope,
@@ -68,7 +68,7 @@ pub struct ProposalAnswer {
 
 /// List proposals, newest first.
 #[utoipa::path(get, path = "/v1/control/proposals", tag = "proposals", params(ListParams), security(("key" = ["proposals:read"])),
-    responses((status = 200, body = ProposalPage), (status = "4XX", body = ErrorBody)))]
+    responses((status = 200, body = ProposalPage)))]
 pub(super) async fn list(State(shared): State<Shared>, caller: Caller, RawQuery(query): RawQuery) -> Result<Json<ProposalPage>, Failure> {
     caller.require(&[Scope::ProposalsRead])?;
     let query = Query::of(query.as_deref());
@@ -78,12 +78,12 @@ pub(super) async fn list(State(shared): State<Shared>, caller: Caller, RawQuery(
         agent: query.parsed("agent", "an agent's name")?,
         acting: None,
         tenant: query.parsed("tenant", "a tenant")?,
-        source: query.parsed("source", "a source's name")?,
+        sources: query.parsed("source", "a source's name")?.into_iter().collect(),
         relation: query.text("relation").map(Into::into),
         text: query.text("text").map(Into::into),
     };
     let limit: u32 = query.parsed("limit", "a whole number")?.unwrap_or(50);
-    let page = PageRequest { limit: limit.clamp(1, 200), cursor: query.text("cursor").map(Into::into) };
+    let page = PageRequest { limit: limit.clamp(1, 200), cursor: query.text("cursor").map(Into::into), ..PageRequest::default() };
     let page = shared.api.store.list(&filter, &page).await?;
     let now = shared.now();
     Ok(Json(ProposalPage {
@@ -102,7 +102,7 @@ pub(super) fn statuses(text: Option<&str>) -> Result<Vec<Status>, Failure> {
 
 /// One proposal, whole.
 #[utoipa::path(get, path = "/v1/control/proposals/{id}", tag = "proposals", params(("id" = String, Path)), security(("key" = ["proposals:read"])),
-    responses((status = 200, body = ProposalAnswer), (status = "4XX", body = ErrorBody)))]
+    responses((status = 200, body = ProposalAnswer)))]
 pub(super) async fn show(State(shared): State<Shared>, caller: Caller, Path(id): Path<String>) -> Result<Json<ProposalAnswer>, Failure> {
     caller.require(&[Scope::ProposalsRead])?;
     let id = proposal_id(&id)?;
@@ -114,7 +114,7 @@ pub(super) async fn show(State(shared): State<Shared>, caller: Caller, Path(id):
 
 /// Approve a proposal. The same decision again changes nothing.
 #[utoipa::path(post, path = "/v1/control/proposals/{id}/approve", tag = "proposals", params(("id" = String, Path)), request_body = DecisionBody,
-    security(("key" = ["proposals:approve"])), responses((status = 200, body = DecisionAnswer), (status = "4XX", body = ErrorBody)))]
+    security(("key" = ["proposals:approve"])), responses((status = 200, body = DecisionAnswer)))]
 pub(super) async fn approve(
     State(shared): State<Shared>,
     caller: Caller,
@@ -126,7 +126,7 @@ pub(super) async fn approve(
 
 /// Reject a proposal. One rejection is enough.
 #[utoipa::path(post, path = "/v1/control/proposals/{id}/reject", tag = "proposals", params(("id" = String, Path)), request_body = DecisionBody,
-    security(("key" = ["proposals:approve"])), responses((status = 200, body = DecisionAnswer), (status = "4XX", body = ErrorBody)))]
+    security(("key" = ["proposals:approve"])), responses((status = 200, body = DecisionAnswer)))]
 pub(super) async fn reject(
     State(shared): State<Shared>,
     caller: Caller,
@@ -139,7 +139,7 @@ pub(super) async fn reject(
 /// Take a pending or approved proposal back, until a worker has begun. For reviewers who may decide on it, and for the
 /// proposer's own; signed by those who have a key. The digest may be left out.
 #[utoipa::path(post, path = "/v1/control/proposals/{id}/cancel", tag = "proposals", params(("id" = String, Path)), request_body = DecisionBody,
-    security(("key" = ["proposals:approve"])), responses((status = 200, body = DecisionAnswer), (status = "4XX", body = ErrorBody)))]
+    security(("key" = ["proposals:approve"])), responses((status = 200, body = DecisionAnswer)))]
 pub(super) async fn cancel(
     State(shared): State<Shared>,
     caller: Caller,

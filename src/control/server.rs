@@ -26,6 +26,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     ControlTls, Recorder, Status,
     connections::Bounded,
+    description,
     failure::Failure,
     guard::{Limits, finish, host, limit},
     proposals, sources, writebacks,
@@ -170,7 +171,8 @@ fn api_routes() -> OpenApiRouter<Shared> {
 
 /// Every route.
 pub(super) fn router(shared: Shared) -> Router {
-    let (api, description) = api_routes().split_for_parts();
+    let (api, mut description) = api_routes().split_for_parts();
+    description::refusals(&mut description);
     api.route_layer(middleware::from_fn_with_state(shared.clone(), limit))
         .route("/healthz", get(async || Json(json!({ "ok": true }))))
         .route("/readyz", get(readyz))

@@ -62,8 +62,8 @@ pub(super) fn source_of_id<'a>(policy: &'a PolicySet, id: &str) -> Result<&'a So
 }
 
 /// Every source.
-#[utoipa::path(get, path = "/v1/control/external-sources", tag = "external-sources", security(("key" = ["sources:admin"])),
-    responses((status = 200, body = SourceList), (status = "4XX", body = ErrorBody)))]
+#[utoipa::path(get, path = "/v1/control/external-sources", tag = "external-sources",
+    security(("key" = ["sources:admin"]), ("key" = ["worker"])), responses((status = 200, body = SourceList)))]
 pub(super) async fn list(State(shared): State<Shared>, caller: Caller) -> Result<Json<SourceList>, Failure> {
     caller.require(&[Scope::SourcesAdmin, Scope::Worker])?;
     let policy = shared.api.policy.load_full();
@@ -72,7 +72,7 @@ pub(super) async fn list(State(shared): State<Shared>, caller: Caller) -> Result
 
 /// One source.
 #[utoipa::path(get, path = "/v1/control/external-sources/{id}", tag = "external-sources", params(("id" = String, Path)),
-    security(("key" = ["sources:admin"])), responses((status = 200, body = SourceAnswer), (status = "4XX", body = ErrorBody)))]
+    security(("key" = ["sources:admin"]), ("key" = ["worker"])), responses((status = 200, body = SourceAnswer)))]
 pub(super) async fn show(State(shared): State<Shared>, caller: Caller, Path(id): Path<String>) -> Result<Json<SourceAnswer>, Failure> {
     caller.require(&[Scope::SourcesAdmin, Scope::Worker])?;
     let policy = shared.api.policy.load_full();

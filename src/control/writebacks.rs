@@ -1,6 +1,8 @@
 //! `/v1/control/external-writebacks`: the contract of workers that are not ours. They poll approved proposals, apply them with
 //! their own SQL and report. Names and shapes are theirs; `docs/PROPOSALS.md` tells them.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::{Path, RawQuery, State},
@@ -11,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::{
     decide::{DecisionAnswer, DecisionBody, decide},
-    failure::{ErrorBody, Failure},
+    failure::Failure,
     guard::Caller,
     input::{Body, Query, proposal_id},
     key::Scope,
@@ -21,9 +23,10 @@ use super::{
     view::moment,
 };
 use crate::{
+    policy::{AppliedBy, PolicySet},
     proposal::{Cell, Decision, Outcome, RowChange, Status, Value},
-    store::{Filter, PageRequest, Record, Report},
-    types::ProposalId,
+    store::{Filter, Holder, PageRequest, Record, Report},
+    types::{ProposalId, SourceName},
 };
 
 /// The longest error or metadata that a report may carry. Unit: bytes.
@@ -42,8 +45,10 @@ struct PollParams {
     status: Option<String>,
     /// `next` of the page before.
     cursor: Option<String>,
-    /// Proposals, 1 to 200; default 100.
+    /// Proposals, 1 to 200; default 100. A page of large ones is shorter.
     limit: Option<u32>,
+    /// How long a worker's key holds what it gets, in seconds; 1 to 3600, default 300.
+    lease: Option<u64>,
 }
 
 /// Row changes to apply, oldest proposal of the page last.
@@ -153,41 +158,95 @@ pub(super) struct Known {
     recorded: bool,
 }
 
-/// Row changes of approved proposals.
+/// Row changes of approved proposals. To a worker's key they are handed out: it holds each for `lease` seconds, or until it
+/// reports, and no other worker gets it meanwhile. It gets what it holds again.
 #[utoipa::path(get, path = "/v1/control/external-writebacks/proposals", tag = "external-writebacks", params(PollParams),
-    security(("key" = ["worker"])), responses((status = 200, body = Changes), (status = "4XX", body = ErrorBody)))]
+    security(("key" = ["worker"]), ("key" = ["proposals:read"])), responses((status = 200, body = Changes)))]
 pub(super) async fn poll(State(shared): State<Shared>, caller: Caller, RawQuery(query): RawQuery) -> Result<Json<Changes>, Failure> {
     caller.require(&[Scope::Worker, Scope::ProposalsRead])?;
     let query = Query::of(query.as_deref());
     let api = &shared.api;
     let policy = api.policy.load_full();
-    let source = query.text("source_id").map(|id| source_of_id(&policy, id)).transpose()?;
-    let statuses = match statuses(query.text("status"))? {
+    let source = query.text("source_id").map(|id| source_of_id(&policy, id)).transpose()?.map(|source| &source.name);
+    let mut statuses = match statuses(query.text("status"))? {
         given if given.is_empty() => vec![Status::Approved],
         given => given,
     };
-    let filter = Filter { statuses, source: source.map(|source| source.name.clone()), ..Filter::default() };
+    // Who may read proposals anyway reads them all, and holds none.
+    let worker = !caller.has(Scope::ProposalsRead);
+    let sources = if worker { workers_sources(&caller, &policy, source)? } else { source.cloned().into_iter().collect() };
+    let lease: u64 = query.parsed("lease", "a whole number of seconds")?.unwrap_or(300);
+    if worker {
+        if statuses != [Status::Approved] {
+            let message = "a worker's key reads what is approved, and nothing else; reading more takes the scope proposals:read";
+            return Err(Failure::forbidden("SCOPE_MISSING", message));
+        }
+        // What it holds already is among these.
+        statuses.push(Status::Applying);
+    }
+    let filter = Filter { statuses, sources, ..Filter::default() };
     let limit: u32 = query.parsed("limit", "a whole number")?.unwrap_or(100);
-    let page = PageRequest { limit: limit.clamp(1, 200), cursor: query.text("cursor").map(Into::into) };
+    let page = PageRequest { limit: limit.clamp(1, 200), cursor: query.text("cursor").map(Into::into), ..PageRequest::default() };
     let page = api.store.list(&filter, &page).await?;
     let now = shared.now();
     let occasion = policy.occasion(api.store.id(), now);
     let (mut proposals, mut withheld) = (Vec::new(), Vec::new());
-    for record in &page.records {
-        match policy.approved(&record.content, &record.approvals, &occasion) {
+    for record in page.records {
+        let approved = policy.approved(&record.content, &record.approvals, &occasion);
+        match approved {
             Err(why) if record.status == Status::Approved => {
                 withheld.push(Withheld { proposal_id: record.id().to_string(), reason: why.to_string() });
             }
-            Ok(()) | Err(_) => proposals.extend(items(record, now)),
+            Ok(()) if worker => {
+                let lease = Duration::from_secs(lease.clamp(1, 3600));
+                if let Some(claim) = api.store.take(record.id(), caller.id(), lease, now).await? {
+                    proposals.extend(items(&claim.record, Status::Approved));
+                }
+            }
+            Err(_) if worker => {}
+            Ok(()) | Err(_) => proposals.extend(items(&record, record.status_at(now))),
         }
     }
     Ok(Json(Changes { ok: true, proposals, next: page.next.map(Into::into), withheld }))
 }
 
+/// The sources whose approved changes a worker's key gets: its own, as far as the policy leaves them to workers of others.
+fn workers_sources(caller: &Caller, policy: &PolicySet, asked: Option<&SourceName>) -> Result<Vec<SourceName>, Failure> {
+    if let Some(asked) = asked {
+        may_apply(caller, policy, asked)?;
+        return Ok(vec![asked.clone()]);
+    }
+    let own: Vec<SourceName> = caller.sources().iter().filter(|source| may_apply(caller, policy, source).is_ok()).cloned().collect();
+    match (own.is_empty(), caller.sources().first()) {
+        (false, _) => Ok(own),
+        (true, Some(source)) => may_apply(caller, policy, source).map(|()| own),
+        (true, None) => Err(Failure::forbidden(
+            "SOURCE_NOT_THIS_KEYS",
+            "this key is for no source; make one with `pgwicket keys create --scope worker --source NAME`",
+        )),
+    }
+}
+
+/// Refuses a key that is for other sources, and a source that `pgwicket worker` applies to.
+fn may_apply(caller: &Caller, policy: &PolicySet, source: &SourceName) -> Result<(), Failure> {
+    if !caller.sources().contains(source) {
+        return Err(Failure::forbidden("SOURCE_NOT_THIS_KEYS", "this key is for other sources"));
+    }
+    match policy.sources.get(source).map(|source| source.worker) {
+        Some(AppliedBy::External) => Ok(()),
+        Some(AppliedBy::Ours) => {
+            let message =
+                format!("`pgwicket worker` applies what is approved for {source}: `worker: external` of the source says otherwise");
+            Err(Failure::conflict("APPLIED_BY_OURS", message))
+        }
+        None => Err(Failure::not_found("the policy has no such source")),
+    }
+}
+
 /// Approve, as `/v1/control/proposals/{id}/approve`; the digest may be left out.
 #[utoipa::path(post, path = "/v1/control/external-writebacks/proposals/{proposal_id}/approve", tag = "external-writebacks",
     params(("proposal_id" = String, Path)), request_body = DecisionBody, security(("key" = ["proposals:approve"])),
-    responses((status = 200, body = DecisionAnswer), (status = "4XX", body = ErrorBody)))]
+    responses((status = 200, body = DecisionAnswer)))]
 pub(super) async fn approve(
     State(shared): State<Shared>,
     caller: Caller,
@@ -200,7 +259,7 @@ pub(super) async fn approve(
 /// Reject, as `/v1/control/proposals/{id}/reject`; the digest may be left out.
 #[utoipa::path(post, path = "/v1/control/external-writebacks/proposals/{proposal_id}/reject", tag = "external-writebacks",
     params(("proposal_id" = String, Path)), request_body = DecisionBody, security(("key" = ["proposals:approve"])),
-    responses((status = 200, body = DecisionAnswer), (status = "4XX", body = ErrorBody)))]
+    responses((status = 200, body = DecisionAnswer)))]
 pub(super) async fn reject(
     State(shared): State<Shared>,
     caller: Caller,
@@ -213,7 +272,7 @@ pub(super) async fn reject(
 /// Report how applying a proposal ended. The same report again changes nothing; another outcome is refused.
 #[utoipa::path(post, path = "/v1/control/external-writebacks/proposals/{proposal_id}/apply-result", tag = "external-writebacks",
     params(("proposal_id" = String, Path)), request_body = ApplyResult, security(("key" = ["worker"])),
-    responses((status = 200, body = Known), (status = "4XX", body = ErrorBody)))]
+    responses((status = 200, body = Known)))]
 pub(super) async fn apply_result(
     State(shared): State<Shared>,
     caller: Caller,
@@ -224,14 +283,12 @@ pub(super) async fn apply_result(
     let id = proposal_id(&id)?;
     let api = &shared.api;
     let record = shared.record(id).await?;
+    let policy = api.policy.load_full();
+    may_apply(&caller, &policy, &record.content.proposal().target.source)?;
     let report = report(&caller, &record, body)?;
     let recorded = record.result.is_none();
-    if record.status == Status::Approved {
-        let policy = api.policy.load();
-        policy.approved(&record.content, &record.approvals, &policy.occasion(api.store.id(), shared.now()))?;
-    }
     let outcome = report.outcome;
-    let record = api.store.report(id, None, &report, shared.now()).await?;
+    let record = api.store.report(id, Holder::Worker(caller.id().into()), &report, shared.now()).await?;
     tracing::info!(proposal = %id, status = %outcome.status(), recorded, key = caller.id(), "apply result");
     Ok(Json(Known { ok: true, proposal_id: id.to_string(), status: record.status.to_string(), recorded }))
 }
@@ -281,14 +338,14 @@ fn idempotency_key(id: ProposalId, index: usize, count: usize) -> String {
     if count == 1 { id.to_string() } else { format!("{id}:{index}") }
 }
 
-fn items(record: &Record, now: i64) -> Vec<ChangeItem> {
+fn items(record: &Record, status: Status) -> Vec<ChangeItem> {
     let proposal = record.content.proposal();
     let target = &proposal.target;
     let digest = record.content.digest().to_string();
     let count = proposal.changes.len();
     let item = |(index, change): (usize, &RowChange)| ChangeItem {
         proposal_id: proposal.id.to_string(),
-        status: record.status_at(now).to_string(),
+        status: status.to_string(),
         change_index: index,
         change_count: count,
         source_id: source_id(&target.source),

@@ -65,6 +65,12 @@ fn write(error: &WriteError) -> Report {
             let hint = format!("ask for its status: SELECT status FROM pgwicket.proposals WHERE proposal_id = '{id}'");
             return Report { detail: Some(detail.into()), hint: Some(hint.into()), ..Report::error("25006", error.to_string()) };
         }
+        WriteError::TooManyOpen { setting, raised_by, .. } => {
+            let hint = format!(
+                "wait until some are decided and applied, or take some back (DELETE FROM pgwicket.proposals WHERE …); {raised_by} can raise `limits.{setting}` of this agent"
+            );
+            return Report::error("53400", error.to_string()).hint(hint);
+        }
         WriteError::Nothing => ("P0002", "check the WHERE clause with a SELECT: only rows you can see can be changed"),
         WriteError::TooMany => ("54000", "name fewer in the WHERE"),
         WriteError::NotCanceled(_) => (
@@ -188,6 +194,7 @@ fn session(error: &SessionError) -> Report {
         SessionError::Canceled => (Severity::Error, "57014", None),
         SessionError::TimedOut => (Severity::Error, "57014", Some("narrow the statement so that it does less work")),
         SessionError::ShuttingDown => (Severity::Fatal, "57P01", None),
+        SessionError::CertificateEnded => (Severity::Fatal, "57P01", Some("connect again with a certificate that is in force")),
         SessionError::PolicyChanged(_) => (Severity::Fatal, "57P01", Some("connect again")),
         SessionError::InBlock(_) => (Severity::Error, "25001", None),
         SessionError::Token(_) => {

@@ -86,6 +86,16 @@ pub enum WriteError {
     /// The idempotency key stands for another change.
     #[error("write not executed: the idempotency key was used for another change, proposal {0}")]
     KeyReused(ProposalId),
+    /// The agent has as much open as it may.
+    #[error("write not executed: {what}, and no more may be")]
+    TooManyOpen {
+        /// What there is too much of.
+        what: Box<str>,
+        /// The limit's name in the policy.
+        setting: &'static str,
+        /// Who can raise it.
+        raised_by: Box<str>,
+    },
     /// The store did not say that it has it.
     #[error("write not executed, and not known to be stored: the proposal store did not answer")]
     Unstored,
@@ -266,6 +276,11 @@ pub enum SessionError {
     /// The server goes away.
     #[error("terminating connection due to administrator command")]
     ShuttingDown,
+    /// Nobody vouches for the client's certificate any more.
+    #[error(
+        "terminating connection because its client certificate is over, was revoked, or is of an authority that is not trusted any more"
+    )]
+    CertificateEnded,
     /// The policy no longer lets this connection in as it is.
     #[error("terminating connection because the policy changed for \"{0}\"")]
     PolicyChanged(Box<str>),

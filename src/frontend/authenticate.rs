@@ -47,7 +47,8 @@ impl Arrival<'_> {
             Method::Certificate => {
                 let certificate = self.certificate.take().ok_or(Refused::NoCertificate)?;
                 let wrong = || Refused::WrongCertificate { user: user.to_owned() };
-                let principal = logins.principal_of_certificate(user, &certificate).ok_or_else(wrong)?;
+                let principal = logins.principal_of_certificate(user, certificate.leaf()).ok_or_else(wrong)?;
+                self.vouched = Some(certificate);
                 Ok(Proven { principal, server_final: None })
             }
         }

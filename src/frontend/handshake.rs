@@ -4,6 +4,7 @@ use std::{fmt, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use bytes::Buf as _;
+use rustls_pki_types::CertificateDer;
 use tokio_rustls::TlsAcceptor;
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
     refused::Refused,
     startup::{self, Packet, StartupMessage},
     tls::ALPN,
+    vouched::{Vouched, Vouching},
 };
 use crate::{
     auth::{Keyring, Logins},
@@ -35,6 +37,8 @@ pub struct Front {
     pub logins: ArcSwapOption<Logins>,
     /// The certificate, when there is one.
     pub tls: ArcSwapOption<ServerTls>,
+    /// The same, for sessions that a client certificate let in.
+    pub vouching: Vouching,
     /// Published keys of token issuers.
     pub keyring: Arc<Keyring>,
     /// Where cancel keys live.
@@ -83,7 +87,8 @@ impl Front {
     /// Takes a connection through TLS, startup and authentication. `None`: it ended, and was told why.
     pub async fn receive(&self, socket: Socket, peer: Option<SocketAddr>, permit: HandshakePermit) -> Option<Accepted> {
         let deadline = tokio::time::Instant::now() + self.authentication_timeout;
-        let mut arrival = Arrival { front: self, peer, channel: Channel::new(socket), end_point: None, certificate: None, deadline };
+        let mut arrival =
+            Arrival { front: self, peer, channel: Channel::new(socket), end_point: None, certificate: None, vouched: None, deadline };
         let mut asked = Asked::default();
         let outcome = loop {
             match arrival.first_packets(&mut asked).await {
@@ -115,8 +120,10 @@ pub(super) struct Arrival<'a> {
     peer: Option<SocketAddr>,
     pub(super) channel: Channel,
     pub(super) end_point: Option<Arc<[u8]>>,
-    /// The client's certificate (DER), which TLS has checked.
-    pub(super) certificate: Option<Vec<u8>>,
+    /// The client's certificate, which TLS has checked, and those that it came with.
+    pub(super) certificate: Option<Vouched>,
+    /// The certificate that the session is let in by.
+    pub(super) vouched: Option<Vouched>,
     deadline: tokio::time::Instant,
 }
 
@@ -248,7 +255,9 @@ impl Arrival<'_> {
         if direct && stream.get_ref().1.alpn_protocol() != Some(ALPN) {
             return Err("direct TLS without ALPN");
         }
-        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(|leaf| leaf.to_vec());
+        let chain = stream.get_ref().1.peer_certificates().filter(|chain| !chain.is_empty());
+        let owned = |chain: &[CertificateDer<'_>]| chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+        let certificate = chain.map(|chain| Vouched::new(owned(chain), &self.front.vouching));
         Ok(Self { channel: Channel::new(Socket::TlsServer(Box::new(stream))), end_point: tls.end_point(), certificate, ..self })
     }
 
@@ -325,6 +334,7 @@ impl Arrival<'_> {
             drain: self.front.drain.clone(),
             peer: self.peer,
             permit,
+            vouched: self.vouched,
         }
     }
 }

@@ -15,6 +15,7 @@ mod refused;
 pub mod session;
 mod startup;
 mod tls;
+mod vouched;
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,8 @@ pub use cancel::{CancelRegistry, CancelSlot, CancelTicket};
 pub use drain::{Drain, DrainWatch};
 pub use handshake::Front;
 pub use listen::{Incoming, Listener, SocketFile};
-pub use tls::{ServerTls, TlsError};
+pub use tls::{ClientAuthorities, ServerTls, TlsError};
+pub use vouched::{Vouched, Vouching};
 
 use std::net::SocketAddr;
 
@@ -57,4 +59,6 @@ pub struct Accepted {
     pub peer: Option<SocketAddr>,
     /// Its place among the connections; keep it until the session ends.
     pub permit: SessionPermit,
+    /// The client certificate that let it in, if one did.
+    pub vouched: Option<Vouched>,
 }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     Accepted, CancelSlot, CancelTicket, Drain, DrainWatch,
     message::{LARGE_MESSAGE, LONGEST_MESSAGE, Message, body_limit, decode},
+    vouched::Vouched,
 };
 use crate::{
     error::{Error, ProtocolError, Report, SessionError, Severity},
@@ -20,11 +21,11 @@ const WRITE_BEHIND: usize = 64 << 10;
 
 /// Serves an accepted connection until it ends. Every end is orderly: what ran has its outcome recorded.
 pub async fn run(accepted: Accepted, lane: Rc<Lane>) {
-    let Accepted { channel, principal, parameters, database, process_id, secret_key, cancel, drain, .. } = accepted;
+    let Accepted { channel, principal, parameters, database, process_id, secret_key, cancel, drain, vouched, .. } = accepted;
     let ticket = cancel.ticket();
     let session = format!("{process_id}.{:08x}", rand::random::<u32>());
     let start = Start { channel, principal, parameters, database, process_id, secret_key, session };
-    let outside = Outside { cancel, ticket, drain };
+    let outside = Outside { cancel, ticket, drain, vouched };
     let mut session = match Session::start(start, lane, outside) {
         Ok(session) => session,
         Err(refused) => {
@@ -186,6 +187,7 @@ async fn read(session: &mut Session<Outside>, patience: &mut Patience) -> Result
             Ok(_) => None,
         },
         () = outside.drain.reached(stage) => return Err(fatal(&SessionError::ShuttingDown.into())),
+        () = certificate_ended(&mut outside.vouched) => return Err(fatal(&SessionError::CertificateEnded.into())),
         () = aged => return session.end_old_transaction(),
         bound = waited => Some(bound),
     };
@@ -213,6 +215,15 @@ struct Outside {
     cancel: CancelSlot,
     ticket: CancelTicket,
     drain: DrainWatch,
+    vouched: Option<Vouched>,
+}
+
+/// Waits until nobody vouches for the session's certificate; without end where there is none.
+async fn certificate_ended(vouched: &mut Option<Vouched>) {
+    match vouched {
+        Some(vouched) => vouched.ended().await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Interrupts for Outside {
@@ -228,6 +239,7 @@ impl Interrupts for Outside {
                 Interrupt::Cancel
             }
             () = self.drain.reached(Drain::Closing) => Interrupt::Close,
+            () = certificate_ended(&mut self.vouched) => Interrupt::Close,
         }
     }
 }

@@ -43,6 +43,7 @@ fn front(tls: Option<ServerTls>) -> Front {
     Front {
         logins: ArcSwapOption::from_pointee(logins),
         tls: ArcSwapOption::from_pointee(tls),
+        vouching: super::Vouching::new(None),
         keyring: Arc::default(),
         cancels: Arc::default(),
         admission: Admission::new(10, 10),

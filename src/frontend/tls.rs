@@ -7,7 +7,7 @@ use rustls::{
     crypto::CryptoProvider,
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime, pem::PemObject as _};
 
 use crate::auth;
 
@@ -19,6 +19,16 @@ pub(super) const ALPN: &[u8] = b"postgresql";
 pub struct ServerTls {
     config: Arc<ServerConfig>,
     end_point: Option<Arc<[u8]>>,
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+/// Who vouches for clients, and what they have taken back.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientAuthorities<'a> {
+    /// PEM certificates.
+    pub authorities: &'a [u8],
+    /// PEM revocation lists (RFC 5280): when there is one, every authority in a client's chain needs one that is in force.
+    pub revocations: &'a [Vec<u8>],
 }
 
 /// A certificate or key that cannot be used.
@@ -33,6 +43,9 @@ pub enum TlsError {
     /// The file of who vouches for clients.
     #[error("the TLS client CA file is not PEM certificates that can be trusted")]
     ClientAuthority,
+    /// A file of revocation lists.
+    #[error("a TLS client CRL file is not PEM revocation lists")]
+    Revocations,
     /// They do not fit, or the algorithm is not supported.
     #[error("the TLS certificate and key cannot be used together")]
     Rejected(#[source] rustls::Error),
@@ -40,8 +53,8 @@ pub enum TlsError {
 
 impl ServerTls {
     /// TLS 1.2 and 1.3 with this chain (the server's certificate first) and key, both PEM. A client may show a certificate
-    /// that one of `client_authorities` (PEM) vouches for; one that none does ends the handshake.
-    pub fn from_pem(certificates: &[u8], key: &[u8], client_authorities: Option<&[u8]>) -> Result<Self, TlsError> {
+    /// that one of `client_authorities` vouches for; one that none does, or that was revoked, ends the handshake.
+    pub fn from_pem(certificates: &[u8], key: &[u8], client_authorities: Option<ClientAuthorities<'_>>) -> Result<Self, TlsError> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates).collect::<Result<_, _>>().map_err(TlsError::Certificate)?;
         let leaf = chain.first().ok_or(TlsError::Certificate(rustls_pki_types::pem::Error::NoItemsFound))?;
         let end_point = auth::tls_server_end_point(leaf).map(Arc::from);
@@ -49,9 +62,10 @@ impl ServerTls {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
         let builder = builder.with_safe_default_protocol_versions().map_err(TlsError::Rejected)?;
-        let builder = match client_authorities {
+        let verifier = client_authorities.map(|authorities| client_verifier(authorities, provider)).transpose()?;
+        let builder = match &verifier {
             None => builder.with_no_client_auth(),
-            Some(authorities) => builder.with_client_cert_verifier(client_verifier(authorities, provider)?),
+            Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(TlsError::Rejected)?;
         config.alpn_protocols = vec![ALPN.to_vec()];
@@ -60,7 +74,13 @@ impl ServerTls {
         // `SSL_OP_NO_TICKET`, `SSL_SESS_CACHE_OFF`).
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), end_point })
+        Ok(Self { config: Arc::new(config), end_point, verifier })
+    }
+
+    /// Whether a client's certificate (the first) and those that it came with would be taken now.
+    pub(super) fn vouches_for(&self, chain: &[CertificateDer<'static>]) -> bool {
+        let (Some(verifier), Some((leaf, others))) = (&self.verifier, chain.split_first()) else { return false };
+        verifier.verify_client_cert(leaf, others, UnixTime::now()).is_ok()
     }
 
     /// For `tokio_rustls`.
@@ -74,12 +94,24 @@ impl ServerTls {
     }
 }
 
-/// Takes a certificate that one of these vouches for, or none.
-fn client_verifier(authorities: &[u8], provider: Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+/// Takes a certificate that one of these vouches for and has not revoked, or none.
+fn client_verifier(client: ClientAuthorities<'_>, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let mut roots = RootCertStore::empty();
-    for authority in CertificateDer::pem_slice_iter(authorities) {
+    for authority in CertificateDer::pem_slice_iter(client.authorities) {
         roots.add(authority.map_err(|_error| TlsError::ClientAuthority)?).map_err(|_error| TlsError::ClientAuthority)?;
     }
+    let mut lists = Vec::new();
+    for file in client.revocations {
+        let before = lists.len();
+        for list in CertificateRevocationListDer::pem_slice_iter(file) {
+            lists.push(list.map_err(|_error| TlsError::Revocations)?);
+        }
+        if lists.len() == before {
+            return Err(TlsError::Revocations);
+        }
+    }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).allow_unauthenticated();
+    // A list that is past its next update says nothing of what was revoked since; an authority without one says nothing at all.
+    let builder = builder.with_crls(lists).enforce_revocation_expiration();
     builder.build().map_err(|_error| TlsError::ClientAuthority)
 }

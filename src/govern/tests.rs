@@ -230,6 +230,7 @@ pub(super) fn policy() -> PolicySet {
         idle_in_transaction_timeout: Duration::ZERO,
         transaction_timeout: Duration::ZERO,
         allow_writable_credential: false,
+        worker: crate::policy::AppliedBy::Ours,
         catalog: Arc::new(catalog()),
     };
     let agent = Agent {

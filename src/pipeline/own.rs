@@ -15,6 +15,8 @@ use crate::{
 
 /// Proposals that an agent sees, the newest.
 const SHOWN: u32 = 1000;
+/// Bytes of their content, the newest. They are sent to a source with each statement that asks.
+const SHOWN_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The rows of `pgwicket.proposals` and `pgwicket.proposal_changes`, as JSON arrays.
 #[derive(Debug, Default)]
@@ -32,29 +34,36 @@ impl Own {
         &self.changes
     }
 
-    fn of(records: &[Record], now: i64) -> Self {
-        let proposals: Vec<Json> = records.iter().map(|record| proposal(record, now)).collect();
-        let changes: Vec<Json> = records.iter().flat_map(changes).collect();
-        Self { proposals: Json::Array(proposals).to_string(), changes: Json::Array(changes).to_string() }
+    /// Only what the statement asks for.
+    fn of(records: &[Record], asked: (bool, bool), now: i64) -> Self {
+        let array = |asked: bool, rows: &dyn Fn() -> Vec<Json>| if asked { Json::Array(rows()).to_string() } else { String::new() };
+        Self {
+            proposals: array(asked.0, &|| records.iter().map(|record| proposal(record, now)).collect()),
+            changes: array(asked.1, &|| records.iter().flat_map(changes).collect()),
+        }
     }
 }
 
 impl<I: Interrupts> Session<I> {
     /// Fetches the agent's own proposals, if the statement asks for them.
     pub(super) async fn know_own(&mut self, statement: &GovernedStatement) -> Result<(), Failure> {
-        let asks = |value: &AppendedValue| matches!(value, AppendedValue::Session(SessionValue::Proposals | SessionValue::ProposalChanges));
-        if !statement.appended().iter().any(|appended| asks(&appended.value)) {
+        let asks = |wanted: SessionValue| {
+            let is_it = |value: &AppendedValue| matches!(value, AppendedValue::Session(asked) if *asked == wanted);
+            statement.appended().iter().any(|appended| is_it(&appended.value))
+        };
+        let asked = (asks(SessionValue::Proposals), asks(SessionValue::ProposalChanges));
+        if asked == (false, false) {
             return Ok(());
         }
         let principal = &self.who.principal;
         let store = self.lane.store().clone();
         let acting = Some(Acting(principal.tenant.clone()));
         let filter = Filter { agent: Some(principal.agent.clone()), acting, ..Filter::default() };
-        let page = store.list(&filter, &PageRequest { limit: SHOWN, cursor: None }).await.map_err(|error| {
+        let page = store.list(&filter, &PageRequest { limit: SHOWN, cursor: None, bytes: SHOWN_BYTES }).await.map_err(|error| {
             tracing::error!(%error, "proposals could not be listed");
             WriteError::Unlisted
         })?;
-        self.own = Own::of(&page.records, jiff::Timestamp::now().as_millisecond());
+        self.own = Own::of(&page.records, asked, jiff::Timestamp::now().as_millisecond());
         Ok(())
     }
 }

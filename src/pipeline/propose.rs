@@ -14,10 +14,10 @@ use crate::{
     error::{Error, Proposed, Report, WriteError},
     govern::{DraftRow, WriteDraft},
     journal::Status,
-    policy::OnWrite,
+    policy::{Limits, OnWrite},
     proposal::{Content, Proposal, Proposer, RowChange, Verb},
     source::Setting,
-    store::{Created, StoreError},
+    store::{Created, OpenBounds, StoreError},
     types::ProposalId,
 };
 
@@ -109,7 +109,11 @@ impl<I: Interrupts> Session<I> {
             changes,
         };
         let settle = self.policy.settlement(&proposal, now);
-        let Created { record, repeated } = store.create(Content::of(proposal), settle, now).await.map_err(|error| unstored(&error))?;
+        let agent = self.policy.agents.get(&self.who.principal.agent);
+        let limits = agent.map(|agent| agent.limits.clone()).unwrap_or_default();
+        let bounds = OpenBounds { proposals: limits.open_proposals, bytes: limits.open_proposal_bytes };
+        let stored = store.create_within(Content::of(proposal), settle, bounds, now).await;
+        let Created { record, repeated } = stored.map_err(|error| unstored(&error, &limits))?;
         let stored = record.content.proposal();
         tracing::info!(
             proposal = %stored.id, agent = %stored.proposer.agent, rows = stored.changes.len(), repeated, status = %record.status, "proposal"
@@ -125,7 +129,18 @@ impl<I: Interrupts> Session<I> {
 }
 
 /// A proposal that is not known to be stored is not said to be.
-fn unstored(error: &StoreError) -> Error {
+fn unstored(error: &StoreError, limits: &Limits) -> Error {
+    let too_many = |what: String, setting| {
+        let raised_by = limits.raised_by.as_deref().unwrap_or("whoever writes the policy").into();
+        WriteError::TooManyOpen { what: what.into(), setting, raised_by }.into()
+    };
+    if let StoreError::TooManyOpen(most) = error {
+        return too_many(format!("{most} proposals of this agent wait or are being applied"), "open_proposals");
+    }
+    if let StoreError::TooMuchOpen(most) = error {
+        let what = format!("with it, the proposals of this agent that wait or are being applied would hold more than {most} bytes");
+        return too_many(what, "open_proposal_bytes");
+    }
     if let StoreError::KeyReused(proposal) = error {
         return WriteError::KeyReused(*proposal).into();
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Durability, OnLimit, OnWrite, Receipts, SourceTls,
+    AppliedBy, Durability, OnLimit, OnWrite, Receipts, SourceTls,
     decode::{Bytes, Decode, Given, Named, Spanned, document, text, text_schema, word, words},
     identity_document::{CertificateDocument, TokenDocument},
     problem::Problems,
@@ -66,6 +66,8 @@ document! {
         transaction_timeout: Option<Duration>,
         /// Take a credential that could write, with a warning; default false.
         allow_writable_credential: Option<bool>,
+        /// Who applies what was approved: `ours` (default), `pgwicket worker`; or `external`, a worker over the control API.
+        worker: Option<AppliedBy>,
     }
 }
 
@@ -195,6 +197,10 @@ document! {
         rows_per_day: Option<Spanned<u64>>,
         /// Bytes of rows in a day (UTC).
         bytes_per_day: Option<Spanned<Bytes>>,
+        /// Proposals that are open at the same time; default 1000.
+        open_proposals: Option<Spanned<u64>>,
+        /// Bytes that open proposals hold; default 64MiB.
+        open_proposal_bytes: Option<Spanned<Bytes>>,
         /// Who can raise them: a name or address for the message of the error.
         raised_by: Option<Spanned<String>>,
     }
@@ -244,6 +250,7 @@ pub(super) enum EvidenceParameters {
 words!(SourceKind, "SourceKind", "postgres" => Self::Postgres);
 words!(Mode, "Mode", "read-only" => Self::ReadOnly);
 words!(EvidenceParameters, "EvidenceParameters", "full" => Self::Full, "redact" => Self::Redact);
+words!(AppliedBy, "AppliedBy", "ours" => Self::Ours, "external" => Self::External);
 words!(OnLimit, "OnLimit", "error" => Self::Error, "truncate" => Self::Truncate);
 words!(OnWrite, "OnWrite", "error" => Self::Error, "notice" => Self::Notice);
 words!(Receipts, "Receipts", "required" => Self::Required, "none" => Self::None);

@@ -52,6 +52,17 @@ pub enum TokenMethod {
 pub enum CertificateName {
     /// The common name of its subject.
     CommonName(Box<str>),
-    /// One of its subject alternative names.
-    AlternativeName(Box<str>),
+    /// One of its subject alternative names, which has to be of this kind.
+    AlternativeName(NameKind, Box<str>),
+}
+
+/// What a subject alternative name names (RFC 5280, 4.2.1.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameKind {
+    /// `dNSName`
+    Dns,
+    /// `uniformResourceIdentifier`
+    Uri,
+    /// `rfc822Name`
+    Email,
 }

@@ -54,7 +54,8 @@ document! {
     struct CertificateDocument ("a certificate") {
         /// The common name of its subject.
         common_name: Option<Spanned<String>>,
-        /// One of its subject alternative names: a DNS name, a URI, or an email address.
+        /// One of its subject alternative names: `dns:NAME`, `uri:URI` or `email:ADDRESS`. Without a kind, what has `://` is a URI,
+        /// what has `@` an address, anything else a DNS name.
         alternative_name: Option<Spanned<String>>,
     }
 }

@@ -27,11 +27,11 @@ pub use approvals::{Approvers, NotApprovable, NotApproved, Occasion};
 pub use bundle::{Bundle, PolicyFile};
 pub use cases::{Expected, PolicyCase, cases};
 pub use compile::{Compiled, Inputs, check, clean, compile, sources, sources_without_urls};
-pub use identity::{CertificateName, KeySource, TokenMethod, TokenRules};
+pub use identity::{CertificateName, KeySource, NameKind, TokenMethod, TokenRules};
 pub use literal::LiteralProposal;
 pub use model::{
-    Agent, AgentAuth, ApprovalRule, Durability, EvidenceRows, ExposedColumn, ExposedFunction, ExposedRelation, ExposedSchema, Limits, Mask,
-    OnLimit, OnWrite, PolicySet, Receipts, Reviewer, RowFilter, RowLimit, Source, SourceTls, TenantRule, Writes,
+    Agent, AgentAuth, AppliedBy, ApprovalRule, Durability, EvidenceRows, ExposedColumn, ExposedFunction, ExposedRelation, ExposedSchema,
+    Limits, Mask, OnLimit, OnWrite, PolicySet, Receipts, Reviewer, RowFilter, RowLimit, Source, SourceTls, TenantRule, Writes,
 };
 pub use permit::{ApprovedChange, NotPermitted};
 pub use problem::{Place, PolicyErrors, Problem, Severity};

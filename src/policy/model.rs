@@ -115,8 +115,19 @@ pub struct Source {
     pub transaction_timeout: Duration,
     /// Take a credential that could write, with a warning.
     pub allow_writable_credential: bool,
+    /// Who applies what was approved.
+    pub worker: AppliedBy,
     /// What introspection found.
     pub catalog: Arc<CatalogSnapshot>,
+}
+
+/// Who applies what was approved for a source: one kind of worker, so that no two do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppliedBy {
+    /// `pgwicket worker`.
+    Ours,
+    /// A worker of somebody else's, over the control API.
+    External,
 }
 
 /// libpq's `sslmode`, less the modes that fall back.
@@ -164,7 +175,7 @@ pub struct Agent {
 }
 
 /// What an agent may ask for in a window of time, for each tenant that it acts for. `None` is no limit.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Statements in a minute of the clock.
     pub statements_per_minute: Option<u64>,
@@ -174,8 +185,26 @@ pub struct Limits {
     pub rows_per_day: Option<u64>,
     /// Bytes of rows in a day (UTC), as the wire has them.
     pub bytes_per_day: Option<u64>,
+    /// Proposals that are open at the same time.
+    pub open_proposals: u64,
+    /// Bytes that open proposals hold.
+    pub open_proposal_bytes: u64,
     /// Who can raise them, for the message.
     pub raised_by: Option<Box<str>>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            statements_per_minute: None,
+            concurrent_statements: None,
+            rows_per_day: None,
+            bytes_per_day: None,
+            open_proposals: 1000,
+            open_proposal_bytes: 64 * 1024 * 1024,
+            raised_by: None,
+        }
+    }
 }
 
 /// How an agent proves itself.

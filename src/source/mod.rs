@@ -31,7 +31,7 @@ mod tests;
 mod tls;
 mod transaction;
 
-pub use apply::{Applier, ApplyOptions, Difference, Divergence, Ending, Failure, Undecided, migration};
+pub use apply::{Applier, ApplyOptions, Difference, Divergence, Ending, Failure, RECEIPTS_SCHEMA, Undecided, migration};
 pub use bind::BindParameters;
 pub use cancel::CancelToken;
 pub use connect::SourceAddress;

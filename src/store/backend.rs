@@ -157,6 +157,17 @@ impl Work<'_> {
         }
     }
 
+    /// Keeps others who lock the same name waiting until the transaction ends. SQLite's writer is alone.
+    pub(super) async fn lock_name(&mut self, name: &str) -> Result<(), Fault> {
+        match self.kind {
+            Kind::Sqlite => Ok(()),
+            Kind::Postgres => {
+                let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 7740290914461222))::text AS locked";
+                rows(self.connection(), lock, values![name]).await.map(drop)
+            }
+        }
+    }
+
     /// Makes sure that only this process migrates, and that there is a schema to do it in.
     pub(super) async fn migrate_alone(&mut self) -> Result<(), Fault> {
         if self.kind == Kind::Postgres {
@@ -230,7 +241,11 @@ fn sqlite_url(path: &Path) -> Result<String, StoreError> {
     let path = std::path::absolute(&path).map_err(unusable)?;
     // SQLite gives its other files the mode of this one.
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(unusable)?;
-    file.set_permissions(Permissions::from_mode(0o600)).map_err(unusable)?;
+    // A file that its owner opened to a group, and to nobody else, stays so: a worker that runs as another user.
+    let mode = file.metadata().map_err(unusable)?.permissions().mode() & 0o777;
+    if mode != 0o600 && mode != 0o660 {
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(unusable)?;
+    }
     let text = path.to_str().ok_or_else(|| StoreError::Location("its path is not UTF-8".into()))?;
     let encoded = text.bytes().map(|byte| match byte {
         b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(byte).to_string(),
@@ -255,6 +270,12 @@ impl From<String> for Value {
 impl From<Option<&str>> for Value {
     fn from(text: Option<&str>) -> Self {
         text.map_or(Self::Text(None), Self::from)
+    }
+}
+
+impl From<Option<String>> for Value {
+    fn from(text: Option<String>) -> Self {
+        text.as_deref().into()
     }
 }
 

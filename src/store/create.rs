@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Created, Record, StoreError,
+    Created, OpenBounds, Record, StoreError,
     backend::{Database, Fault, Value, Work, execute, number, placeholders, rows, text, values},
     decide,
     moves::{self, Note, parsed},
@@ -26,6 +26,7 @@ pub(super) async fn create(
     database: Arc<Database>,
     content: Arc<Content>,
     settle: Option<Arc<dyn Settle>>,
+    bounds: OpenBounds,
     now: i64,
 ) -> Result<Created, Fault> {
     let proposal = content.proposal();
@@ -34,6 +35,7 @@ pub(super) async fn create(
         work.commit().await?;
         return Ok(Created { record, repeated: true });
     }
+    within(&mut work, &content, bounds, now).await?;
     if !insert(&mut work, &content, now).await? {
         return match read::find(work.connection(), proposal.id).await? {
             // The caller did not hear that it was stored, and by now it is over.
@@ -54,6 +56,26 @@ pub(super) async fn create(
     let record = read::found(work.connection(), proposal.id).await?;
     work.commit().await?;
     Ok(Created { record, repeated: false })
+}
+
+/// Refuses a proposal for which its agent has no room left: what one has open costs reviewers, workers and everybody's store.
+async fn within(work: &mut Work<'_>, content: &Content, bounds: OpenBounds, now: i64) -> Result<(), Fault> {
+    let proposer = &content.proposal().proposer;
+    let (agent, tenant) = (proposer.agent.as_str(), acting_tenant(proposer));
+    work.lock_name(&format!("open proposals of {agent} for {tenant}")).await?;
+    let statement = "SELECT COUNT(*) AS proposals, CAST(COALESCE(SUM(content_bytes), 0) AS BIGINT) AS bytes FROM proposals \
+         WHERE agent = $1 AND acting_tenant = $2 AND (status IN ('approved', 'applying') OR (status = 'pending' AND expires_at > $3)) \
+         AND status IN ('pending', 'approved', 'applying')";
+    let found = rows(work.connection(), statement, values![agent, tenant, now]).await?;
+    let Some(row) = found.first() else { return Ok(()) };
+    let count = |column| number(row, column).map(|count| u64::try_from(count).unwrap_or(0));
+    if count("proposals")? >= bounds.proposals {
+        return Err(StoreError::TooManyOpen(bounds.proposals).into());
+    }
+    if count("bytes")?.saturating_add(content.text().len() as u64) > bounds.bytes {
+        return Err(StoreError::TooMuchOpen(bounds.bytes).into());
+    }
+    Ok(())
 }
 
 /// What is stored already of this agent for this tenant under this key, or with this change.

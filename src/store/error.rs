@@ -23,6 +23,15 @@ pub enum StoreError {
     /// The idempotency key stands for another change of this agent.
     #[error("the idempotency key was used for another change, proposal {0}; take a new key for a new change")]
     KeyReused(ProposalId),
+    /// An agent has as many proposals open as it may.
+    #[error("{0} proposals of this agent are open, and no more may be")]
+    TooManyOpen(u64),
+    /// An agent has as much open as it may.
+    #[error("with this one the open proposals of this agent would hold more than {0} bytes")]
+    TooMuchOpen(u64),
+    /// A worker that does not hold it reports.
+    #[error("{0}: this worker does not hold it; take it with the list of approved changes first")]
+    NotHeld(ProposalId),
     /// A reviewer decides once.
     #[error("{proposal}: {reviewer} has decided otherwise before ({decision})", decision = decision.word())]
     AlreadyDecided {
@@ -45,14 +54,6 @@ pub enum StoreError {
     /// The worker was too slow: the lease ran out and another took over, or somebody reported.
     #[error("{0}: the lease on it was lost; whoever holds it now reports")]
     LeaseLost(ProposalId),
-    /// A worker holds it; only that worker may report.
-    #[error("{proposal}: worker {worker} holds a lease on it and reports itself")]
-    Leased {
-        /// Which.
-        proposal: ProposalId,
-        /// Who.
-        worker: Box<str>,
-    },
     /// Another outcome is known.
     #[error("{proposal}: it is known as {status}, the report says otherwise", status = known.status())]
     Disagrees {

@@ -10,17 +10,17 @@ use super::{
     backend::{Database, Fault, execute, number, optional_number, optional_text, rows, text, values},
     moves::unreadable,
 };
-use crate::types::{Digest, ReviewerName};
+use crate::types::{Digest, ReviewerName, SourceName};
 
-const COLUMNS: &str = "id, name, scopes, reviewer, created_at, revoked_at";
+const COLUMNS: &str = "id, name, scopes, reviewer, sources, created_at, revoked_at";
 
 pub(super) async fn create(database: Arc<Database>, key: Arc<NewKey>, now: i64) -> Result<ApiKey, Fault> {
     let id = id(key.secret_hash);
     let mut work = database.begin().await?;
     execute(
         work.connection(),
-        "INSERT INTO api_keys (id, name, scopes, reviewer, secret_hash, created_at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-        values![&*id, &*key.name, key.scopes.join(" "), key.reviewer.as_ref().map(ReviewerName::as_str), key.secret_hash.to_string(), now,],
+        "INSERT INTO api_keys (id, name, scopes, reviewer, secret_hash, created_at, sources) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+        values![&*id, &*key.name, key.scopes.join(" "), key.reviewer.as_ref().map(ReviewerName::as_str), key.secret_hash.to_string(), now, names(&key.sources)],
     )
     .await?;
     let stored = by_id(work.connection(), &id).await?;
@@ -60,6 +60,18 @@ fn id(secret_hash: Digest) -> String {
     format!("key_{}", name.get(..16).unwrap_or(&name))
 }
 
+/// As a JSON array: a name may have any character but a control one.
+fn names(sources: &[SourceName]) -> Option<String> {
+    let names: Vec<&str> = sources.iter().map(SourceName::as_str).collect();
+    if names.is_empty() { None } else { serde_json::to_string(&names).ok() }
+}
+
+fn sources(text: Option<Box<str>>) -> Option<Vec<SourceName>> {
+    let Some(text) = text else { return Some(Vec::new()) };
+    let names: Vec<String> = serde_json::from_str(&text).ok()?;
+    names.into_iter().map(|name| name.parse().ok()).collect()
+}
+
 fn key(row: &AnyRow) -> Result<ApiKey, Fault> {
     let reviewer = optional_text(row, "reviewer")?;
     Ok(ApiKey {
@@ -67,6 +79,7 @@ fn key(row: &AnyRow) -> Result<ApiKey, Fault> {
         name: text(row, "name")?.into(),
         scopes: text(row, "scopes")?.split_whitespace().map(Into::into).collect(),
         reviewer: reviewer.map(|name| name.parse()).transpose().ok().ok_or_else(|| unreadable("a reviewer's name"))?,
+        sources: sources(optional_text(row, "sources")?).ok_or_else(|| unreadable("the sources of an API key"))?,
         created_at: number(row, "created_at")?,
         revoked_at: optional_number(row, "revoked_at")?,
     })

@@ -46,9 +46,50 @@ pub(super) async fn claim(
     Ok(None)
 }
 
+/// One proposal, if it may be handed out, or is held by this worker.
+pub(super) async fn take(
+    database: Arc<Database>,
+    id: ProposalId,
+    worker: Arc<str>,
+    lease: Duration,
+    now: i64,
+) -> Result<Option<Claim>, Fault> {
+    let mut work = database.begin().await?;
+    let locked = moves::lock(&mut work, id).await?;
+    let lives = locked.lease_until.is_some_and(|until| until > now);
+    if locked.status == Status::Applying && lives {
+        if locked.worker.as_deref() != Some(&*worker) {
+            return Ok(None);
+        }
+        let longer = "UPDATE proposals SET lease_until = $2 WHERE id = $1";
+        execute(work.connection(), longer, values![id.to_string(), after(now, lease)]).await?;
+        let record = read::found(work.connection(), id).await?;
+        work.commit().await?;
+        return Ok(Some(Claim { record, worker: (&*worker).into(), token: locked.lease_token }));
+    }
+    let held = "SELECT COUNT(*) AS others FROM proposal_rows r JOIN row_states s ON s.row_name = r.row_name \
+         WHERE r.proposal_id = $1 AND s.held_by <> $1";
+    let others = rows(work.connection(), held, values![id.to_string()]).await?;
+    let is_free = others.first().map(|row| number(row, "others")).transpose()?.unwrap_or(0) == 0;
+    if !matches!(locked.status, Status::Approved | Status::Applying) || !is_free {
+        return Ok(None);
+    }
+    match hand_out(work, locked, &worker, lease, now).await? {
+        Look::Taken(claim) => Ok(Some(*claim)),
+        Look::Closed | Look::Nothing => Ok(None),
+    }
+}
+
 async fn look(database: &Database, worker: &str, source: &SourceName, lease: Duration, now: i64) -> Result<Look, Fault> {
     let mut work = database.begin().await?;
-    let Some(mut locked) = candidate(&mut work, source, now).await? else { return Ok(Look::Nothing) };
+    match candidate(&mut work, source, now).await? {
+        Some(locked) => hand_out(work, locked, worker, lease, now).await,
+        None => Ok(Look::Nothing),
+    }
+}
+
+/// Gives a locked candidate to a worker.
+async fn hand_out(mut work: Work<'_>, mut locked: Locked, worker: &str, lease: Duration, now: i64) -> Result<Look, Fault> {
     if locked.status == Status::Applying {
         lose_lease(&mut work, &mut locked, now).await?;
     }

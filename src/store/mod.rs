@@ -29,7 +29,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 pub use self::error::StoreError;
 pub use self::listen::Approvals;
 pub use self::record::{
-    Acting, ApiKey, Claim, Created, Decided, Filter, NewKey, Page, PageRequest, ProposalEvent, Record, Report, Reported,
+    Acting, ApiKey, Claim, Created, Decided, Filter, Holder, NewKey, OpenBounds, Page, PageRequest, ProposalEvent, Record, Report, Reported,
 };
 use self::thread::Thread;
 use crate::{
@@ -85,8 +85,19 @@ impl Store {
     /// change of the same agent for the same tenant; with one, the open or applied proposal under this key, whose change has to be the same
     /// ([`StoreError::KeyReused`]).
     pub async fn create(&self, content: Content, settle: Option<Arc<dyn Settle>>, now: i64) -> Result<Created, StoreError> {
+        self.create_within(content, settle, OpenBounds { proposals: u64::MAX, bytes: u64::MAX }, now).await
+    }
+
+    /// As [`Self::create`], where the agent has room left: of its proposals for this tenant that are open.
+    pub async fn create_within(
+        &self,
+        content: Content,
+        settle: Option<Arc<dyn Settle>>,
+        bounds: OpenBounds,
+        now: i64,
+    ) -> Result<Created, StoreError> {
         let content = Arc::new(content);
-        self.thread.call(move |db| create::create(db, Arc::clone(&content), settle.clone(), now)).await
+        self.thread.call(move |db| create::create(db, Arc::clone(&content), settle.clone(), bounds, now)).await
     }
 
     /// One proposal.
@@ -157,6 +168,13 @@ impl Store {
         self.thread.call(move |db| lease::claim(db, Arc::clone(&worker), Arc::clone(&sources), lease, now)).await
     }
 
+    /// Hands out this proposal, if it may be applied now; to the worker that holds it already, its lease lasts from `now` on. As
+    /// [`Self::claim`] otherwise.
+    pub async fn take(&self, id: ProposalId, worker: &str, lease: Duration, now: i64) -> Result<Option<Claim>, StoreError> {
+        let worker: Arc<str> = worker.into();
+        self.thread.call(move |db| lease::take(db, id, Arc::clone(&worker), lease, now)).await
+    }
+
     /// The lease lasts from `now` on. One that ran out may still be extended while nobody took over.
     pub async fn extend(&self, claim: &Claim, lease: Duration, now: i64) -> Result<(), StoreError> {
         let (id, token) = (claim.record.id(), claim.token);
@@ -170,11 +188,11 @@ impl Store {
         self.thread.call(move |db| lease::release(db, id, token, Arc::clone(&error), retry_at, now)).await
     }
 
-    /// How applying it ended. The same outcome again changes nothing; another is [`StoreError::Disagrees`]. With a claim the
-    /// lease must still be this one; without, it must be approved or its lease must have run out.
-    pub async fn report(&self, id: ProposalId, claim: Option<&Claim>, report: &Report, now: i64) -> Result<Record, StoreError> {
-        let (token, report) = (claim.map(|claim| claim.token), Arc::new(report.clone()));
-        self.thread.call(move |db| report::report(db, id, token, Arc::clone(&report), now)).await
+    /// How applying it ended. The same outcome again changes nothing; another is [`StoreError::Disagrees`]. Only whoever holds it
+    /// may say so first.
+    pub async fn report(&self, id: ProposalId, holder: Holder, report: &Report, now: i64) -> Result<Record, StoreError> {
+        let (holder, report) = (Arc::new(holder), Arc::new(report.clone()));
+        self.thread.call(move |db| report::report(db, id, Arc::clone(&holder), Arc::clone(&report), now)).await
     }
 
     /// Stores an API key; one with the same secret is returned as it is.

@@ -70,13 +70,24 @@ pub(super) async fn list(database: Arc<Database>, asked: Arc<(Filter, PageReques
     for status in statuses {
         let (statement, values) = listing(filter, status, before, limit + 1);
         for row in rows(&mut connection, statement, values).await? {
-            found.insert(text(&row, "id")?, row);
+            found.insert(text(&row, "id")?, count(number(&row, "content_bytes")?));
         }
     }
-    let more = found.len() > limit;
-    let page: Vec<(String, AnyRow)> = found.into_iter().rev().take(limit).collect();
-    let next = page.last().filter(|_| more).map(|(id, _)| id.as_str().into());
-    let page: Vec<AnyRow> = page.into_iter().map(|(_, row)| row).collect();
+    // The contents are read when it is known how many of them fit.
+    let mut bytes = 0_u64;
+    let fits = |(at, size): (usize, u64)| {
+        bytes = bytes.saturating_add(size);
+        at == 0 || (at < limit && bytes <= page.bytes)
+    };
+    let all = found.len();
+    let fitting = found.values().rev().copied().enumerate().map(fits).take_while(|fits| *fits).count();
+    let ids: Vec<String> = found.into_keys().rev().take(fitting).collect();
+    let next = ids.last().filter(|_| all > fitting).map(|id| id.as_str().into());
+    let statement = format!("SELECT {COLUMNS} FROM proposals p WHERE p.id IN ({}) ORDER BY p.id DESC", placeholders(1, ids.len()));
+    let page = match ids.len() {
+        0 => Vec::new(),
+        _ => rows(&mut connection, statement, ids.iter().map(|id| id.as_str().into()).collect()).await?,
+    };
     let (records, malformed) = records(&mut connection, &page).await?;
     Ok(Page { records, malformed: malformed.into_iter().map(|(proposal, _)| proposal).collect(), next })
 }
@@ -99,9 +110,6 @@ fn listing(filter: &Filter, status: Option<Status>, before: Option<ProposalId>, 
     if let Some(tenant) = &filter.tenant {
         condition("p.tenant = ?", tenant.as_str().into());
     }
-    if let Some(source) = &filter.source {
-        condition("p.source = ?", source.as_str().into());
-    }
     if let Some(relation) = &filter.relation {
         match relation.split_once('.') {
             Some(_) => condition("p.alias_schema || '.' || p.relation = ?", (&**relation).into()),
@@ -115,8 +123,12 @@ fn listing(filter: &Filter, status: Option<Status>, before: Option<ProposalId>, 
     if let Some(before) = before {
         condition("p.id < ?", before.to_string().into());
     }
+    if !filter.sources.is_empty() {
+        conditions.push(format!("p.source IN ({})", placeholders(values.len() + 1, filter.sources.len())));
+        values.extend(filter.sources.iter().map(|source| source.as_str().into()));
+    }
     let conditions = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-    (format!("SELECT {COLUMNS} FROM proposals p{conditions} ORDER BY p.id DESC LIMIT {limit}"), values)
+    (format!("SELECT p.id, p.content_bytes FROM proposals p{conditions} ORDER BY p.id DESC LIMIT {limit}"), values)
 }
 
 pub(super) async fn events(database: Arc<Database>, id: ProposalId) -> Result<Vec<ProposalEvent>, Fault> {

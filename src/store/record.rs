@@ -58,8 +58,8 @@ pub struct Filter {
     pub acting: Option<Acting>,
     /// On rows of this tenant.
     pub tenant: Option<TenantId>,
-    /// On this source.
-    pub source: Option<SourceName>,
+    /// On one of these sources; empty for any.
+    pub sources: Vec<SourceName>,
     /// On this relation: `schema.name` or the bare name, as agents know it.
     pub relation: Option<Box<str>>,
     /// With this text somewhere in its content (statement, reason, values, names), upper and lower case alike for ASCII.
@@ -71,6 +71,24 @@ pub struct Filter {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acting(pub Option<TenantId>);
 
+/// What one agent may have open for one tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenBounds {
+    /// Proposals.
+    pub proposals: u64,
+    /// Bytes of their content.
+    pub bytes: u64,
+}
+
+/// Who reports how applying ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// Whoever has the lease with this token.
+    Token(i64),
+    /// Whoever holds it under this name.
+    Worker(Box<str>),
+}
+
 /// How much to list, and from where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageRequest {
@@ -78,6 +96,8 @@ pub struct PageRequest {
     pub limit: u32,
     /// [`Page::next`] of the page before; `None` for the first.
     pub cursor: Option<Box<str>>,
+    /// Bytes of content at most, or one proposal: a page of large ones is shorter.
+    pub bytes: u64,
 }
 
 /// A page, newest first.
@@ -154,6 +174,8 @@ pub struct NewKey {
     pub scopes: Vec<Box<str>>,
     /// Whose decisions it carries.
     pub reviewer: Option<ReviewerName>,
+    /// Sources that a worker's key is for.
+    pub sources: Vec<SourceName>,
     /// SHA-256 of the secret.
     pub secret_hash: Digest,
 }
@@ -169,6 +191,8 @@ pub struct ApiKey {
     pub scopes: Vec<Box<str>>,
     /// Whose decisions it carries.
     pub reviewer: Option<ReviewerName>,
+    /// Sources that a worker's key is for.
+    pub sources: Vec<SourceName>,
     /// Unit: milliseconds since the Unix epoch.
     pub created_at: i64,
     /// When it ended. Unit: milliseconds since the Unix epoch.
@@ -201,8 +225,13 @@ impl Record {
     }
 }
 
+impl PageRequest {
+    /// Bytes of content on a page, where nobody asks for less.
+    pub const BYTES: u64 = 16 * 1024 * 1024;
+}
+
 impl Default for PageRequest {
     fn default() -> Self {
-        Self { limit: 50, cursor: None }
+        Self { limit: 50, cursor: None, bytes: Self::BYTES }
     }
 }

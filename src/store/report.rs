@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Record, Report, StoreError,
+    Holder, Record, Report, StoreError,
     backend::{Database, Fault, Work, execute, values},
     moves::{self, Locked, Note},
     read,
@@ -16,7 +16,7 @@ use crate::{
 pub(super) async fn report(
     database: Arc<Database>,
     id: ProposalId,
-    token: Option<i64>,
+    holder: Arc<Holder>,
     report: Arc<Report>,
     now: i64,
 ) -> Result<Record, Fault> {
@@ -25,11 +25,11 @@ pub(super) async fn report(
     match read::outcome(locked.status) {
         Some(known) if known == report.outcome => return read::found(work.connection(), id).await,
         Some(known) => return Err(StoreError::Disagrees { proposal: id, known }.into()),
-        None => may_report(&locked, token, now)?,
+        None => may_report(&locked, &holder)?,
     }
-    let actor = match token {
-        Some(_) => format!("worker {}", report.reporter),
-        None => format!("reporter {}", report.reporter),
+    let actor = match *holder {
+        Holder::Token(_) => format!("worker {}", report.reporter),
+        Holder::Worker(_) => format!("reporter {}", report.reporter),
     };
     write(&mut work, &mut locked, &report, actor, now).await?;
     let record = read::found(work.connection(), id).await?;
@@ -37,13 +37,13 @@ pub(super) async fn report(
     Ok(record)
 }
 
-fn may_report(locked: &Locked, token: Option<i64>, now: i64) -> Result<(), StoreError> {
-    match token {
-        Some(token) if !locked.holds(token) => Err(StoreError::LeaseLost(locked.id)),
-        None if locked.status == Status::Applying && locked.lease_until.is_some_and(|until| until > now) => {
-            Err(StoreError::Leased { proposal: locked.id, worker: locked.worker.clone().unwrap_or_default() })
-        }
-        Some(_) | None => Ok(()),
+/// Whoever holds it: also past the end of the lease, while nobody else has taken it.
+fn may_report(locked: &Locked, holder: &Holder) -> Result<(), StoreError> {
+    match holder {
+        Holder::Token(token) if locked.holds(*token) => Ok(()),
+        Holder::Token(_) => Err(StoreError::LeaseLost(locked.id)),
+        Holder::Worker(name) if locked.status == Status::Applying && locked.worker.as_ref() == Some(name) => Ok(()),
+        Holder::Worker(_) => Err(StoreError::NotHeld(locked.id)),
     }
 }
 

@@ -10,8 +10,12 @@ use super::{
 use crate::types::{Digest, StoreId};
 
 /// The texts, in order: the first makes version 1. A text that was released never changes.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0003.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+    include_str!("migrations/0004.sql"),
+];
 
 /// Brings the store to the newest version, in one transaction; of several processes one does it and the others find it done.
 pub(super) async fn migrate(database: &Database) -> Result<(), Fault> {

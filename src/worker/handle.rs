@@ -9,7 +9,7 @@ use crate::{
     policy::{ApprovedChange, NotPermitted, PolicySet},
     proposal::Outcome,
     source::{Applier, ApplyOptions, Ending, Failure, SourceAddress, SourceError, Undecided},
-    store::{Claim, Report, StoreError},
+    store::{Claim, Holder, Report, StoreError},
     types::SourceName,
 };
 
@@ -141,7 +141,7 @@ impl Workshop {
         let proposal = claim.record.content.proposal();
         let (id, source) = (proposal.id, &proposal.target.source);
         for failures in 0.. {
-            match self.store.report(id, Some(claim), report, clock::now()).await {
+            match self.store.report(id, Holder::Token(claim.token), report, clock::now()).await {
                 Ok(_) => break,
                 Err(error) if error.is_retryable() => {
                     tracing::warn!(%error, proposal = %id, "the outcome could not be reported; it is tried again");

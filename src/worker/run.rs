@@ -13,6 +13,7 @@ use super::{
     handle::{Appliers, Handled},
 };
 use crate::{
+    policy::AppliedBy,
     store::{Approvals, Claim},
     types::SourceName,
 };
@@ -111,8 +112,11 @@ impl Slots {
     async fn claim(&self) -> Result<Option<Claim>, ()> {
         let now = Instant::now();
         let answers = |name: &SourceName| self.away.borrow().get(name).is_none_or(|(_, until)| *until <= now);
-        let sources: Vec<SourceName> =
-            self.workshop.sources.iter().map(|source| &source.name).filter(|name| answers(name)).cloned().collect();
+        let policy = self.workshop.policy.load();
+        let is_ours = |name: &SourceName| policy.sources.get(name).is_some_and(|source| source.worker == AppliedBy::Ours);
+        let known = self.workshop.sources.iter().map(|source| &source.name);
+        let sources: Vec<SourceName> = known.filter(|name| is_ours(name) && answers(name)).cloned().collect();
+        drop(policy);
         if sources.is_empty() {
             return Ok(None);
         }

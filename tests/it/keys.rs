@@ -52,7 +52,7 @@ fn any_key_and_any_name_from_statement_to_row() {
     database.sql(&format!(
         r#"grant select on "Wörter ""x""" to reader_of_keys; grant select, insert, update, delete on "Wörter ""x""" to {writer}"#
     ));
-    database.sql(&pgwicket::source::migration("public", Some(&writer)));
+    database.sql(&pgwicket::source::migration(pgwicket::source::RECEIPTS_SCHEMA, Some(&writer)));
     let pgwicket = Pgwicket::start_with(&database, POLICY);
     let mut wire = pgwicket.login().wire().unwrap();
     let ids: Vec<ProposalId> = WRITES

@@ -97,6 +97,7 @@ impl Story {
 fn policy(review: &str) -> String {
     let whole = support_policy();
     let (desk, _) = whole.split_once("\nreviewers:").unwrap_or((&whole, ""));
+    let desk = desk.replacen("    kind: postgres\n", "    kind: postgres\n    worker: external\n", 1);
     format!("{desk}{review}")
 }
 
@@ -158,7 +159,7 @@ fn a_write_is_shown_signed_applied_by_anothers_worker_and_seen() {
 
 /// Applies what is approved; every answer that it got.
 fn external_worker(story: &Story) -> Vec<Json> {
-    let worker = story.api_key(&["--name", "another's worker", "--scope", "worker"]);
+    let worker = story.api_key(&["--name", "another's worker", "--scope", "worker", "--source", "app_postgres"]);
     let mut python = Command::new(repository(".venv/bin/python"));
     python.arg(repository("tests/drivers/python/external_worker.py")).arg(story.url()).env("PYTHONDONTWRITEBYTECODE", "1");
     python.env("PGWICKET_API_KEY", worker).env("TARGET_URL", story.writer());

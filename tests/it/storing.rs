@@ -192,7 +192,7 @@ fn all(location: &Location) -> Vec<Record> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let store = Store::open(location).await.unwrap();
-        let mut request = PageRequest { limit: 1000, cursor: None };
+        let mut request = PageRequest { limit: 1000, cursor: None, ..PageRequest::default() };
         let mut found = Vec::new();
         loop {
             let page = store.list(&Filter::default(), &request).await.unwrap();

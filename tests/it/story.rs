@@ -112,7 +112,7 @@ fn propose_show_approve_apply_and_the_agent_sees_it() {
 
     // Each names the others.
     let receipt = stage.desk.sql(&format!(
-        "select evidence_id, digest, outcome, affected_rows, agent, approved_by from pgwicket_receipts where proposal_id = '{update_id}'"
+        "select evidence_id, digest, outcome, affected_rows, agent, approved_by from pgwicket_receipts.pgwicket_receipts where proposal_id = '{update_id}'"
     ));
     let proposal: Json = serde_json::from_str(&stage.command(&["proposals", "show", update_id, "--json"], &sam)).unwrap();
     let found = proposal.to_string();

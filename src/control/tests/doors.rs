@@ -87,11 +87,73 @@ fn the_description_names_every_route() {
     assert_eq!(api["components"]["securitySchemes"]["key"]["scheme"], "bearer");
 }
 
+/// Every route, and the scopes of which it takes any one.
+const ROUTES: [(&str, &str, &[Scope]); 13] = [
+    ("get", "/v1/control/proposals", &[Scope::ProposalsRead]),
+    ("get", "/v1/control/proposals/{id}", &[Scope::ProposalsRead]),
+    ("post", "/v1/control/proposals/{id}/approve", &[Scope::ProposalsApprove]),
+    ("post", "/v1/control/proposals/{id}/reject", &[Scope::ProposalsApprove]),
+    ("post", "/v1/control/proposals/{id}/cancel", &[Scope::ProposalsApprove]),
+    ("get", "/v1/control/external-writebacks/proposals", &[Scope::Worker, Scope::ProposalsRead]),
+    ("post", "/v1/control/external-writebacks/proposals/{proposal_id}/approve", &[Scope::ProposalsApprove]),
+    ("post", "/v1/control/external-writebacks/proposals/{proposal_id}/reject", &[Scope::ProposalsApprove]),
+    ("post", "/v1/control/external-writebacks/proposals/{proposal_id}/apply-result", &[Scope::Worker]),
+    ("get", "/v1/control/external-sources", &[Scope::SourcesAdmin, Scope::Worker]),
+    ("post", "/v1/control/external-sources", &[Scope::SourcesAdmin]),
+    ("get", "/v1/control/external-sources/{id}", &[Scope::SourcesAdmin, Scope::Worker]),
+    ("post", "/v1/control/external-sources/{id}/{action}", &[Scope::SourcesAdmin]),
+];
+
+/// The router, the description and this table say the same of every route; nothing that an agent has opens any.
+#[test]
+fn each_route_takes_its_scopes_and_nothing_that_an_agent_holds() {
+    let bench = Bench::new();
+    let api = bench.get("", "/openapi.json").1;
+    let described: usize = api["paths"].as_object().unwrap().values().map(|item| item.as_object().unwrap().len()).sum();
+    assert_eq!(described, ROUTES.len());
+    let (id, digest) = bench.propose(1, 1);
+    let keys = Scope::ALL.map(|scope| (scope, bench.key(scope.word(), &[scope], None)));
+    // A password, tokens of an agent, a key's form around them, and other schemes.
+    let agents = ["agent-password", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJyb3NhIn0.c2ln", "pgw_agent-password", "pgw_", "SCRAM-SHA-256$4096:x"];
+    for (method, path, scopes) in ROUTES {
+        let operation = &api["paths"][path][method];
+        assert!(operation.is_object(), "{method} {path} is not described");
+        let mut said: Vec<&str> = operation["security"].as_array().unwrap().iter().map(|way| way["key"][0].as_str().unwrap()).collect();
+        let mut expected: Vec<&str> = scopes.iter().map(|scope| scope.word()).collect();
+        said.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(said, expected, "{method} {path}");
+        let asked = path.replace("{action}", "test").replace("{proposal_id}", &id);
+        let asked = if path.contains("external-sources") { asked.replace("{id}", "src_app") } else { asked.replace("{id}", &id) };
+        let ask = |key: &str| match method {
+            "get" => bench.get(key, &asked),
+            _ => bench.post(key, &asked, &json!({ "digest": digest, "status": "applied" })),
+        };
+        let documented = |answer: &Answer| {
+            assert!(operation["responses"][answer.0.to_string()].is_object(), "{method} {path} answers {answer:?}, which is not described");
+        };
+        for agent in agents {
+            let answer = ask(agent);
+            assert_eq!(code(&answer), "401 UNAUTHENTICATED", "{method} {path}");
+            documented(&answer);
+        }
+        for (scope, key) in &keys {
+            let answer = ask(key);
+            documented(&answer);
+            let refused = answer.1["error"] == json!("SCOPE_MISSING");
+            assert_eq!(refused, !scopes.contains(scope), "{method} {path} with {}: {answer:?}", scope.word());
+        }
+    }
+    let stored = bench.runtime.block_on(bench.store.proposal(id.parse().unwrap())).unwrap().unwrap();
+    assert!(stored.approvals.is_empty() && stored.status == crate::proposal::Status::Pending, "{stored:?}");
+}
+
 #[test]
 fn sources_are_the_policys() {
     let bench = Bench::new();
     let admin = bench.key("a", &[Scope::SourcesAdmin], None);
-    assert_eq!(bench.get(&admin, "/v1/control/external-sources"), (200, json!({ "ok": true, "sources": [] })));
+    let (status, listed) = bench.get(&admin, "/v1/control/external-sources");
+    assert_eq!((status, listed["sources"].as_array().unwrap().len()), (200, 3));
     assert_eq!(code(&bench.get(&admin, "/v1/control/external-sources/src_x")), "404 NOT_FOUND");
     assert_eq!(code(&bench.post(&admin, "/v1/control/external-sources", &json!({}))), "409 MANAGED_BY_POLICY");
 }

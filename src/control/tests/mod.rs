@@ -13,10 +13,10 @@ use tokio::runtime::Runtime;
 
 use super::*;
 use crate::{
-    policy::{ApprovalRule, PolicySet, Reviewer},
+    policy::{AppliedBy, ApprovalRule, PolicySet, Reviewer, Source, SourceTls},
     proposal::{Cell, Content, Operation, Proposal, Proposer, RowChange, Target, TenantGuard, Value, Verb},
     store::{Location, NewKey, Store},
-    types::{Digest, EvidenceId, PolicyEpoch, ProposalId},
+    types::{Digest, EvidenceId, PolicyEpoch, ProposalId, Secret, SourceName},
 };
 
 /// A server of its own with a store of its own.
@@ -64,6 +64,7 @@ impl Bench {
             name: name.into(),
             scopes: scopes.iter().map(|scope| scope.word().into()).collect(),
             reviewer: reviewer.map(|name| name.parse().unwrap()),
+            sources: if scopes.contains(&Scope::Worker) { vec!["app".parse().unwrap()] } else { Vec::new() },
             secret_hash: key_hash(secret.expose()),
         };
         self.runtime.block_on(self.store.create_key(&key, 1)).unwrap();
@@ -130,7 +131,33 @@ fn policy() -> PolicySet {
         reviewers: ["alice", "bob", "carol"].map(|name| name.parse().unwrap()).into(),
         quorum: 1,
     };
-    PolicySet { reviewers: reviewers.into(), approvals: vec![rule], ..PolicySet::empty(PolicyEpoch(1), Digest([0; 32])) }
+    let sources = [source("app", AppliedBy::External), source("ours", AppliedBy::Ours), source("others", AppliedBy::External)];
+    PolicySet {
+        sources: sources.into(),
+        reviewers: reviewers.into(),
+        approvals: vec![rule],
+        ..PolicySet::empty(PolicyEpoch(1), Digest([0; 32]))
+    }
+}
+
+fn source(name: &str, worker: AppliedBy) -> (SourceName, Arc<Source>) {
+    let second = std::time::Duration::from_secs(1);
+    let source = Source {
+        name: name.parse().unwrap(),
+        url: Secret::new(""),
+        tls: SourceTls::Disable,
+        root_certificates: None,
+        pool_max: 1,
+        pool_wait: second,
+        statement_timeout: second,
+        lock_timeout: second,
+        idle_in_transaction_timeout: second,
+        transaction_timeout: second,
+        allow_writable_credential: false,
+        worker,
+        catalog: Arc::default(),
+    };
+    (source.name.clone(), Arc::new(source))
 }
 
 pub(super) fn proposal(number: u64, rows: usize) -> Proposal {

@@ -37,6 +37,7 @@ fn an_approved_change_is_handed_out_with_every_named_field() {
         })
     );
     assert_eq!(code(&bench.get(&worker, &format!("{BASE}?source_id=src_other"))), "404 NOT_FOUND");
+    assert_eq!(bench.get(&worker, BASE).1["proposals"].as_array().unwrap().len(), 1, "what it holds it gets again");
 }
 
 #[test]
@@ -45,8 +46,10 @@ fn a_report_is_idempotent_and_told_when_it_disagrees() {
     let (id, _) = bench.propose(1, 1);
     let report = |body: Json| bench.post(&worker, &format!("{BASE}/{id}/apply-result"), &body);
     let applied = json!({ "status": "applied", "idempotency_key": id, "external_commit_metadata": { "affected_rows": 1, "operation": "update", "lsn": "0/1" } });
-    assert_eq!(code(&report(applied.clone())), "409 ILLEGAL_MOVE", "not approved yet");
+    assert_eq!(code(&report(applied.clone())), "409 NOT_HELD", "not approved yet");
     assert_eq!(bench.post(&bob, &format!("{BASE}/{id}/approve"), &json!({ "reason": "ok" })).0, 200);
+    assert_eq!(code(&report(applied.clone())), "409 NOT_HELD", "not handed out yet");
+    assert_eq!(bench.get(&worker, BASE).1["proposals"].as_array().unwrap().len(), 1);
     assert_eq!(code(&report(json!({ "status": "applied", "idempotency_key": "other" }))), "409 IDEMPOTENCY_KEY_MISMATCH");
     assert_eq!(
         code(&report(json!({ "status": "applied", "external_commit_metadata": { "affected_rows": 0 } }))),
@@ -88,11 +91,63 @@ fn what_the_policy_no_longer_accepts_is_withheld() {
     let (bench, worker, bob) = bench();
     let (id, _) = bench.propose(1, 1);
     bench.post(&bob, &format!("{BASE}/{id}/approve"), &json!({}));
-    let nobody = PolicySet::empty(PolicyEpoch(2), Digest([1; 32]));
+    let nobody = PolicySet { sources: bench.policy.load().sources.clone(), ..PolicySet::empty(PolicyEpoch(2), Digest([1; 32])) };
     bench.policy.store(Arc::new(nobody));
     let (_, body) = bench.get(&worker, BASE);
     assert_eq!(body["proposals"], json!([]));
     assert_eq!(body["withheld"][0]["proposal_id"], json!(id));
     let report = bench.post(&worker, &format!("{BASE}/{id}/apply-result"), &json!({ "status": "applied" }));
-    assert_eq!(code(&report), "403 NO_APPROVAL_RULE");
+    assert_eq!(code(&report), "409 NOT_HELD");
+}
+
+/// A worker's key is for its sources, which the policy has to leave to workers of others; it holds what it reports on, and reads
+/// nothing else.
+#[test]
+fn a_workers_key_is_for_its_sources_and_holds_what_it_reports_on() {
+    let (bench, worker, bob) = bench();
+    let secret = |name: &str, sources: &[&str]| {
+        let secret = key_secret(rand::random());
+        let key = NewKey {
+            name: name.into(),
+            scopes: vec!["worker".into()],
+            reviewer: None,
+            sources: sources.iter().map(|source| source.parse().unwrap()).collect(),
+            secret_hash: key_hash(secret.expose()),
+        };
+        bench.runtime.block_on(bench.store.create_key(&key, 1)).unwrap();
+        secret.expose().to_owned()
+    };
+    let (second, elsewhere, ours, none) = (secret("2", &["app"]), secret("e", &["others"]), secret("o", &["ours"]), secret("n", &[]));
+    let (id, _) = bench.propose(1, 1);
+    bench.post(&bob, &format!("{BASE}/{id}/approve"), &json!({}));
+    let ask = |key: &str, query: &str| bench.get(key, &format!("{BASE}{query}"));
+    let report = |key: &str, status: &str| bench.post(key, &format!("{BASE}/{id}/apply-result"), &json!({ "status": status }));
+    let count = |answer: Answer| answer.1["proposals"].as_array().map_or(usize::MAX, Vec::len);
+    assert_eq!(code(&ask(&none, "")), "403 SOURCE_NOT_THIS_KEYS");
+    assert_eq!(code(&ask(&elsewhere, "?source_id=src_app")), "403 SOURCE_NOT_THIS_KEYS");
+    assert_eq!(code(&ask(&ours, "")), "409 APPLIED_BY_OURS");
+    assert_eq!(count(ask(&elsewhere, "")), 0);
+    for status in ["pending", "rejected", "applied", "approved,failed", "applying"] {
+        assert_eq!(code(&ask(&worker, &format!("?status={status}"))), "403 SCOPE_MISSING", "{status}");
+    }
+    for (key, refused) in [(&none, "403 SOURCE_NOT_THIS_KEYS"), (&elsewhere, "403 SOURCE_NOT_THIS_KEYS"), (&worker, "409 NOT_HELD")] {
+        assert_eq!(code(&report(key, "applied")), refused);
+        assert_eq!(code(&report(key, "failed")), refused);
+    }
+    assert_eq!((count(ask(&worker, "")), count(ask(&second, ""))), (1, 0), "one holds it");
+    assert_eq!(code(&report(&second, "applied")), "409 NOT_HELD");
+    assert_eq!(report(&worker, "applied").0, 200);
+    assert_eq!(report(&worker, "applied").1["recorded"], json!(false));
+    // Who reads proposals anyway holds none.
+    let (id, _) = bench.propose(2, 1);
+    bench.post(&bob, &format!("{BASE}/{id}/approve"), &json!({}));
+    let reader = bench.key("r", &[Scope::ProposalsRead], None);
+    assert_eq!((count(ask(&reader, "")), count(ask(&worker, "?lease=1"))), (1, 1));
+    // Back to ours: nothing more is handed out, and nothing is reported.
+    let mut policy = PolicySet { sources: bench.policy.load().sources.clone(), ..PolicySet::empty(PolicyEpoch(2), Digest([1; 32])) };
+    let (name, source) = source("app", AppliedBy::Ours);
+    policy.sources.insert(name, source);
+    bench.policy.store(Arc::new(policy));
+    assert_eq!(code(&ask(&worker, "")), "409 APPLIED_BY_OURS");
+    assert_eq!(code(&bench.post(&worker, &format!("{BASE}/{id}/apply-result"), &json!({ "status": "applied" }))), "409 APPLIED_BY_OURS");
 }

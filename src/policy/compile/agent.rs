@@ -97,12 +97,16 @@ fn limits(compiler: &mut Compiler<'_>, agent: &AgentDocument) -> Limits {
         }
         Some(given.value)
     };
+    let open_bytes = given.open_proposal_bytes.as_ref().map(|bytes| Spanned { value: bytes.value.0, at: bytes.at.clone() });
+    let usual = Limits::default();
     let bytes = given.bytes_per_day.as_ref().map(|bytes| Spanned { value: bytes.value.0, at: bytes.at.clone() });
     Limits {
         statements_per_minute: limit("statements_per_minute", &given.statements_per_minute),
         concurrent_statements: limit("concurrent_statements", &given.concurrent_statements),
         rows_per_day: limit("rows_per_day", &given.rows_per_day),
         bytes_per_day: limit("bytes_per_day", &bytes),
+        open_proposals: limit("open_proposals", &given.open_proposals).unwrap_or(usual.open_proposals),
+        open_proposal_bytes: limit("open_proposal_bytes", &open_bytes).unwrap_or(usual.open_proposal_bytes),
         raised_by: given.raised_by.as_ref().map(|who| who.value.as_str().into()),
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::Compiler;
 use crate::{
     policy::{
-        AgentAuth, CertificateName, KeySource, TokenMethod, TokenRules,
+        AgentAuth, CertificateName, KeySource, NameKind, TokenMethod, TokenRules,
         decode::{Given, Named, Spanned},
         document::AuthDocument,
         identity_document::{CertificateDocument, KeysText, TokenDocument},
@@ -167,10 +167,28 @@ fn key_set(compiler: &mut Compiler<'_>, text: &str, at: &Place) -> Option<KeySou
     None
 }
 
+/// What kind of name it is, and the name.
+fn alternative_name(written: &str) -> (NameKind, &str) {
+    for (prefix, kind) in [("dns:", NameKind::Dns), ("uri:", NameKind::Uri), ("email:", NameKind::Email)] {
+        if let Some(name) = written.strip_prefix(prefix) {
+            return (kind, name);
+        }
+    }
+    let kind = match (written.contains("://"), written.contains('@')) {
+        (true, _) => NameKind::Uri,
+        (false, true) => NameKind::Email,
+        (false, false) => NameKind::Dns,
+    };
+    (kind, written)
+}
+
 fn certificate(compiler: &mut Compiler<'_>, certificate: &Spanned<CertificateDocument>) -> Option<CertificateName> {
     let name = match (&certificate.common_name, &certificate.alternative_name) {
         (Some(name), None) if !name.value.is_empty() => CertificateName::CommonName(name.value.as_str().into()),
-        (None, Some(name)) if !name.value.is_empty() => CertificateName::AlternativeName(name.value.as_str().into()),
+        (None, Some(name)) if !alternative_name(&name.value).1.is_empty() => {
+            let (kind, text) = alternative_name(&name.value);
+            CertificateName::AlternativeName(kind, text.into())
+        }
         _ => {
             compiler
                 .problems

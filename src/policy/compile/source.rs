@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::Compiler;
 use crate::{
     policy::{
-        CATALOG_PREFIX, Source, SourceTls,
+        AppliedBy, CATALOG_PREFIX, Source, SourceTls,
         decode::Spanned,
         document::{Mode, SourceDocument, SourceKind},
         problem::{Place, shown},
@@ -73,6 +73,7 @@ pub(super) fn compile(compiler: &mut Compiler<'_>, name: &Spanned<String>, sourc
         idle_in_transaction_timeout: source.idle_in_transaction_session_timeout.unwrap_or(Duration::from_mins(1)),
         transaction_timeout: source.transaction_timeout.unwrap_or(statement_timeout.saturating_mul(2).max(Duration::from_mins(1))),
         allow_writable_credential: source.allow_writable_credential.unwrap_or(false),
+        worker: source.worker.unwrap_or(AppliedBy::Ours),
         catalog: catalog.unwrap_or_else(|| Arc::new(CatalogSnapshot::default())),
     })
 }

@@ -39,7 +39,7 @@ approvals: {}
     p.yaml:3:88: error: `many` is not a whole number
       hint: write digits only, for example 1000
     p.yaml:3:96: error: unknown field `timeout` in a source
-      hint: use one of: kind, url, ssl, ssl_root_cert, mode, pool, statement_timeout, lock_timeout, idle_in_transaction_session_timeout, transaction_timeout, allow_writable_credential
+      hint: use one of: kind, url, ssl, ssl_root_cert, mode, pool, statement_timeout, lock_timeout, idle_in_transaction_session_timeout, transaction_timeout, allow_writable_credential, worker
     p.yaml:3:128: error: `5` is not a duration
       hint: write a number with ms, s, min or h: `250ms`, `5s`
     p.yaml:4:33: error: `env:GONE` cannot be resolved: the environment variable GONE is not set

@@ -39,7 +39,7 @@ pub enum Undecided {
     },
     /// There is no receipt table, and the policy asks for one.
     #[error(
-        "there is no table pgwicket_receipts that the worker's role may read and insert into (print its DDL with `pgwicket worker migration`; or set `receipts: none` in the policy)"
+        "there is no table pgwicket_receipts that the worker's role may read and insert into (print its DDL with `pgwicket worker migration`; name its schema by --receipts-schema where it is another, `public` before; or set `receipts: none` in the policy)"
     )]
     NoReceiptTable,
     /// A receipt that was there is not.
@@ -115,6 +115,7 @@ impl Failure {
     fn refused(error: &DbError) -> Self {
         let sqlstate = error.code().code();
         let reason = match (sqlstate, sqlstate.get(..2).unwrap_or_default()) {
+            _ if in_function(error) => "a trigger or function of the source failed on it: what it does is the source's own",
             ("23502", _) => "a column must not be null",
             ("23503", _) => "a foreign key of the source refuses it",
             ("23505", _) => "a unique value of it is taken",
@@ -134,6 +135,14 @@ impl Failure {
             source_message: Some(message.into()),
         }
     }
+}
+
+/// Whether it was raised inside of a function of the source: its context then names the function, and that of a value that is
+/// none of its type the parameter.
+fn in_function(error: &DbError) -> bool {
+    let outermost = error.where_().and_then(|context| context.lines().last()).unwrap_or_default();
+    let names_parameter = outermost.split('$').skip(1).any(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
+    !outermost.is_empty() && !names_parameter
 }
 
 /// Whether the same change may succeed a moment later, or on another server.

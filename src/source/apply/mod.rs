@@ -23,7 +23,7 @@ use crate::{
 };
 
 pub use failure::{Failure, Undecided};
-pub use receipt::migration;
+pub use receipt::{RECEIPTS_SCHEMA, migration};
 
 use super::{SourceAddress, SourceError, connect::Connector};
 use receipt::{Receipt, ReceiptTable};

@@ -32,10 +32,15 @@ pub(super) struct Receipt {
     rows: u64,
 }
 
+/// The schema of the receipt table, where nobody says otherwise: nothing else is in it, and nobody else makes anything there.
+pub const RECEIPTS_SCHEMA: &str = "pgwicket_receipts";
+
 /// The DDL of the receipt table in `schema`, for `role`, as `pgwicket worker migration` prints it.
 pub fn migration(schema: &str, role: Option<&str>) -> String {
     let table = format!("{}.pgwicket_receipts", quoted(schema));
     let role = role.map_or_else(|| "WORKER_ROLE".to_owned(), quoted);
+    let (name, schema) = (schema, quoted(schema));
+    let schema_literal = format!("'{}'", name.replace('\'', "''"));
     let literal = format!("'{}'", table.replace('\'', "''"));
     format!(
         "-- pgwicket's receipts: one row for each proposal that a worker decided here, in the transaction that applied it.
@@ -43,11 +48,15 @@ pub fn migration(schema: &str, role: Option<&str>) -> String {
 -- A table of this name that somebody else has made, or that runs code of its own, is not taken for the receipts.
 DO $pgwicket$
 BEGIN
+    IF {schema_literal} = '{RECEIPTS_SCHEMA}' AND EXISTS (SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = {schema_literal} AND pg_catalog.pg_get_userbyid(n.nspowner) <> current_user) THEN
+        RAISE EXCEPTION 'there is a schema % already, which is another''s: look at it and drop it first', {schema_literal};
+    END IF;
     IF EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass({literal}) AND (c.relkind <> 'r' OR c.relhasrules OR c.relhastriggers OR c.relrowsecurity OR pg_catalog.pg_get_userbyid(c.relowner) <> current_user)) THEN
         RAISE EXCEPTION 'there is a relation % already, which is another''s or has triggers, rules or row security: look at it and drop it first', {literal};
     END IF;
 END
 $pgwicket$;
+CREATE SCHEMA IF NOT EXISTS {schema};
 CREATE TABLE IF NOT EXISTS {table} (
     idempotency_key text PRIMARY KEY,
     proposal_id text NOT NULL,
@@ -64,10 +73,9 @@ CREATE TABLE IF NOT EXISTS {table} (
 ALTER TABLE {table} DROP CONSTRAINT IF EXISTS pgwicket_receipts_outcome_check;
 ALTER TABLE {table} ADD CONSTRAINT pgwicket_receipts_outcome_check CHECK (outcome IN ('applied', 'conflict', 'failed', 'canceled'));
 REVOKE ALL ON {table} FROM PUBLIC;
-GRANT USAGE ON SCHEMA {} TO {role};
+GRANT USAGE ON SCHEMA {schema} TO {role};
 GRANT SELECT, INSERT ON {table} TO {role};
-",
-        quoted(schema)
+"
     )
 }
 

@@ -100,12 +100,16 @@ fn refused(error: tokio_postgres::Error) -> Undecided {
 
 /// Pins the settings by which values are read and written, and looks for what is needed.
 async fn prepare(connector: &Connector, options: &ApplyOptions, session: &mut Session) -> Result<(), Undecided> {
-    let pinned = PINNED.into_iter().filter(|(name, _)| *name != "default_transaction_read_only");
+    let pinned = PINNED.into_iter().filter(|(name, _)| !["default_transaction_read_only", "search_path"].contains(name));
     let formats = Setting::FORMATS.into_iter().map(|setting| (setting.name(), setting.default_value()));
     let timeouts = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
     let bounds = connector.startup.iter().filter(|(name, _)| timeouts.contains(name)).map(|(name, value)| (*name, &**value));
     let settings: Vec<String> = pinned.chain(formats).chain(bounds).map(|(name, value)| format!("SET {name} = '{value}';")).collect();
     session.client.batch_execute(&settings.concat()).await?;
+    // The tables' own triggers find what they name by the role's path. What this room names is looked for in pg_catalog first.
+    let path = "SELECT pg_catalog.set_config('search_path', \
+         pg_catalog.concat_ws(', ', 'pg_catalog', nullif(pg_catalog.current_setting('search_path'), '')), false)";
+    Statement::new(path).query(&session.client).await?;
     let table = format!("{}.pgwicket_receipts", quoted(&options.receipts_schema));
     let mut look = Statement::new(
         "SELECT pg_catalog.pg_is_in_recovery()::pg_catalog.text, coalesce(pg_catalog.has_table_privilege(t, 'SELECT') AND pg_catalog.has_table_privilege(t, 'INSERT'), false)::pg_catalog.text, \

@@ -120,6 +120,7 @@ pub(super) fn source(url: &str) -> Source {
         idle_in_transaction_timeout: Duration::from_secs(30),
         transaction_timeout: Duration::ZERO,
         allow_writable_credential: false,
+        worker: crate::policy::AppliedBy::Ours,
         catalog: Arc::new(catalog),
     }
 }

@@ -15,6 +15,8 @@ on_both!(
     a_limit_a_day_holds_over_concurrent_proposals,
     what_is_kept_for_an_agent_is_kept_for_the_tenant_it_acts_for,
     a_rule_counts_by_agent_and_day,
+    what_an_agent_has_open_is_bounded_for_each_tenant,
+    a_page_ends_where_its_bytes_do,
 );
 
 async fn a_proposal_is_stored_as_it_is(bench: Arc<Bench>) {
@@ -42,7 +44,7 @@ async fn a_repeat_is_the_same_proposal(bench: Arc<Bench>) {
     other.proposer.agent = "other_agent".parse().unwrap();
     bench.store_new(other).await;
     // Once it is over, the same change is a new proposal.
-    bench.store.report(first.id(), None, &outcome(Outcome::Failed), NOW).await.unwrap();
+    bench.end(&first, Outcome::Failed).await;
     assert!(!bench.store.create(repeat, None, NOW + 3).await.unwrap().repeated);
     // One that nobody decided in time is over, too.
     let second = bench.propose(&["2"]).await;
@@ -65,7 +67,7 @@ async fn an_idempotency_key_stands_for_one_change(bench: Arc<Bench>) {
     assert!(!bench.store.create(Content::of(unkeyed), None, NOW).await.unwrap().repeated);
     // A key does its work once: applied, it stays taken.
     bench.approve(&record).await;
-    bench.store.report(record.id(), None, &outcome(Outcome::Applied), NOW).await.unwrap();
+    bench.end(&record, Outcome::Applied).await;
     let created = bench.store.create(keyed(again(first.proposal())), None, NOW).await.unwrap();
     assert_eq!((created.repeated, created.record.status), (true, Status::Applied));
     assert_eq!(bench.store.create(other, None, NOW).await, Err(StoreError::KeyReused(record.id())));
@@ -219,4 +221,64 @@ async fn a_rule_counts_by_agent_and_day(bench: Arc<Bench>) {
     last.expires_at = tomorrow + MINUTE;
     let settle: Arc<dyn Settle> = Arc::new(Limit { count: 9, sum: 60_000 });
     assert_eq!(bench.store.create(Content::of(last), Some(settle), tomorrow).await.unwrap().record.status, Status::Approved);
+}
+
+async fn what_an_agent_has_open_is_bounded_for_each_tenant(bench: Arc<Bench>) {
+    let long = |tenant: &str, keys: &[&str]| {
+        let mut proposal = proposal(keys);
+        proposal.proposer.tenant = Some(tenant.parse().unwrap());
+        proposal.statement = "x".repeat(10_000).into();
+        Content::of(proposal)
+    };
+    let create = async |content: Content, proposals, bytes, now| {
+        bench.store.create_within(content, None, crate::store::OpenBounds { proposals, bytes }, now).await.map(|created| created.record)
+    };
+    let first = create(long("acme", &["1"]), 3, 25_000, NOW).await.unwrap();
+    create(long("acme", &["2"]), 3, 25_000, NOW).await.unwrap();
+    assert_eq!(create(long("acme", &["3"]), 3, 25_000, NOW).await, Err(StoreError::TooMuchOpen(25_000)));
+    create(Content::of(proposal(&["4"])), 3, 25_000, NOW).await.unwrap();
+    assert_eq!(create(Content::of(proposal(&["5"])), 3, 25_000, NOW).await, Err(StoreError::TooManyOpen(3)));
+    create(long("globex", &["6"]), 3, 25_000, NOW).await.unwrap();
+    // A repeat takes no room, and what is over gives its room back.
+    let again = bench.store.create_within(first.content.clone(), None, crate::store::OpenBounds { proposals: 0, bytes: 0 }, NOW).await;
+    assert!(again.unwrap().repeated);
+    bench.store.decide(first.id(), decision(&first, "alice", Decision::Reject), 1, NOW).await.unwrap();
+    create(long("acme", &["7"]), 3, 25_000, NOW).await.unwrap();
+    create(long("acme", &["8"]), 3, 25_000, NOW + 10 * MINUTE).await.unwrap();
+    // Those who race do not pass it together.
+    let racing = (0..20).map(|number| {
+        let (store, content) = (bench.store.clone(), long("initech", &[&number.to_string()]));
+        tokio::spawn(
+            async move { store.create_within(content, None, crate::store::OpenBounds { proposals: 5, bytes: u64::MAX }, NOW).await },
+        )
+    });
+    let mut stored = 0;
+    for task in racing.collect::<Vec<_>>() {
+        stored += u64::from(task.await.unwrap().is_ok());
+    }
+    assert_eq!(stored, 5);
+}
+
+async fn a_page_ends_where_its_bytes_do(bench: Arc<Bench>) {
+    for number in 0..6 {
+        let mut proposal = proposal(&[&number.to_string()]);
+        proposal.statement = "x".repeat(10_000).into();
+        bench.store_new(proposal).await;
+    }
+    let mut request = PageRequest { limit: 100, cursor: None, bytes: 25_000 };
+    let mut pages = Vec::new();
+    let mut ids = Vec::new();
+    loop {
+        let page = bench.store.list(&Filter::default(), &request).await.unwrap();
+        pages.push(page.records.len());
+        ids.extend(page.records.iter().map(Record::id));
+        match page.next {
+            Some(next) => request.cursor = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(pages, [2, 2, 2]);
+    assert!(ids.is_sorted_by(|one, other| one > other) && ids.len() == 6, "newest first, each once");
+    request = PageRequest { cursor: None, bytes: 1, ..request };
+    assert_eq!(bench.store.list(&Filter::default(), &request).await.unwrap().records.len(), 1, "never none");
 }

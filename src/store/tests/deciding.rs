@@ -149,6 +149,7 @@ async fn what_a_revoked_key_approved_can_be_decided_again(bench: Arc<Bench>) {
         name: "bob's".into(),
         scopes: vec!["proposals:approve".into()],
         reviewer: Some("bob".parse().unwrap()),
+        sources: Vec::new(),
         secret_hash: Digest([number; 32]),
     };
     let key = bench.store.create_key(&new(1), NOW).await.unwrap().id;

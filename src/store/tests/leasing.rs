@@ -14,7 +14,7 @@ on_both!(
     what_a_worker_has_tried_keeps_its_rows,
     a_row_is_held_by_one_worker_however_many_race,
     a_report_is_kept_and_a_repeat_changes_nothing,
-    a_report_without_a_lease_waits_for_the_lease_to_end,
+    only_who_holds_a_proposal_reports_on_it,
     the_moves_of_a_proposal_are_its_audit_trail,
 );
 
@@ -71,12 +71,12 @@ async fn a_lease_that_ran_out_is_handed_out_again_and_the_old_one_is_fenced_off(
     assert!(fast.token > slow.token);
     let lost = StoreError::LeaseLost(record.id());
     let (now, applied) = (NOW + 30_001, outcome(Outcome::Applied));
-    assert_eq!(bench.store.report(record.id(), Some(&slow), &applied, now).await, Err(lost.clone()));
+    assert_eq!(bench.store.report(record.id(), Holder::Token(slow.token), &applied, now).await, Err(lost.clone()));
     assert_eq!(bench.store.extend(&slow, LEASE, now).await, Err(lost.clone()));
     assert_eq!(bench.store.release(&slow, "late", now, now).await, Err(lost));
-    assert_eq!(bench.store.report(record.id(), Some(&fast), &applied, now).await.unwrap().status, Status::Applied);
+    assert_eq!(bench.store.report(record.id(), Holder::Token(fast.token), &applied, now).await.unwrap().status, Status::Applied);
     // Both say the same, so there is nothing to argue about.
-    assert_eq!(bench.store.report(record.id(), Some(&slow), &applied, now).await.unwrap().status, Status::Applied);
+    assert_eq!(bench.store.report(record.id(), Holder::Token(slow.token), &applied, now).await.unwrap().status, Status::Applied);
 }
 
 async fn a_lease_can_be_extended_while_nobody_took_over(bench: Arc<Bench>) {
@@ -86,7 +86,7 @@ async fn a_lease_can_be_extended_while_nobody_took_over(bench: Arc<Bench>) {
     assert!(bench.claim(NOW + 49_999).await.is_none());
     bench.store.extend(&claim, LEASE, NOW + 60_000).await.unwrap();
     assert!(bench.claim(NOW + 89_999).await.is_none());
-    bench.store.report(record.id(), Some(&claim), &outcome(Outcome::Applied), NOW + MINUTE * 2).await.unwrap();
+    bench.store.report(record.id(), Holder::Token(claim.token), &outcome(Outcome::Applied), NOW + MINUTE * 2).await.unwrap();
     assert_eq!(bench.store.extend(&claim, LEASE, NOW).await, Err(StoreError::LeaseLost(record.id())));
 }
 
@@ -111,7 +111,7 @@ async fn of_two_proposals_on_one_row_one_is_applied(bench: Arc<Bench>) {
     assert_eq!(other.record.id(), apart.id(), "the second waits while the first is being applied");
     assert!(bench.claim(NOW).await.is_none());
     let later = bench.propose(&["3"]).await;
-    bench.store.report(one.id(), Some(&claim), &outcome(Outcome::Applied), NOW).await.unwrap();
+    bench.store.report(one.id(), Holder::Token(claim.token), &outcome(Outcome::Applied), NOW).await.unwrap();
     let after = bench.approved(&["2"]).await;
     assert_eq!(bench.claim(NOW).await.unwrap().record.id(), after.id(), "stored when the first was applied already");
     let second = bench.store.proposal(two.id()).await.unwrap().unwrap();
@@ -127,11 +127,12 @@ async fn what_a_worker_has_tried_keeps_its_rows(bench: Arc<Bench>) {
     let claim = bench.claim(NOW).await.unwrap();
     bench.store.release(&claim, "the connection broke while committing", NOW + 5_000, NOW).await.unwrap();
     assert!(bench.claim(NOW + 1_000).await.is_none(), "nobody knows yet what the source has");
-    // Another reporter says the second was applied: the first is still handed out, for its receipt decides.
-    bench.store.report(two.id(), None, &outcome(Outcome::Applied), NOW).await.unwrap();
+    assert!(bench.store.take(two.id(), "key_1", LEASE, NOW + 1_000).await.unwrap().is_none(), "nor is it handed out by its id");
+    // Somebody calls the second applied: the first is still handed out, for its receipt decides.
+    bench.sql("UPDATE proposals SET status = 'applied' WHERE id = $1", &two.id().to_string()).await;
     let claim = bench.claim(NOW + 5_000).await.unwrap();
     assert_eq!(claim.record.id(), one.id());
-    bench.store.report(one.id(), Some(&claim), &outcome(Outcome::Failed), NOW).await.unwrap();
+    bench.store.report(one.id(), Holder::Token(claim.token), &outcome(Outcome::Failed), NOW).await.unwrap();
     let third = bench.approved(&["1"]).await;
     assert_eq!(bench.claim(NOW).await.unwrap().record.id(), third.id());
 }
@@ -160,12 +161,12 @@ async fn a_row_is_held_by_one_worker_however_many_race(bench: Arc<Bench>) {
     assert_eq!(rows.iter().map(|row| row.0).collect::<BTreeSet<_>>().len(), rows.len(), "no row twice");
     assert!(claims.len() >= 10);
     for claim in &claims {
-        bench.store.report(claim.record.id(), Some(claim), &outcome(Outcome::Applied), NOW).await.unwrap();
+        bench.store.report(claim.record.id(), Holder::Token(claim.token), &outcome(Outcome::Applied), NOW).await.unwrap();
     }
     // What is left shares a row with an applied one, or is free now.
     let mut applied = rows.len();
     while let Some(claim) = bench.claim(NOW).await {
-        bench.store.report(claim.record.id(), Some(&claim), &outcome(Outcome::Applied), NOW).await.unwrap();
+        bench.store.report(claim.record.id(), Holder::Token(claim.token), &outcome(Outcome::Applied), NOW).await.unwrap();
         applied += claim.record.content.proposal().row_names().len();
     }
     assert!(applied <= 31, "31 rows, each changed once at most");
@@ -177,31 +178,42 @@ async fn a_report_is_kept_and_a_repeat_changes_nothing(bench: Arc<Bench>) {
     let mut report = outcome(Outcome::Conflict);
     report.error = Some("a row was not as it was read".into());
     report.differences = Some("[{\"column\":\"priority\"}]".into());
-    let first = bench.store.report(record.id(), Some(&claim), &report, NOW + 1).await.unwrap();
+    let first = bench.store.report(record.id(), Holder::Token(claim.token), &report, NOW + 1).await.unwrap();
     assert_eq!((first.status, first.applied_at, first.lease_until), (Status::Conflict, None, None));
     assert_eq!(first.result, Some(Reported { report: report.clone(), at: NOW + 1 }));
     report.affected_rows = Some(7);
-    assert_eq!(bench.store.report(record.id(), Some(&claim), &report, NOW + 2).await, Ok(first.clone()));
-    assert_eq!(bench.store.report(record.id(), None, &report, NOW + 2).await, Ok(first.clone()));
+    assert_eq!(bench.store.report(record.id(), Holder::Token(claim.token), &report, NOW + 2).await, Ok(first.clone()));
+    assert_eq!(bench.store.report(record.id(), key("key_9"), &report, NOW + 2).await, Ok(first.clone()));
     for other in [Outcome::Applied, Outcome::Failed] {
-        let disagrees = bench.store.report(record.id(), None, &outcome(other), NOW + 3).await;
+        let disagrees = bench.store.report(record.id(), key("key_9"), &outcome(other), NOW + 3).await;
         assert_eq!(disagrees, Err(StoreError::Disagrees { proposal: record.id(), known: Outcome::Conflict }));
     }
     assert_eq!(bench.store.proposal(record.id()).await.unwrap(), Some(first));
     let pending = bench.propose(&["2"]).await;
-    let refused = bench.store.report(pending.id(), None, &report, NOW).await.unwrap_err();
-    assert_eq!(words(&refused), "prop_…: a proposal that is pending cannot be reported as a conflict");
+    let refused = bench.store.report(pending.id(), key("key_9"), &report, NOW).await;
+    assert_eq!(refused, Err(StoreError::NotHeld(pending.id())));
 }
 
-async fn a_report_without_a_lease_waits_for_the_lease_to_end(bench: Arc<Bench>) {
-    let record = bench.approved(&["1"]).await;
-    let claim = bench.claim(NOW).await.unwrap();
-    let refused = bench.store.report(record.id(), None, &outcome(Outcome::Applied), NOW + 29_999).await;
-    assert_eq!(refused, Err(StoreError::Leased { proposal: record.id(), worker: "worker-1".into() }));
-    let applied = bench.store.report(record.id(), None, &outcome(Outcome::Applied), NOW + 30_000).await.unwrap();
-    assert_eq!((applied.status, applied.applied_at), (Status::Applied, Some(NOW + 30_000)));
-    let disagrees = bench.store.report(record.id(), Some(&claim), &outcome(Outcome::Failed), NOW + 30_001).await;
-    assert_eq!(disagrees, Err(StoreError::Disagrees { proposal: record.id(), known: Outcome::Applied }));
+async fn only_who_holds_a_proposal_reports_on_it(bench: Arc<Bench>) {
+    let (record, next) = (bench.approved(&["1"]).await, bench.approved(&["2"]).await);
+    let report = async |holder: &str, now| bench.store.report(record.id(), key(holder), &outcome(Outcome::Applied), now).await;
+    let not_held = Err(StoreError::NotHeld(record.id()));
+    assert_eq!(report("key_1", NOW).await, not_held, "approved, and nobody's");
+    let taken = bench.store.take(record.id(), "key_1", LEASE, NOW).await.unwrap().unwrap();
+    assert_eq!(report("key_2", NOW).await, not_held, "another's");
+    assert_eq!(bench.store.take(record.id(), "key_2", LEASE, NOW + 29_999).await, Ok(None));
+    assert_eq!(bench.claim(NOW + 29_999).await.unwrap().record.id(), next.id(), "nor does our worker get it");
+    let longer = bench.store.take(record.id(), "key_1", LEASE, NOW + 20_000).await.unwrap().unwrap();
+    assert_eq!((longer.token, longer.record.lease_until), (taken.token, Some(NOW + 50_000)), "who holds it gets it again");
+    let other = bench.store.take(record.id(), "key_2", LEASE, NOW + 50_000).await.unwrap().unwrap();
+    assert!(other.token > taken.token && other.record.attempts == 1);
+    assert_eq!(report("key_1", NOW + 50_001).await, not_held, "too late");
+    assert_eq!(report("key_2", NOW + 50_001).await.unwrap().status, Status::Applied);
+    assert_eq!(report("key_1", NOW + 50_002).await.unwrap().status, Status::Applied, "the same again");
+}
+
+fn key(name: &str) -> Holder {
+    Holder::Worker(name.into())
 }
 
 async fn the_moves_of_a_proposal_are_its_audit_trail(bench: Arc<Bench>) {
@@ -210,7 +222,7 @@ async fn the_moves_of_a_proposal_are_its_audit_trail(bench: Arc<Bench>) {
     bench.store.release(&claim, "the source is down", NOW + 2, NOW + 2).await.unwrap();
     bench.claim(NOW + 3).await.unwrap();
     let claim = bench.store.claim("worker-2", &[source("app")], LEASE, NOW + MINUTE).await.unwrap().unwrap();
-    bench.store.report(record.id(), Some(&claim), &outcome(Outcome::Applied), NOW + MINUTE + 1).await.unwrap();
+    bench.store.report(record.id(), Holder::Token(claim.token), &outcome(Outcome::Applied), NOW + MINUTE + 1).await.unwrap();
     let events = bench.store.events(record.id()).await.unwrap();
     let events: Vec<String> = events
         .iter()

@@ -18,7 +18,7 @@ use std::{
 
 use self::server::Server;
 use super::{
-    Acting, Claim, Location, Record, Report, Reported, Store, StoreError,
+    Acting, Claim, Holder, Location, Record, Report, Reported, Store, StoreError,
     backend::{Database, execute, rows, text, values},
 };
 use crate::{
@@ -108,6 +108,12 @@ impl Bench {
     async fn approved(&self, keys: &[&str]) -> Record {
         let record = self.propose(keys).await;
         self.approve(&record).await
+    }
+
+    /// Handed out and reported on.
+    async fn end(&self, record: &Record, ended: Outcome) {
+        self.store.take(record.id(), "key_1", LEASE, NOW).await.unwrap().unwrap();
+        self.store.report(record.id(), Holder::Worker("key_1".into()), &outcome(ended), NOW).await.unwrap();
     }
 
     async fn claim(&self, now: i64) -> Option<Claim> {

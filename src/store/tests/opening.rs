@@ -39,8 +39,8 @@ async fn what_is_stored_is_there_after_opening_again(bench: Arc<Bench>) {
 async fn a_newer_store_is_refused(bench: Arc<Bench>) {
     bench.sql("INSERT INTO store_versions (version) SELECT 1000 WHERE $1 <> ''", "x").await;
     let refused = Store::open(&bench.location).await.unwrap_err();
-    assert_eq!(refused, StoreError::Newer { found: 1000, known: 3 });
-    assert_eq!(refused.to_string(), "the store is of version 1000, this pgwicket knows up to 2: use the newer pgwicket");
+    assert_eq!(refused, StoreError::Newer { found: 1000, known: 4 });
+    assert_eq!(refused.to_string(), "the store is of version 1000, this pgwicket knows up to 4: use the newer pgwicket");
 }
 
 async fn a_caller_may_go_away(bench: Arc<Bench>) {
@@ -80,6 +80,13 @@ fn a_file_is_its_owners_alone_and_outlives_every_commit() {
         }
         for (pragma, expected) in [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1"), ("busy_timeout", "5000")] {
             assert_eq!(bench.pragma(pragma).await, expected, "{pragma}");
+        }
+        // Its owner opens it to a group, for a worker that is another user; to all it is not opened.
+        let file = directory.join("pgwicket-state.db");
+        for (given, kept) in [(0o660, 0o660), (0o666, 0o600), (0o640, 0o600), (0o777, 0o600)] {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(given)).unwrap();
+            drop(Store::open(&bench.location).await.unwrap());
+            assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, kept, "{given:o}");
         }
         let nowhere = Store::open(&Location::Sqlite("/proc/none/state.db".into())).await.unwrap_err();
         assert!(nowhere.to_string().starts_with("the store cannot be opened: /proc/none/state.db: "), "{nowhere}");

@@ -10,7 +10,7 @@ async fn pages_are_newest_first_and_end(bench: Arc<Bench>) {
     for number in 0..7 {
         expected.insert(0, bench.propose(&[&number.to_string()]).await.id());
     }
-    let mut page = PageRequest { limit: 3, cursor: None };
+    let mut page = PageRequest { limit: 3, cursor: None, ..PageRequest::default() };
     let mut pages = Vec::new();
     loop {
         let found = bench.store.list(&Filter::default(), &page).await.unwrap();
@@ -26,7 +26,7 @@ async fn pages_are_newest_first_and_end(bench: Arc<Bench>) {
     assert_eq!(pages.concat(), expected);
     let all = bench.store.list(&Filter::default(), &PageRequest::default()).await.unwrap();
     assert_eq!((all.records.len(), all.next), (10, None));
-    let wrong = PageRequest { limit: 3, cursor: Some("1; drop table proposals".into()) };
+    let wrong = PageRequest { limit: 3, cursor: Some("1; drop table proposals".into()), ..PageRequest::default() };
     assert_eq!(bench.store.list(&Filter::default(), &wrong).await, Err(StoreError::Cursor));
 }
 
@@ -43,7 +43,7 @@ async fn a_filter_is_all_of_its_conditions(bench: Arc<Bench>) {
     let four = bench.propose(&["4"]).await;
     bench.store.cancel(&[four.id()], &"support_agent".parse().unwrap(), &acme(), NOW).await.unwrap();
     let list = async |filter: Filter| {
-        let page = bench.store.list(&filter, &PageRequest { limit: 2, cursor: None }).await.unwrap();
+        let page = bench.store.list(&filter, &PageRequest { limit: 2, cursor: None, ..PageRequest::default() }).await.unwrap();
         let position = |record: &Record| [&one, &two, &three, &four].iter().position(|known| known.id() == record.id()).unwrap() + 1;
         (page.records.iter().map(position).collect::<Vec<_>>(), page.next.is_some())
     };
@@ -56,7 +56,7 @@ async fn a_filter_is_all_of_its_conditions(bench: Arc<Bench>) {
     assert_eq!(list(Filter { statuses: vec![Status::Pending], ..mine }).await, (vec![1], false));
     assert_eq!(list(Filter { tenant: Some("acme".parse().unwrap()), statuses: vec![Status::Pending], ..any() }).await, (vec![1], false));
     assert_eq!(list(Filter { tenant: Some("globex".parse().unwrap()), ..any() }).await, (vec![], false));
-    assert_eq!(list(Filter { source: Some(source("billing")), ..any() }).await, (vec![3], false));
+    assert_eq!(list(Filter { sources: vec![source("billing")], ..any() }).await, (vec![3], false));
     for relation in ["refunds", "support.refunds"] {
         assert_eq!(list(Filter { relation: Some(relation.into()), ..any() }).await, (vec![3], false));
     }

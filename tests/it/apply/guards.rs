@@ -153,3 +153,41 @@ async fn what_was_given_up_is_never_applied_and_a_tampered_repeat_is_seen() {
     let Ok(Ending::Failed(failure)) = bench.apply(&mut applier, &other).await else { panic!() };
     assert!(failure.reason.contains("other content"), "{failure:?}");
 }
+
+/// What a table's own triggers name is found as it is for the source's other clients; what fails in one is told as that.
+#[tokio::test]
+async fn ordinary_triggers_work_and_their_failures_are_theirs() {
+    let bench = Bench::new(
+        &format!(
+            "{DDL}; create table audit (row_id int, who text); \
+         create function audit_f() returns trigger language plpgsql as $$ begin insert into audit values (new.id, current_user); return new; end $$; \
+         create trigger audit_t after update on accounts for each row execute function audit_f()"
+        ),
+        RELATION,
+    );
+    let mut applier = bench.applier();
+    let noted = |text| proposal("accounts", vec![update("1", "note", None, Some(text))]);
+    bench.applied(&mut applier, &noted("audited"), "an audit trigger").await;
+    assert_eq!(bench.seen("select row_id, who from audit"), format!("1|{}", super::WORKER));
+    for (body, sqlstate) in
+        [("insert into nowhere values (new.id)", "42P01"), ("perform 1 / 0", "22012"), ("raise exception 'no'", "P0001")]
+    {
+        bench
+            .database
+            .sql(&format!("create or replace function audit_f() returns trigger language plpgsql as $$ begin {body}; return new; end $$"));
+        let change = proposal("accounts", vec![update("2", "note", None, Some(sqlstate))]);
+        let Ok(Ending::Failed(failure)) = bench.apply(&mut applier, &change).await else { panic!("{body}") };
+        assert_eq!(failure.sqlstate.as_deref(), Some(sqlstate));
+        assert!(
+            failure.reason.contains("a trigger or function of the source failed") && !failure.reason.contains("policy"),
+            "{}",
+            failure.reason
+        );
+    }
+    bench.database.sql("drop trigger audit_t on accounts; alter table accounts drop column note cascade");
+    let Ok(Ending::Failed(failure)) = bench.apply(&mut applier, &proposal("accounts", vec![update("2", "note", None, Some("gone"))])).await
+    else {
+        panic!("the column is gone")
+    };
+    assert!(failure.reason.contains("no longer as the policy knows it"), "{}", failure.reason);
+}

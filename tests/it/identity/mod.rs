@@ -1,6 +1,9 @@
 //! Who connects, proven by tokens and certificates; and one connection that acts for one tenant after the other.
 
+mod host;
 mod issuer;
+mod observer;
+mod threats;
 
 use std::{path::Path, process::Command};
 
@@ -176,7 +179,6 @@ fn a_client_certificate_is_one_agents() {
     assert_eq!(connect("globex_agent", None), (true, "globex\n".to_owned()));
 }
 
-/// An authority: its certificate as PEM, and what signs.
 /// A client whose certificate is over could go on for ever with tickets of the time before. Without `NoServerSessionStorage` and
 /// `send_tls13_tickets` in `ServerTls` the second connection is a resumed one.
 #[test]
@@ -203,19 +205,122 @@ fn no_tls_session_is_resumed() {
     }
 }
 
+/// Revoked, expired, or of an authority that is trusted no more: a certificate lets nobody in, and ends the session that it let in.
+#[test]
+fn sessions_end_with_their_certificate_and_its_authority() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let (pem, issuer) = authority();
+    let list = |file: &str, serials: &[u64], in_force: bool| {
+        let now = std::time::SystemTime::now();
+        let day = std::time::Duration::from_hours(24);
+        let revoked = serials.iter().map(|serial| rcgen::RevokedCertParams {
+            serial_number: (*serial).into(),
+            revocation_time: now.into(),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let parameters = rcgen::CertificateRevocationListParams {
+            this_update: (now - 2 * day).into(),
+            next_update: (if in_force { now + day } else { now - day }).into(),
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        std::fs::write(path(file), parameters.signed_by(&issuer).unwrap().pem().unwrap()).unwrap();
+    };
+    std::fs::write(path("ca.pem"), &pem).unwrap();
+    list("crl.pem", &[99], true);
+    issue_numbered(&issuer, directory.path(), ("support", "support-bot", "spiffe://corp/support"), 7);
+    let mut flags = certificate(directory.path()).to_vec();
+    flags.extend(["--tls-client-ca".to_owned(), path("ca.pem").display().to_string()]);
+    flags.extend(["--tls-client-crl".to_owned(), path("crl.pem").display().to_string()]);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let policy = policy("{ certificate: { alternative_name: \"uri:spiffe://corp/support\" } }", "    tenant: acme\n");
+    let pgwicket = Pgwicket::start_with_policy_and_flags(&Cluster::desk(), &policy, &flags);
+    let connect = |text: &str| {
+        let mut command: Command = pgwicket.login_as("support_agent").psql();
+        command.env("PGSSLMODE", "require").env("PGSSLCERT", path("support.pem")).env("PGSSLKEY", path("support.key"));
+        command.args(["-At", "-c", text]);
+        command
+    };
+    let answers = || connect("select 1").output().unwrap().status.success();
+    // A session that is idle between two statements: psql waits for its input.
+    let session = || {
+        let mut command = connect("");
+        command
+            .args(["-f", "-"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut input = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut input, b"select 'stands';\n").unwrap();
+        let mut line = [0; 7];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
+        assert_eq!(&line, b"stands\n");
+        (child, input)
+    };
+    let ends = |(child, mut input): (std::process::Child, std::process::ChildStdin), why: &str| {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        // It may be closed already.
+        drop(std::io::Write::write_all(&mut input, b"select 'goes on';\n"));
+        drop(input);
+        let output = child.wait_with_output().unwrap();
+        let words = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(!words.contains("goes on") && words.contains("client certificate"), "{why}: {words}");
+    };
+    assert!(answers(), "in force");
+    let open = session();
+    list("crl.pem", &[7], true);
+    pgwicket.signal("HUP");
+    ends(open, "revoked");
+    assert!(!answers(), "revoked");
+    // A list that is past its next update says nothing: nobody is let in by it.
+    list("crl.pem", &[99], false);
+    pgwicket.signal("HUP");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(!answers(), "the list is over");
+    list("crl.pem", &[99], true);
+    pgwicket.signal("HUP");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(answers(), "in force again");
+    let open = session();
+    // A reload that changes nothing ends nobody.
+    pgwicket.signal("HUP");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let (mut child, mut input) = open;
+    std::io::Write::write_all(&mut input, b"select 'stands';\n").unwrap();
+    let mut line = [0; 7];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
+    assert_eq!(&line, b"stands\n");
+    std::fs::write(path("ca.pem"), authority().0).unwrap();
+    pgwicket.signal("HUP");
+    ends((child, input), "another authority");
+    assert!(!answers(), "another authority");
+}
+
+/// An authority: its certificate as PEM, and what signs.
 fn authority() -> (String, rcgen::Issuer<'static, rcgen::KeyPair>) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut parameters = rcgen::CertificateParams::default();
     parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    parameters.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
     parameters.distinguished_name.push(rcgen::DnType::CommonName, "authority");
     (parameters.self_signed(&key).unwrap().pem(), rcgen::Issuer::new(parameters, key))
 }
 
 /// Writes `NAME.pem` and `NAME.key`.
 fn issue(issuer: &rcgen::Issuer<'_, rcgen::KeyPair>, directory: &Path, name: &str, common_name: &str, uri: &str) {
+    issue_numbered(issuer, directory, (name, common_name, uri), rand::random());
+}
+
+fn issue_numbered(issuer: &rcgen::Issuer<'_, rcgen::KeyPair>, directory: &Path, (name, common_name, uri): (&str, &str, &str), serial: u64) {
     use std::os::unix::fs::PermissionsExt as _;
     let key = rcgen::KeyPair::generate().unwrap();
     let mut parameters = rcgen::CertificateParams::default();
+    parameters.serial_number = Some(serial.into());
     parameters.distinguished_name.push(rcgen::DnType::CommonName, common_name);
     parameters.subject_alt_names = vec![rcgen::SanType::URI(uri.try_into().unwrap())];
     std::fs::write(directory.join(format!("{name}.pem")), parameters.signed_by(&key, issuer).unwrap().pem()).unwrap();

@@ -104,6 +104,11 @@ impl Pgwicket {
         served
     }
 
+    /// Sends a signal, e.g. `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
     /// Kills it as `kill -9` does.
     pub(crate) fn kill(&mut self) {
         self.process.kill();

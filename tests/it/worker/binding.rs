@@ -55,7 +55,7 @@ fn what_was_canceled_is_not_applied_whatever_its_status_says() {
     // A worker has told the source: then every trace in the store may go.
     let sealed = bank.approved_and_canceled(&Transfer::between(&amounts, 5, 6, 100));
     let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while bank.seen(&format!("select outcome from pgwicket_receipts where proposal_id = '{sealed}'")) != "canceled" {
+    while bank.seen(&format!("select outcome from pgwicket_receipts.pgwicket_receipts where proposal_id = '{sealed}'")) != "canceled" {
         assert!(std::time::Instant::now() < until, "no worker told the source: {}", worker.log());
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
@@ -83,6 +83,7 @@ fn an_approval_is_for_one_deployment_ends_and_goes_with_its_key() {
         name: "stolen".into(),
         scopes: vec!["proposals:approve".into()],
         reviewer: Some("ana".parse().unwrap()),
+        sources: Vec::new(),
         secret_hash: Digest(rand::random()),
     };
     let key = bank.block_on(bank.store.create_key(&key, now())).unwrap().id;

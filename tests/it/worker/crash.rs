@@ -202,7 +202,7 @@ impl Matrix {
         let amounts = self.bank.amounts();
         assert_eq!(amounts.values().sum::<i64>(), OPENING * i64::from(ACCOUNTS + 1), "money was lost or made");
         assert_eq!(amounts, expected, "a transfer was applied twice, or not at all");
-        let receipts = self.bank.seen("select proposal_id from pgwicket_receipts where outcome = 'applied'");
+        let receipts = self.bank.seen("select proposal_id from pgwicket_receipts.pgwicket_receipts where outcome = 'applied'");
         let receipts: BTreeSet<&str> = receipts.lines().collect();
         let applied: BTreeSet<String> = records
             .iter()

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use pgwicket::{
     proposal::{Approval, Decider, Decision, Status},
-    source::migration,
+    source::{RECEIPTS_SCHEMA, migration},
 };
 
 use super::{Bank, Kind, Transfer, WORKER, content, moments::wait, now, yes};
@@ -29,7 +29,7 @@ fn an_approved_proposal_is_applied_once_and_its_rival_is_a_conflict() {
         assert_eq!((report.affected_rows, &*report.reporter, report.error), (Some(2), "w", None));
         let id = first.content.proposal().id;
         assert_eq!(
-            bank.seen(&format!("select outcome, affected_rows, agent, approved_by, digest = '{}', evidence_id = '{}' from pgwicket_receipts where proposal_id = '{id}'", first.content.digest(), first.content.proposal().evidence)),
+            bank.seen(&format!("select outcome, affected_rows, agent, approved_by, digest = '{}', evidence_id = '{}' from pgwicket_receipts.pgwicket_receipts where proposal_id = '{id}'", first.content.digest(), first.content.proposal().evidence)),
             "applied|2|bot|ana|t|t"
         );
         worker.signal("TERM");
@@ -143,7 +143,7 @@ fn what_was_changed_forged_or_replayed_is_refused_and_said_so() {
 #[test]
 fn without_a_receipt_table_a_worker_says_what_to_do() {
     let bank = Bank::open(Kind::Sqlite, 2);
-    bank.database.sql("drop table pgwicket_receipts");
+    bank.database.sql("drop table pgwicket_receipts.pgwicket_receipts");
     let id = bank.approved(&Transfer::between(&bank.amounts(), 1, 2, 100));
     let mut refused = bank.worker("refused", &[]);
     assert!(!refused.ended().success());
@@ -158,7 +158,7 @@ fn without_a_receipt_table_a_worker_says_what_to_do() {
     // What `migration` prints is what a worker needs.
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pgwicket"));
     let printed = run(command.args(["worker", "migration", "--role", WORKER])).ok();
-    assert_eq!(printed, migration("public", Some(WORKER)));
+    assert_eq!(printed, migration(RECEIPTS_SCHEMA, Some(WORKER)));
     bank.database.sql(&printed);
     bank.set_policy("");
     let _with = bank.worker("with", &[]);
@@ -171,7 +171,7 @@ fn without_a_receipt_table_a_worker_says_what_to_do() {
 fn a_receipt_table_of_somebody_else_is_not_taken() {
     let bank = Bank::open(Kind::Sqlite, 2);
     let planted = "create function pwned() returns trigger language plpgsql as $$ begin update public.accounts set amount = 0; return new; end $$; \
-         create trigger pwned after insert on public.pgwicket_receipts for each row execute function pwned()";
+         create trigger pwned after insert on pgwicket_receipts.pgwicket_receipts for each row execute function pwned()";
     bank.database.sql(planted);
     let id = bank.approved(&Transfer::between(&bank.amounts(), 1, 2, 100));
     let refused = bank.worker("refused", &[]);
@@ -179,12 +179,15 @@ fn a_receipt_table_of_somebody_else_is_not_taken() {
     drop(refused);
     assert_eq!(bank.seen("select count(*) from accounts where amount <> 1000"), "0");
     // The migration does not take it either, nor one of another owner.
-    let migrated = || run(bank.database.psql().args(["-q", "-v", "ON_ERROR_STOP=1", "-c", &migration("public", Some(WORKER))])).stderr;
+    let migrated =
+        || run(bank.database.psql().args(["-q", "-v", "ON_ERROR_STOP=1", "-c", &migration(RECEIPTS_SCHEMA, Some(WORKER))])).stderr;
     assert!(migrated().contains("look at it and drop it first"));
-    bank.database.sql("drop trigger pwned on public.pgwicket_receipts; alter table public.pgwicket_receipts owner to pg_monitor");
+    bank.database.sql(
+        "drop trigger pwned on pgwicket_receipts.pgwicket_receipts; alter table pgwicket_receipts.pgwicket_receipts owner to pg_monitor",
+    );
     assert!(migrated().contains("look at it and drop it first"));
-    bank.database.sql("drop table public.pgwicket_receipts");
-    bank.database.sql(&migration("public", Some(WORKER)));
+    bank.database.sql("drop table pgwicket_receipts.pgwicket_receipts");
+    bank.database.sql(&migration(RECEIPTS_SCHEMA, Some(WORKER)));
     let _worker = bank.worker("with", &[]);
     assert_eq!(bank.settled(id).status, Status::Applied);
 }
@@ -203,5 +206,5 @@ fn what_the_source_cannot_take_is_given_up_after_so_many_attempts() {
     let report = record.result.unwrap().report;
     assert!(report.error.unwrap().contains("given up after 3 attempts"));
     assert!(report.metadata.unwrap().contains("40P01"));
-    assert_eq!(bank.seen("select outcome from pgwicket_receipts"), "failed");
+    assert_eq!(bank.seen("select outcome from pgwicket_receipts.pgwicket_receipts"), "failed");
 }

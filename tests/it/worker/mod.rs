@@ -76,7 +76,7 @@ impl Bank {
              insert into accounts values (0, 'globex', {OPENING}); \
              grant select, insert, update, delete on accounts to {WORKER}"
         ));
-        database.sql(&migration("public", Some(WORKER)));
+        database.sql(&migration(pgwicket::source::RECEIPTS_SCHEMA, Some(WORKER)));
         let directory = tempfile::Builder::new().prefix("pgwicket-it-bank-").tempdir().unwrap().keep();
         crate::support::remove_at_end(&directory);
         fs::create_dir(directory.join("policies")).unwrap();
@@ -178,7 +178,7 @@ impl Bank {
     /// Every proposal in one of these states.
     pub(crate) fn records(&self, statuses: &[Status]) -> Vec<Record> {
         let filter = Filter { statuses: statuses.to_vec(), ..Filter::default() };
-        let mut request = PageRequest { limit: 1000, cursor: None };
+        let mut request = PageRequest { limit: 1000, cursor: None, ..PageRequest::default() };
         let mut found = Vec::new();
         loop {
             let page = self.block_on(again(|| self.store.list(&filter, &request)));

@@ -38,7 +38,7 @@ fn a_worker_killed_between_commit_and_report_has_applied_and_the_next_says_so() 
     let proposals = client(&bank, &store, STORE);
     bank.block_on(proposals.batch_execute("begin; lock table pgwicket.proposals")).unwrap();
     bank.block_on(row.batch_execute("commit")).unwrap();
-    wait(|| bank.seen("select outcome from pgwicket_receipts") == "applied");
+    wait(|| bank.seen("select outcome from pgwicket_receipts.pgwicket_receipts") == "applied");
     first.kill();
     bank.block_on(proposals.batch_execute("commit")).unwrap();
     assert_eq!(bank.record(id).status, Status::Applying);
@@ -67,7 +67,7 @@ fn a_worker_that_slept_through_its_lease_does_not_apply_again() {
         let record = bank.settled(id);
         assert_eq!(record.status, Status::Applied, "{kind:?} {record:?}");
         assert_eq!((bank.amounts()[&1], bank.amounts()[&2]), (900, 1100));
-        assert_eq!(bank.seen("select count(*) from pgwicket_receipts"), "1");
+        assert_eq!(bank.seen("select count(*) from pgwicket_receipts.pgwicket_receipts"), "1");
     }
 }
 
