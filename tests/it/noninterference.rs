@@ -48,6 +48,96 @@ const MORE: &[&str] = &[
     "select count(*) from tickets where status = 'new'::ticket_status and 'x' ~ secret",
 ];
 
+/// What an estimator may look at, on both sources: statistics of all sizes, of several columns, of expressions, of indexes on expressions.
+const STATISTICS: &str = "
+    alter table tickets alter subject set statistics 1000, alter secret set statistics 1, alter priority set statistics 10000;
+    alter table orders alter total set statistics 500, alter coupon set statistics 2;
+    create statistics tickets_pairs (ndistinct, dependencies, mcv) on subject, priority, status from tickets;
+    create statistics tickets_expressions on (upper(subject)), (secret || 'x') from tickets;
+    create index on tickets (lower(subject));
+    create index on tickets ((secret || priority));
+    create index on tickets (amount) where deleted_at is null;
+    analyze";
+
+/// How the sources' planners are led, both alike.
+const PLANS: &[&[&str]] = &[
+    &["seq_page_cost = 20", "random_page_cost = 0.1", "cpu_operator_cost = 0.05", "enable_seqscan = off", "enable_hashjoin = off"],
+    &["enable_indexscan = off", "enable_bitmapscan = off", "enable_indexonlyscan = off", "enable_nestloop = off", "enable_sort = off"],
+    &["from_collapse_limit = 1", "join_collapse_limit = 1", "enable_mergejoin = off", "enable_material = off", "enable_memoize = off"],
+    &[
+        "max_parallel_workers_per_gather = 1",
+        "parallel_setup_cost = 0",
+        "parallel_tuple_cost = 0",
+        "min_parallel_table_scan_size = 0",
+        "min_parallel_index_scan_size = 0",
+        "jit_above_cost = 0",
+        "jit_inline_above_cost = -1",
+    ],
+    &["plan_cache_mode = force_generic_plan", "enable_hashagg = off", "default_statistics_target = 3", "work_mem = 64"],
+];
+
+/// What one session says: settings that change, cursors in both directions, isolation levels, statements that are prepared and run until
+/// PostgreSQL chooses between their plans, and the errors of all these.
+const SESSION: &[&str] = &[
+    "set timezone = 'Pacific/Kiritimati'",
+    "set datestyle = 'SQL, DMY'",
+    "set extra_float_digits = -10",
+    "set intervalstyle = 'sql_standard'",
+    "select id, created_at, updated_at, created_at::date, meta, tags from tickets where id < 50 order by id",
+    "select created_at::text, now() - created_at > interval '1 day' from tickets where id = 1",
+    "select count(*) from tickets where created_at > '02/01/2024'",
+    "select count(*) from tickets where secret like 'chan%\\'",
+    "select count(*) from tickets where subject like 'chan%\\' or subject ~ '('",
+    "select count(*) from tickets where amount = 4711 and id > (select id from orders)",
+    "select count(*) from tickets where amount = 4711 and coalesce(created_at > now() + interval '294000 years', false)",
+    "reset all",
+    "begin isolation level serializable",
+    "declare a scroll cursor for select id, subject from tickets order by id",
+    "declare b cursor for select id from tickets where amount between 10 and 400 order by id",
+    "declare c no scroll cursor for select count(*) from tickets group by priority order by 1",
+    "declare d cursor with hold for select t.id from tickets t join customers c on c.id = t.customer_id order by t.id",
+    "fetch 3 from a",
+    "fetch backward 2 from a",
+    "fetch last from a",
+    "fetch absolute -2 from a",
+    "move backward all in a",
+    "fetch 2 from b",
+    "savepoint s",
+    "fetch backward 1 from b",
+    "rollback to s",
+    "fetch 1 from c",
+    "show transaction_isolation",
+    "commit",
+    "fetch 2 from d",
+    "close d",
+    "begin transaction isolation level repeatable read, read only",
+    "select count(*), max(id) from tickets",
+    "select 1 / (id - id) from tickets where id = 1",
+    "commit",
+    "prepare p (int) as select count(*) from tickets where amount > 4000 and id < 100 / $1",
+    "execute p(1)",
+    "execute p(1)",
+    "execute p(1)",
+    "execute p(1)",
+    "execute p(1)",
+    "execute p(1)",
+    "execute p(0)",
+    "prepare q (text) as select count(*) from tickets where secret like $1",
+    "execute q('chan%')",
+    "execute q('chan%')",
+    "execute q('chan%')",
+    "execute q('chan%')",
+    "execute q('chan%')",
+    "execute q('chan%')",
+    "execute q('chan%\\')",
+    "deallocate all",
+    "copy (select id, subject from tickets where id < 20 order by id) to stdout with (format csv, header)",
+    "copy (select count(*) from tickets where secret like 'chan%\\') to stdout",
+    "explain select count(*) from tickets where subject like 'chan%'",
+    "update tickets set status = 'nonsense' where id = 1",
+    "update tickets set priority = 'low' where secret::int = 4711 and id < 0",
+];
+
 /// Other tenants' clients that share one lane and its three connections with the agent.
 const STORM: usize = 4;
 
@@ -73,6 +163,26 @@ fn what_an_agent_may_not_see_changes_no_byte_it_receives() {
     other.sql(CHANGES);
     let cases = cases();
     compare(&cases, &received(&one, &cases), &received(&other, &cases));
+}
+
+/// The same in a session of settings, cursors, isolation levels and prepared statements, with statistics that hold others' values, and
+/// whichever way the sources plan.
+#[test]
+fn nor_does_what_the_planner_knows_and_how_it_plans() {
+    let (one, other) = (Cluster::fresh_desk(), Cluster::fresh_desk());
+    other.sql(CHANGES);
+    let mut cases: Vec<String> = SESSION.iter().chain(MORE).map(|text| (*text).to_owned()).collect();
+    cases.extend(read("tests/oracle/leaks.sql"));
+    for source in [&one, &other] {
+        source.sql(STATISTICS);
+    }
+    for plan in PLANS {
+        for source in [&one, &other] {
+            let set = plan.iter().map(|setting| format!("alter database {} set {setting};", source.name)).collect::<String>();
+            source.sql(&format!("alter database {} reset all; {set}", source.name));
+        }
+        compare(&cases, &received(&one, &cases), &received(&other, &cases));
+    }
 }
 
 /// The same while others storm the same connections: once with none, once with many, on sources that differ.
@@ -114,9 +224,13 @@ fn nor_do_other_tenants_clients_on_the_same_pool() {
 fn cases() -> Vec<String> {
     let mut cases: Vec<String> = MORE.iter().map(|text| (*text).to_owned()).collect();
     for file in ["tests/oracle/statements.sql", "tests/oracle/leaks.sql"] {
-        cases.extend(statements(&fs::read_to_string(repository(file)).unwrap()).into_iter().map(|statement| statement.text));
+        cases.extend(read(file));
     }
     cases
+}
+
+fn read(file: &str) -> Vec<String> {
+    statements(&fs::read_to_string(repository(file)).unwrap()).into_iter().map(|statement| statement.text).collect()
 }
 
 fn compare(cases: &[String], first: &[Vec<Message>], second: &[Vec<Message>]) {

@@ -197,7 +197,7 @@ fn seen(fence: Fence, places: &Places, families: &[&Family], known: &BTreeMap<St
             asked += 1;
             let written = steps(case, Door::Simple, family.options.script).unwrap();
             let sent = steps(&text, Door::Simple, family.options.script).unwrap();
-            let mut judge = Judge { places, family, outcome: Outcome::default() };
+            let mut judge = Judge { places, family, outcome: Outcome::default(), first: false };
             judge.asked(&mut sessions, case, PROFILES[0].0, &sent, &written);
             if family.options.settings {
                 judge.moved(&mut sessions, case, &sent);

@@ -145,6 +145,13 @@ insert into base.strict select i, 'acme', (i + 100)::text, i, 'subj ' || i from 
 update base.strict set hid = 'hidden' || id, hidn = 0 where id > 15;
 \endif
 
+-- A filter that reads them fails on another tenant's.
+create table base.others (id int primary key, tenant_id text not null, hid text, subject text);
+insert into base.others select i, 'acme', (i + 5)::text, 'subj ' || i from generate_series(1, 20) i;
+\if :others
+insert into base.others select 100 + i, 'globex', '%\', 'subj ' || i from generate_series(1, 20) i;
+\endif
+
 -- Values that masks hide: the parts that no mask shows differ.
 create table base.masked (id int primary key, tenant_id text not null, d date, ts timestamptz, lt timestamp, iv interval, f float8, f4 real, b bytea, m money, t text, n numeric,
   tz timetz, da date[], fa float8[], r tstzrange, st public.st, bits bit(8), net inet, j jsonb);

@@ -4,7 +4,8 @@
 //! Each statement is asked in every way (simple, extended, with parameters, COPY, a cursor, prepared and run seven times), on sources
 //! whose planners are led in different ways (`places.rs`), with everything analysed. `open.txt` lists the families that still tell.
 //!
-//! `PGWICKET_CHANNELS=text` asks the families alone whose name holds the text, and prints every finding.
+//! `PGWICKET_CHANNELS=text,…` asks the families alone whose name holds one of these, and prints every finding. With `PGWICKET_CONTROL` (a rule
+//! is taken out: `scripts/controls`) one session asks, and is done with the first finding.
 
 mod cases;
 mod client;
@@ -26,6 +27,9 @@ use places::{PROFILES, Places, agent};
 
 /// Sessions that ask at once.
 const CLIENTS: usize = 3;
+
+/// Names a rule that is not there.
+const CONTROL: &str = "PGWICKET_CONTROL";
 
 /// Errors by which pgwicket refuses a statement, whoever's rows are there.
 const REFUSALS: &[&str] = &["0A000", "42501", "42704", "42P01", "42883", "3F000", "22023", "25006"];
@@ -53,21 +57,41 @@ fn no_channel_tells_of_what_an_agent_may_not_see() {
     let only = std::env::var("PGWICKET_CHANNELS").ok();
     let families: Vec<Family> = families()
         .into_iter()
-        .filter(|family| only.as_ref().is_none_or(|only| family.name.contains(only.as_str())) && family.options.since <= places.version)
+        .filter(|family| {
+            only.as_ref().is_none_or(|only| only.split(',').any(|only| family.name.contains(only)))
+                && family.options.since <= places.version
+        })
         .collect();
+    let control = std::env::var(CONTROL).is_ok_and(|rule| !rule.is_empty());
+    if control {
+        return until_told(&places, &families);
+    }
     let next = AtomicUsize::new(0);
     let outcomes = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
         for _ in 0..CLIENTS.min(families.len()) {
             scope.spawn(|| {
                 while let Some(family) = families.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome = Judge { places: &places, family, outcome: Outcome::default() }.family();
+                    let outcome = Judge { places: &places, family, outcome: Outcome::default(), first: false }.family();
                     outcomes.lock().unwrap().insert(family.name.clone(), outcome);
                 }
             });
         }
     });
     report(&outcomes.into_inner().unwrap(), &places, only.is_some());
+}
+
+/// A control: fails with the first statement that tells.
+fn until_told(places: &Places, families: &[Family]) {
+    let mut asked = 0;
+    for family in families {
+        let outcome = Judge { places, family, outcome: Outcome::default(), first: true }.family();
+        asked += outcome.asked;
+        if let Some((case, findings)) = outcome.telling.first_key_value() {
+            panic!("told at statement {asked}: {case}\n{}", findings.join("\n"));
+        }
+    }
+    eprintln!("{asked} statements, and none tells");
 }
 
 /// What came of a family.
@@ -108,6 +132,8 @@ struct Judge<'a> {
     places: &'a Places,
     family: &'a Family,
     outcome: Outcome,
+    /// Whether the first finding is enough.
+    first: bool,
 }
 
 /// A session with each of the twins, and with the copy.
@@ -144,6 +170,9 @@ impl Judge<'_> {
                     let asked = number == 0 || door == Door::Simple || (place + number) % DOORS.len() == door as usize;
                     if let Some(steps) = steps(case, door, family.options.script).filter(|_| asked) {
                         self.asked(&mut sessions, case, &format!("{door:?}, {profile}"), &steps, &steps);
+                        if self.is_over() {
+                            return self.outcome;
+                        }
                     }
                 }
             }
@@ -204,6 +233,9 @@ impl Judge<'_> {
             for door in [Door::Simple, Door::Extended, Door::Prepared] {
                 if let Some(steps) = steps(case, door, false) {
                     self.moved(&mut sessions, case, &steps);
+                    if self.is_over() {
+                        return;
+                    }
                 }
             }
         }
@@ -224,6 +256,10 @@ impl Judge<'_> {
             sessions.without.set("reset all");
             sessions.with.set("reset all");
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.first && !self.outcome.telling.is_empty()
     }
 
     fn tells(&mut self, case: &str, finding: String) {
