@@ -67,7 +67,8 @@ pub(super) fn source_of_id<'a>(policy: &'a PolicySet, id: &str) -> Result<&'a So
 pub(super) async fn list(State(shared): State<Shared>, caller: Caller) -> Result<Json<SourceList>, Failure> {
     caller.require(&[Scope::SourcesAdmin, Scope::Worker])?;
     let policy = shared.api.policy.load_full();
-    Ok(Json(SourceList { ok: true, sources: policy.sources.values().map(|source| view(&shared, &policy, source)).collect() }))
+    let shown = policy.sources.values().filter(|source| may_see(&caller, source));
+    Ok(Json(SourceList { ok: true, sources: shown.map(|source| view(&shared, &policy, source)).collect() }))
 }
 
 /// One source.
@@ -77,6 +78,9 @@ pub(super) async fn show(State(shared): State<Shared>, caller: Caller, Path(id):
     caller.require(&[Scope::SourcesAdmin, Scope::Worker])?;
     let policy = shared.api.policy.load_full();
     let source = source_of_id(&policy, &id)?;
+    if !may_see(&caller, source) {
+        return Err(Failure::forbidden("SOURCE_NOT_THIS_KEYS", "this key is for other sources"));
+    }
     Ok(Json(SourceAnswer { ok: true, source: view(&shared, &policy, source) }))
 }
 
@@ -98,6 +102,11 @@ pub(super) async fn act(State(shared): State<Shared>, caller: Caller, Path((id, 
         return Err(Failure::not_found("no such action: use one of test, inspect, import, generate, doctor, disable"));
     }
     Err(managed())
+}
+
+/// A worker's key sees the sources that it is for.
+fn may_see(caller: &Caller, source: &Source) -> bool {
+    caller.has(Scope::SourcesAdmin) || caller.sources().contains(&source.name)
 }
 
 fn managed() -> Failure {

@@ -154,6 +154,14 @@ fn sources_are_the_policys() {
     let admin = bench.key("a", &[Scope::SourcesAdmin], None);
     let (status, listed) = bench.get(&admin, "/v1/control/external-sources");
     assert_eq!((status, listed["sources"].as_array().unwrap().len()), (200, 3));
+    let worker = bench.key("w", &[Scope::Worker], None);
+    let (_, listed) = bench.get(&worker, "/v1/control/external-sources");
+    assert_eq!(
+        (listed["sources"].as_array().unwrap().len(), &listed["sources"][0]["name"]),
+        (1, &json!("app")),
+        "a worker's key sees its own"
+    );
+    assert_eq!(code(&bench.get(&worker, "/v1/control/external-sources/src_ours")), "403 SOURCE_NOT_THIS_KEYS");
     assert_eq!(code(&bench.get(&admin, "/v1/control/external-sources/src_x")), "404 NOT_FOUND");
     assert_eq!(code(&bench.post(&admin, "/v1/control/external-sources", &json!({}))), "409 MANAGED_BY_POLICY");
 }
