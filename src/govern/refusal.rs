@@ -41,6 +41,22 @@ pub enum RefusalCode {
     DatatypeMismatch,
     /// 23502 `not_null_violation`
     NotNull,
+    /// 23503 `foreign_key_violation`
+    ForeignKey,
+    /// 23505 `unique_violation`
+    Unique,
+    /// 23514 `check_violation`
+    Check,
+    /// 428C9 `generated_always`
+    Generated,
+    /// 42701 `duplicate_column`
+    DuplicateColumn,
+    /// 42809 `wrong_object_type`
+    WrongObjectType,
+    /// 42P10 `invalid_column_reference`
+    InvalidColumnReference,
+    /// 55000 `object_not_in_prerequisite_state`
+    ObjectState,
     /// 21000 `cardinality_violation`
     Cardinality,
     /// 22001 `string_data_right_truncation`
@@ -72,6 +88,14 @@ impl RefusalCode {
             Self::UndefinedObject => "42704",
             Self::DatatypeMismatch => "42804",
             Self::NotNull => "23502",
+            Self::ForeignKey => "23503",
+            Self::Unique => "23505",
+            Self::Check => "23514",
+            Self::Generated => "428C9",
+            Self::DuplicateColumn => "42701",
+            Self::WrongObjectType => "42809",
+            Self::InvalidColumnReference => "42P10",
+            Self::ObjectState => "55000",
             Self::Cardinality => "21000",
             Self::TooLong => "22001",
             Self::SampleArgument => "2202H",

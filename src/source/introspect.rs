@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
-use super::{Look, extensions, look, shapes};
+use super::{Look, extensions, look, rules, shapes};
 use crate::sql::{
     catalog::{CatalogSnapshot, Column, Function, Oid, Operator, Relation, Type},
     views,
@@ -95,6 +95,7 @@ async fn read(connection: &mut Connection) -> Result<Introspection, SourceError>
         })?,
         shapes: shapes::read(connection).await?,
         extensions: extensions::read(connection).await?,
+        rules: Some(rules::read(connection).await?),
     };
     let definitions = rows(connection.query(VIEWS).await?, |cells| Some((cells.text()?, cells.text()?, cells.text()?)))?;
     views::mark_stored(&mut catalog, &definitions);

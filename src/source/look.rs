@@ -55,7 +55,10 @@ SELECT md5(coalesce(string_agg(x, ',' ORDER BY x), '')) FROM (
     WHERE t.oid >= 16384 AND t.typtype IN ('e', 'd', 'r', 'b') AND t.typcategory <> 'A'
   UNION ALL SELECT concat_ws('.', 'e', oid, xmin) FROM pg_enum
   UNION ALL SELECT concat_ws('.', 'n', oid, nspname, has_schema_privilege(oid, 'USAGE')) FROM n
-  UNION ALL SELECT concat_ws('.', 'k', k.oid, k.xmin) FROM pg_constraint k JOIN r ON r.oid = k.conrelid WHERE k.contype IN ('p', 'f')
+  UNION ALL SELECT concat_ws('.', 'k', k.oid, k.xmin) FROM pg_constraint k JOIN r ON r.oid = k.conrelid WHERE k.contype IN ('p', 'f', 'u', 'x', 'c')
+  UNION ALL SELECT concat_ws('.', 'i', i.indexrelid, i.xmin) FROM pg_index i JOIN r ON r.oid = i.indrelid WHERE i.indisunique OR i.indisexclusion
+  UNION ALL SELECT concat_ws('.', 'g', g.oid, g.xmin) FROM pg_trigger g JOIN r ON r.oid = g.tgrelid WHERE NOT g.tgisinternal
+  UNION ALL SELECT concat_ws('.', 'd', d.oid, d.xmin) FROM pg_attrdef d JOIN r ON r.oid = d.adrelid
   UNION ALL SELECT concat_ws('.', 'w', w.oid, w.xmin) FROM pg_rewrite w JOIN r ON r.oid = w.ev_class
   UNION ALL SELECT concat_ws('.', 'p', p.oid, p.xmin) FROM pg_proc p JOIN n ON n.oid = p.pronamespace WHERE p.oid >= 16384
   UNION ALL SELECT concat_ws('.', 'o', o.oid, o.xmin) FROM pg_operator o WHERE o.oid >= 16384

@@ -20,6 +20,7 @@ mod lease;
 mod look;
 mod pool;
 mod receive;
+mod rules;
 mod settings;
 mod shapes;
 mod simple;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::extensions::Extensions;
+use super::{extensions::Extensions, rules::TableRules};
 
 /// A PostgreSQL object identifier.
 pub type Oid = u32;
@@ -39,6 +39,9 @@ pub struct CatalogSnapshot {
     /// The reviewed extensions; none in a snapshot saved before they were read: what uses their types is then refused.
     #[serde(default)]
     pub extensions: Extensions,
+    /// What tables do by themselves; not known in a snapshot saved before this was read.
+    #[serde(default)]
+    pub rules: Option<Vec<TableRules>>,
 }
 
 /// What the virtual catalog shows of a source besides relations and their columns.

@@ -16,6 +16,7 @@ pub mod literal;
 mod moments;
 mod parse;
 mod prepared;
+pub mod rules;
 mod shape;
 mod tree;
 pub mod views;

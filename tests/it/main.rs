@@ -30,6 +30,7 @@ mod large;
 mod large_proposals;
 mod leakproof;
 mod many;
+mod meaning;
 mod noninterference;
 mod openapi;
 mod operations;

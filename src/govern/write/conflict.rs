@@ -2,21 +2,46 @@
 
 use pg_query::{
     Node, NodeEnum,
-    protobuf::{InferClause, InsertStmt, OnConflictAction, OnConflictClause, SelectStmt},
+    protobuf::{InsertStmt, OnConflictAction, OnConflictClause, SelectStmt},
 };
 
 use super::{
-    Action, Context, Draft, Layout,
+    Action, Context, Draft, Layout, Met,
+    arbiter::Arbiter,
     assigned::Assigned,
     draft::{fill, fill_types, is_default, skeleton, with},
-    insert::{NewRows, new_rows},
+    excluded::{Excluded, ORDER},
+    insert::new_rows,
     unread,
     update::{Outputs, assignments},
 };
-use crate::govern::{Refusal, RefusalCode, kernel::identifier};
+use crate::{
+    govern::{Refusal, RefusalCode, kernel::identifier},
+    sql,
+};
 
 /// The row that is there already.
 const ROW: &str = "\"pgwicket_row\"";
+/// The new row.
+const NEW: &str = "\"excluded\"";
+
+/// What an upsert asks for.
+struct Upsert {
+    arbiters: Vec<Arbiter>,
+    targets: Vec<Node>,
+    condition: Option<Node>,
+    updates: bool,
+}
+
+/// The lateral subquery over the row that is there.
+struct Existing {
+    select: SelectStmt,
+    /// The update of it, over the subquery's columns by number.
+    update: Option<Action>,
+    assigned: Vec<Assigned>,
+    /// It changes what the arbiters compare.
+    moves: bool,
+}
 
 /// The draft of an upsert.
 ///
@@ -29,36 +54,60 @@ pub(super) fn draft(context: Context<'_>, mut insert: InsertStmt) -> Result<Draf
     if rows.width.is_some() {
         return Err(Refusal::unsupported("INSERT of * with ON CONFLICT").hint("name the columns in the SELECT"));
     }
-    let keys = conflict_columns(context, clause.infer.as_deref(), &rows.columns)?;
-    let does_update = OnConflictAction::try_from(clause.action) == Ok(OnConflictAction::OnconflictUpdate);
-    if does_update && keys.is_empty() {
+    let updates = OnConflictAction::try_from(clause.action) == Ok(OnConflictAction::OnconflictUpdate);
+    if updates && clause.infer.is_none() {
         return Err(Refusal::new(RefusalCode::Syntax, "ON CONFLICT DO UPDATE requires inference specification or constraint name")
             .hint("name the columns: ON CONFLICT (id) DO UPDATE …"));
     }
+    let rules = context.known_rules()?;
+    let mut arbiters = context.arbiters(clause.infer.as_deref(), updates, rules)?;
+    // PostgreSQL looks at one after the other, and stops at a row that is in the way before it complains.
+    let deferrable = arbiters.iter().position(|arbiter| arbiter.deferrable);
+    arbiters.truncate(deferrable.unwrap_or(arbiters.len()));
     let OnConflictClause { target_list, where_clause, .. } = *clause;
-    let (inner, update, assigned) = existing(context, &keys, &rows.columns, target_list, where_clause.map(|node| *node), does_update)?;
-    let mut draft = outer(context, rows, inner, update, assigned)?;
+    let upsert = Upsert { arbiters, targets: target_list, condition: where_clause.map(|node| *node), updates };
+    let excluded = Excluded::new(context, rows)?;
+    excluded.knows(upsert.arbiters.iter().flat_map(Context::deciding))?;
+    for node in upsert.targets.iter().chain(&upsert.condition) {
+        let tree = sql::tree(node).ok_or_else(|| unread("an assignment"))?;
+        excluded.reads_known(context, &tree)?;
+    }
+    let groups: Vec<String> = if excluded.one { Vec::new() } else { context.groups(&upsert.arbiters)? };
+    let updates = upsert.updates;
+    let existing = existing(context, &excluded, upsert)?;
+    let mut draft = outer(context, excluded, existing, &groups)?;
+    if let Some(met) = &mut draft.layout.met {
+        (met.updates, met.deferrable) = (updates, deferrable.is_some());
+    }
     with(&mut draft.select, clauses);
     Ok(draft)
 }
 
+impl Context<'_> {
+    /// For each arbiter a number that rows of the statement share which are in each other's way.
+    fn groups(&self, arbiters: &[Arbiter]) -> Result<Vec<String>, Refusal> {
+        if arbiters.iter().any(|arbiter| arbiter.excludes) {
+            return Err(Refusal::unsupported("several new rows under an exclusion constraint, with ON CONFLICT,")
+                .hint("propose the rows in several statements"));
+        }
+        Ok(arbiters.iter().map(|arbiter| self.first_alike(arbiter, "\"pgwicket_new\"", ORDER)).collect())
+    }
+}
+
 /// The lateral subquery over the row that is there, and the action over its columns by number.
-fn existing(
-    context: Context<'_>,
-    keys: &[Box<str>],
-    given: &[Box<str>],
-    targets: Vec<Node>,
-    condition: Option<Node>,
-    does_update: bool,
-) -> Result<(SelectStmt, Option<Action>, Vec<Assigned>), Refusal> {
+fn existing(context: Context<'_>, excluded: &Excluded, upsert: Upsert) -> Result<Existing, Refusal> {
+    let name = identifier(context.name);
+    let hits: Vec<String> = upsert.arbiters.iter().map(|arbiter| format!("({})", context.in_the_way(arbiter, &name, NEW))).collect();
+    let hit = if hits.is_empty() { "FALSE".to_owned() } else { hits.join(" OR ") };
     let mut outputs = Outputs::default();
     outputs.add("TRUE AS \"hit\"".to_owned());
     outputs.add("TRUE AS \"wanted\"".to_owned());
     let (mut values, mut typed) = (Vec::new(), Vec::new());
-    let mut update = None;
-    if does_update {
-        let assignments = assignments(context, targets)?;
+    let (mut update, mut moves) = (None, false);
+    if upsert.updates {
+        let assignments = assignments(context, upsert.targets)?;
         let columns: Vec<&str> = assignments.iter().map(|(column, _)| &**column).collect();
+        moves = upsert.arbiters.iter().flat_map(Context::deciding).any(|deciding| columns.contains(&&**deciding));
         let mut action = outputs.before_image(context, &columns, |column| context.reference(column))?;
         for (column, value) in assignments {
             let output = match value.filter(|value| !is_default(value)) {
@@ -79,38 +128,40 @@ fn existing(
     for (number, text) in outputs.texts.iter_mut().enumerate().skip(2) {
         *text = format!("{text} AS \"c{number}\"");
     }
-    let equal = |key: &str| format!("{} = \"excluded\".{}", context.reference(key), identifier(key));
-    let hit = if keys.is_empty() { "FALSE".to_owned() } else { keys.iter().map(|key| equal(key)).collect::<Vec<_>>().join(" AND ") };
-    let excluded = given.iter().map(|column| format!("\"excluded\".{}", identifier(column))).collect::<Vec<_>>().join(", ");
-    let from = format!("{}, LATERAL (SELECT {excluded}) AS \"excluded\"", context.from());
-    let mut select = skeleton(&format!("SELECT {} FROM {from} WHERE {hit}", outputs.texts.join(", ")))?;
+    let from = format!("{}, LATERAL (SELECT {}) AS {NEW}", context.from(), excluded.all(context, &name));
+    // One row is enough to keep a new row out; which one is updated must not be chance.
+    let limit = if upsert.updates { "" } else { " LIMIT 1" };
+    let mut select = skeleton(&format!("SELECT {} FROM {from} WHERE {hit}{limit}", outputs.texts.join(", ")))?;
     for (output, value) in values {
         fill(&mut select, output, value)?;
     }
     fill_types(&mut select, typed)?;
     if let (Some(condition), Some(NodeEnum::ResTarget(wanted))) =
-        (condition, select.target_list.get_mut(1).and_then(|node| node.node.as_mut()))
+        (upsert.condition, select.target_list.get_mut(1).and_then(|node| node.node.as_mut()))
     {
         wanted.val = Some(Box::new(condition));
     }
-    Ok((select, update, assigned))
+    Ok(Existing { select, update, assigned, moves })
 }
 
-fn outer(
-    context: Context<'_>,
-    rows: NewRows,
-    inner: SelectStmt,
-    update: Option<Action>,
-    mut assigned: Vec<Assigned>,
-) -> Result<Draft, Refusal> {
+fn outer(context: Context<'_>, excluded: Excluded, existing: Existing, groups: &[String]) -> Result<Draft, Refusal> {
+    let Existing { select: inner, update, mut assigned, moves } = existing;
     let mut outputs = Outputs::default();
-    let pattern = if rows.patterns.len() > 1 { "\"excluded\".\"pgwicket_pattern\"" } else { "0" };
-    let wanted = update.as_ref().map_or("NULL".to_owned(), |_| format!("CASE WHEN {ROW}.\"wanted\" THEN {} END", rows.patterns.len()));
+    let pattern = if excluded.patterns.len() > 1 { format!("{NEW}.\"pgwicket_pattern\"") } else { "0".to_owned() };
+    let wanted = update.as_ref().map_or("NULL".to_owned(), |_| format!("CASE WHEN {ROW}.\"wanted\" THEN {} END", excluded.patterns.len()));
     let choice = outputs.add(format!("CASE WHEN {ROW}.\"hit\" THEN {wanted} ELSE {pattern} END"));
-    let new: Vec<Option<usize>> =
-        rows.columns.iter().map(|column| Some(outputs.add(format!("\"excluded\".{}", identifier(column))))).collect();
+    let order = outputs.add(format!("{NEW}.{ORDER}"));
+    let hit = outputs.add(format!("{ROW}.\"hit\""));
+    let numbers = (0..groups.len()).map(|number| outputs.add(format!("{NEW}.\"pgwicket_group_{number}\""))).collect();
+    let broken = excluded.broken.as_ref().map(|_| outputs.add(format!("{NEW}.\"pgwicket_broken\"")));
+    let new: Vec<Option<usize>> = excluded.given.iter().map(|column| Some(outputs.add(format!("{NEW}.{}", identifier(column))))).collect();
     let mut actions =
-        rows.patterns.iter().map(|pattern| context.new_row(&rows.columns, pattern, &new)).collect::<Result<Vec<_>, Refusal>>()?;
+        excluded.patterns.iter().map(|pattern| context.new_row(&excluded.given, pattern, &new)).collect::<Result<Vec<_>, Refusal>>()?;
+    let required = excluded.required(context).into_iter().map(|column| {
+        let place = context.place(&column, Some(outputs.add(format!("{NEW}.{}", identifier(&column)))))?;
+        Ok(place)
+    });
+    let required = required.collect::<Result<Vec<_>, Refusal>>()?;
     if let Some(mut action) = update {
         // The columns of the subquery, by their numbers in it.
         let places = action.key.iter_mut().chain(&mut action.conflict).chain(&mut action.before).chain(&mut action.after);
@@ -119,62 +170,23 @@ fn outer(
         }
         actions.push(action);
     }
-    let mut names: Vec<String> = rows.columns.iter().map(|column| identifier(column)).collect();
-    if rows.patterns.len() > 1 {
-        names.push("\"pgwicket_pattern\"".to_owned());
-    }
     for assigned in &mut assigned {
         assigned.output = outputs.add(format!("{ROW}.\"c{}\"", assigned.output));
     }
-    for (number, column) in rows.typed.iter().enumerate() {
-        let name = format!("\"pgwicket_type_{number}\"");
-        assigned.push(Assigned { output: outputs.add(format!("\"excluded\".{name}")), column: column.clone() });
-        names.push(name);
+    for (number, column) in excluded.typed.iter().enumerate() {
+        assigned.push(Assigned { output: outputs.add(format!("{NEW}.\"pgwicket_type_{number}\"")), column: column.clone() });
     }
-    let names = if names.is_empty() { "\"pgwicket_nothing\"".to_owned() } else { names.join(", ") };
-    let mut select = skeleton(&format!(
-        "SELECT {} FROM (SELECT) AS \"excluded\" ({names}) LEFT JOIN LATERAL (SELECT) AS {ROW} ON TRUE",
-        outputs.texts.join(", ")
-    ))?;
+    let tenant = context.given_tenant(&excluded.given).and_then(|column| new.get(column).copied().flatten());
+    let rows = excluded.layers(groups)?;
+    let mut select =
+        skeleton(&format!("SELECT {} FROM (SELECT) AS {NEW} LEFT JOIN LATERAL (SELECT) AS {ROW} ON TRUE", outputs.texts.join(", ")))?;
     let Some(NodeEnum::JoinExpr(join)) = select.from_clause.first_mut().and_then(|node| node.node.as_mut()) else {
         return Err(unread("a join"));
     };
-    for (side, query) in [(join.larg.as_deref_mut(), rows.select), (join.rarg.as_deref_mut(), inner)] {
+    for (side, query) in [(join.larg.as_deref_mut(), rows), (join.rarg.as_deref_mut(), inner)] {
         let Some(NodeEnum::RangeSubselect(subselect)) = side.and_then(|node| node.node.as_mut()) else { return Err(unread("a join")) };
         subselect.subquery = Some(Box::new(super::draft::node(NodeEnum::SelectStmt(Box::new(query)))));
     }
-    let tenant = context.given_tenant(&rows.columns).and_then(|column| new.get(column).copied().flatten());
-    Ok(Draft { select, layout: Layout { choice: Some(choice), actions, tenant, width: None, assigned } })
-}
-
-/// The columns that say which row is there already, all of them given. Without a conflict target the primary key's,
-/// where the statement gives it.
-fn conflict_columns(context: Context<'_>, infer: Option<&InferClause>, given: &[Box<str>]) -> Result<Vec<Box<str>>, Refusal> {
-    let Some(infer) = infer else {
-        let key = &context.relation.primary_key;
-        return Ok(if key.iter().all(|column| given.contains(column)) { key.clone() } else { Vec::new() });
-    };
-    if !infer.conname.is_empty() || infer.where_clause.is_some() {
-        return Err(Refusal::unsupported("this conflict target").hint("name the columns: ON CONFLICT (id) …"));
-    }
-    let mut columns: Vec<Box<str>> = Vec::new();
-    for element in &infer.index_elems {
-        let name = match &element.node {
-            Some(NodeEnum::IndexElem(element)) if element.expr.is_none() => &element.name,
-            _ => return Err(Refusal::unsupported("an expression as conflict target").hint("name the columns: ON CONFLICT (id) …")),
-        };
-        let column = context.column(name)?;
-        if column.mask.is_some() {
-            return Err(Refusal::new(
-                RefusalCode::Denied,
-                format!("column \"{name}\" is masked and cannot say which row is there already"),
-            ));
-        }
-        if !given.contains(&column.name) {
-            return Err(Refusal::unsupported(format!("a conflict on \"{name}\", which the statement does not give,"))
-                .hint("give the column a value"));
-        }
-        columns.push(column.name.clone());
-    }
-    Ok(columns)
+    let met = Some(Met { order, hit, groups: numbers, broken, required, updates: false, deferrable: false, moves });
+    Ok(Draft { select, layout: Layout { choice: Some(choice), actions, tenant, width: None, assigned, met } })
 }

@@ -68,7 +68,8 @@ pub(super) fn with(select: &mut SelectStmt, clause: Option<WithClause>) {
 impl Context<'_> {
     /// The relation in FROM, under the name the statement gives it. Qualified, so that no CTE is meant.
     pub(super) fn from(&self) -> String {
-        let real = format!("{}.{}", identifier(&self.relation.schema), identifier(&self.relation.name));
+        let only = if self.only { "ONLY " } else { "" };
+        let real = format!("{only}{}.{}", identifier(&self.relation.schema), identifier(&self.relation.name));
         // Without an alias, `schema.relation.column` stays a name for the column.
         if self.aliased { format!("{real} AS {}", identifier(self.name)) } else { real }
     }

@@ -13,9 +13,49 @@ use super::{
 };
 use crate::{
     govern::{Refusal, RefusalCode, kernel::identifier},
-    policy::TenantRule,
     proposal::Operation,
+    sql::rules::Fill,
 };
+
+/// `OVERRIDING … VALUE`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Overriding {
+    /// Not written.
+    Nothing,
+    /// What is given for identity columns is dropped.
+    User,
+    /// What is given for identity columns is taken.
+    System,
+}
+
+impl Overriding {
+    /// As the grammar has it.
+    pub(super) fn of(kind: i32) -> Self {
+        match OverridingKind::try_from(kind) {
+            Ok(OverridingKind::OverridingUserValue) => Self::User,
+            Ok(OverridingKind::OverridingSystemValue) => Self::System,
+            Ok(OverridingKind::OverridingNotSet | OverridingKind::Undefined) | Err(_) => Self::Nothing,
+        }
+    }
+}
+
+/// 428C9 for a value of a generated column.
+pub(super) fn generated(column: &str) -> Refusal {
+    Refusal::new(RefusalCode::Generated, format!("column \"{column}\" can only be updated to DEFAULT"))
+        .detail(format!("Column \"{column}\" is a generated column."))
+        .hint("leave the column out, or write DEFAULT")
+}
+
+/// 428C9 for a value of an identity column that the source numbers.
+pub(super) fn identity(column: &str) -> Refusal {
+    Refusal::new(RefusalCode::Generated, format!("column \"{column}\" can only be updated to DEFAULT"))
+        .detail(format!("Column \"{column}\" is an identity column defined as GENERATED ALWAYS."))
+        .hint("leave the column out, or write DEFAULT")
+}
+
+fn default() -> Node {
+    super::draft::node(NodeEnum::SetToDefault(Box::default()))
+}
 
 /// The rows of an INSERT: an output for each column, then, where rows differ in what is DEFAULT, the row's pattern.
 pub(super) struct NewRows {
@@ -47,15 +87,14 @@ pub(super) fn draft(context: Context<'_>, insert: InsertStmt) -> Result<Draft, R
         tenant: context.given_tenant(&rows.columns),
         width: rows.width,
         assigned: (rows.values()..).zip(&rows.typed).map(|(output, column)| Assigned { output, column: column.clone() }).collect(),
+        ..Layout::default()
     };
     Ok(Draft { select: rows.select, layout })
 }
 
 /// The rows of an INSERT, whatever becomes of them.
 pub(super) fn new_rows(context: Context<'_>, insert: InsertStmt) -> Result<NewRows, Refusal> {
-    if !matches!(OverridingKind::try_from(insert.r#override), Ok(OverridingKind::OverridingNotSet | OverridingKind::Undefined)) {
-        return Err(Refusal::unsupported("OVERRIDING").hint("leave the column out, or write DEFAULT"));
-    }
+    let overriding = Overriding::of(insert.r#override);
     context.may_insert()?;
     let mut rows = match insert.select_stmt.and_then(|node| node.node) {
         None => NewRows { select: skeleton("SELECT 1")?, columns: Vec::new(), patterns: vec![Vec::new()], width: None, typed: Vec::new() },
@@ -65,16 +104,16 @@ pub(super) fn new_rows(context: Context<'_>, insert: InsertStmt) -> Result<NewRo
             if select.with_clause.is_some() {
                 return Err(Refusal::unsupported("WITH before VALUES").hint("put WITH before INSERT"));
             }
-            values(context, insert.cols, select.values_lists)?
+            values(context, insert.cols, select.values_lists, overriding)?
         }
-        Some(NodeEnum::SelectStmt(select)) => query(context, insert.cols, *select)?,
+        Some(NodeEnum::SelectStmt(select)) => query(context, insert.cols, *select, overriding)?,
         Some(_) => return Err(unread("the rows of an INSERT")),
     };
     with(&mut rows.select, insert.with_clause);
     Ok(rows)
 }
 
-fn values(context: Context<'_>, columns: Vec<Node>, lists: Vec<Node>) -> Result<NewRows, Refusal> {
+fn values(context: Context<'_>, columns: Vec<Node>, lists: Vec<Node>, overriding: Overriding) -> Result<NewRows, Refusal> {
     if lists.len() as u64 > context.writes.max_rows {
         return Err(super::rows::too_many(context.writes.max_rows));
     }
@@ -88,6 +127,9 @@ fn values(context: Context<'_>, columns: Vec<Node>, lists: Vec<Node>) -> Result<
         return Err(Refusal::new(RefusalCode::Syntax, "VALUES lists must all be the same length"));
     }
     let columns = context.insert_columns(columns, count)?;
+    for (place, _) in columns.iter().enumerate().filter(|(_, column)| context.is_overridden(column, overriding)) {
+        rows.iter_mut().filter_map(|row| row.get_mut(place)).for_each(|value| *value = default());
+    }
     let mut patterns: Vec<Vec<bool>> = Vec::new();
     let mut texts = Vec::new();
     let casts = columns.iter().map(|column| context.open_place(context.column(column)?)).collect::<Result<Vec<_>, _>>()?.join(", ");
@@ -101,7 +143,7 @@ fn values(context: Context<'_>, columns: Vec<Node>, lists: Vec<Node>) -> Result<
     }
     for (column, given) in columns.iter().enumerate() {
         if patterns.iter().any(|pattern| pattern.get(column) == Some(&false)) {
-            context.insertable(given)?;
+            context.insertable(given, overriding)?;
         }
     }
     let several = patterns.len() > 1;
@@ -147,7 +189,7 @@ fn computed(context: Context<'_>, columns: &[Box<str>], rows: &[Vec<Node>]) -> R
     Ok(computed)
 }
 
-fn query(context: Context<'_>, columns: Vec<Node>, mut query: SelectStmt) -> Result<NewRows, Refusal> {
+fn query(context: Context<'_>, columns: Vec<Node>, mut query: SelectStmt, overriding: Overriding) -> Result<NewRows, Refusal> {
     let target = |node: &Node| match &node.node {
         Some(NodeEnum::ResTarget(target)) => target.val.as_deref().and_then(|value| value.node.clone()),
         _ => None,
@@ -167,7 +209,9 @@ fn query(context: Context<'_>, columns: Vec<Node>, mut query: SelectStmt) -> Res
         return Err(Refusal::unsupported("INSERT of * without column names").hint("name the columns: INSERT INTO t (a, b) SELECT …"));
     }
     let columns = if stars { context.insert_columns(columns.clone(), columns.len())? } else { context.insert_columns(columns, count)? };
-    columns.iter().try_for_each(|column| context.insertable(column))?;
+    let pattern: Vec<bool> = columns.iter().map(|column| context.is_overridden(column, overriding)).collect();
+    let given = columns.iter().zip(&pattern).filter(|(_, overridden)| !**overridden);
+    given.map(|(column, _)| column).try_for_each(|column| context.insertable(column, overriding))?;
     let names = columns.iter().map(|column| identifier(column)).collect::<Vec<_>>().join(", ");
     let mut outputs = Vec::new();
     for column in &columns {
@@ -187,7 +231,7 @@ fn query(context: Context<'_>, columns: Vec<Node>, mut query: SelectStmt) -> Res
         }
         _ => return Err(unread("the rows of an INSERT")),
     }
-    Ok(NewRows { select, patterns: vec![vec![false; columns.len()]], columns, width, typed })
+    Ok(NewRows { select, patterns: vec![pattern], columns, width, typed })
 }
 
 /// A parameter or string alone in the select list takes the column's type, as PostgreSQL has it. The columns of all other values.
@@ -215,6 +259,12 @@ fn is_star(field: &Node) -> bool {
 }
 
 impl Context<'_> {
+    /// Whether OVERRIDING USER VALUE makes what is given for the column its default.
+    pub(super) fn is_overridden(&self, column: &str, overriding: Overriding) -> bool {
+        let fill = self.rules.and_then(|rules| rules.column(column)).map(|rule| rule.fill);
+        overriding == Overriding::User && matches!(fill, Some(Fill::IdentityAlways | Fill::IdentityByDefault))
+    }
+
     fn may_insert(&self) -> Result<(), Refusal> {
         if self.writes.insert.is_empty() {
             let message = format!("the policy does not let rows be inserted into {}.{}", self.relation.schema, self.relation.name);
@@ -232,7 +282,8 @@ impl Context<'_> {
                 return Err(Refusal::unsupported("inserting into a part of a column").hint("give the whole value of the column"));
             }
             if columns.iter().any(|column| **column == *target.name) {
-                return Err(Refusal::new(RefusalCode::Syntax, format!("column \"{}\" specified more than once", target.name)));
+                let message = format!("column \"{}\" specified more than once", target.name);
+                return Err(Refusal::new(RefusalCode::DuplicateColumn, message));
             }
             columns.push(self.column(&target.name)?.name.clone());
         }
@@ -247,16 +298,24 @@ impl Context<'_> {
     }
 
     /// A value may be given for the column. The tenant's own value may, too: that it is, the row itself says.
-    pub(super) fn insertable(&self, column: &str) -> Result<(), Refusal> {
+    pub(super) fn insertable(&self, column: &str, overriding: Overriding) -> Result<(), Refusal> {
+        let fill = self.rules.and_then(|rules| rules.column(column)).map(|rule| rule.fill);
+        let always = match fill {
+            Some(Fill::Generated) => Some(generated(column)),
+            Some(Fill::IdentityAlways) if overriding != Overriding::System => {
+                Some(identity(column).hint("leave the column out; use OVERRIDING SYSTEM VALUE to override"))
+            }
+            Some(Fill::IdentityAlways | Fill::IdentityByDefault | Fill::Default) | None => None,
+        };
+        if let Some(refusal) = always {
+            let message = format!("cannot insert a non-DEFAULT value into column \"{column}\"");
+            return Err(Refusal { message, ..refusal });
+        }
         if self.writes.insert.iter().any(|known| **known == *column) || self.is_tenant(column) {
             return Ok(());
         }
         let message = format!("the policy does not let column \"{column}\" of {}.{} be given", self.relation.schema, self.relation.name);
         Err(Refusal::new(RefusalCode::Denied, message).hint(format!("an INSERT may give {}", self.writes.insert.join(", "))))
-    }
-
-    fn is_tenant(&self, column: &str) -> bool {
-        matches!(&self.relation.tenant, TenantRule::Column { name, .. } if **name == *column)
     }
 
     /// Which of the given columns is the tenant's.

@@ -2,16 +2,20 @@
 
 use pg_query::{
     Node, NodeEnum,
-    protobuf::{CmdType, MergeMatchKind, MergeStmt, MergeWhenClause, OverridingKind},
+    protobuf::{CmdType, MergeMatchKind, MergeStmt, MergeWhenClause},
 };
 
 use super::{
     Action, Context, Draft, Layout,
     draft::{fill_cast, fill_types, is_default, skeleton, with},
+    insert::Overriding,
     unread,
     update::{Outputs, assignments},
 };
-use crate::{govern::Refusal, proposal::Operation};
+use crate::{
+    govern::{Refusal, RefusalCode},
+    proposal::Operation,
+};
 
 /// A WHEN clause: its number among the actions (`None`: DO NOTHING), its condition, and for each value its output.
 struct When {
@@ -27,6 +31,7 @@ pub(super) fn draft(context: Context<'_>, merge: MergeStmt) -> Result<Draft, Ref
     let Some(key) = context.relation.primary_key.first() else {
         return Err(Refusal::unsupported("MERGE into a relation without a primary key that agents see"));
     };
+    reachable(&merge)?;
     let hit = format!("{} IS NOT NULL", context.reference(key));
     let mut outputs = Outputs::default();
     let choice = outputs.add(String::new());
@@ -68,7 +73,23 @@ pub(super) fn draft(context: Context<'_>, merge: MergeStmt) -> Result<Draft, Ref
     }
     fill_types(&mut select, typed)?;
     with(&mut select, merge.with_clause);
-    Ok(Draft { select, layout: Layout { choice: Some(choice), actions, tenant, width: None, assigned } })
+    Ok(Draft { select, layout: Layout { choice: Some(choice), actions, tenant, assigned, ..Layout::default() } })
+}
+
+/// A clause without a condition is the last of its kind.
+fn reachable(merge: &MergeStmt) -> Result<(), Refusal> {
+    let mut last = Vec::new();
+    for clause in &merge.merge_when_clauses {
+        let Some(NodeEnum::MergeWhenClause(clause)) = &clause.node else { return Err(unread("a WHEN clause")) };
+        if last.contains(&clause.match_kind) {
+            let message = "unreachable WHEN clause specified after unconditional WHEN clause";
+            return Err(Refusal::new(RefusalCode::Syntax, message));
+        }
+        if clause.condition.is_none() {
+            last.push(clause.match_kind);
+        }
+    }
+    Ok(())
 }
 
 fn when(
@@ -86,9 +107,7 @@ fn when(
             return Err(Refusal::unsupported("WHEN NOT MATCHED BY SOURCE").hint("propose an UPDATE or DELETE for those rows"));
         }
     };
-    if !matches!(OverridingKind::try_from(clause.r#override), Ok(OverridingKind::OverridingNotSet | OverridingKind::Undefined)) {
-        return Err(Refusal::unsupported("OVERRIDING").hint("leave the column out, or write DEFAULT"));
-    }
+    let overriding = Overriding::of(clause.r#override);
     let mut when = When { matched, action: None, condition: clause.condition.map(|node| *node), values: Vec::new(), typed: Vec::new() };
     let mut guarded = |column: &str, value: Option<Node>, when: &mut When| -> Result<Option<usize>, Refusal> {
         let Some(value) = value.filter(|value| !is_default(value)) else { return Ok(None) };
@@ -105,13 +124,15 @@ fn when(
         Ok(CmdType::CmdNothing) => return Ok(when),
         Ok(CmdType::CmdInsert) => {
             let columns = context.insert_columns(clause.target_list, clause.values.len())?;
-            let pattern: Vec<bool> = clause.values.iter().map(is_default).collect();
+            let kept = |column: &str, value: &Node| !is_default(value) && !context.is_overridden(column, overriding);
+            let given: Vec<bool> = columns.iter().zip(&clause.values).map(|(column, value)| kept(column, value)).collect();
+            let pattern: Vec<bool> = given.iter().map(|given| !given).collect();
             let mut places = Vec::new();
-            for (column, value) in columns.iter().zip(clause.values) {
-                if !is_default(&value) {
-                    context.insertable(column)?;
+            for ((column, value), given) in columns.iter().zip(clause.values).zip(given) {
+                if given {
+                    context.insertable(column, overriding)?;
                 }
-                places.push(guarded(column, Some(value), &mut when)?);
+                places.push(guarded(column, Some(value).filter(|_| given), &mut when)?);
             }
             *tenant = tenant.or(context.given_tenant(&columns).and_then(|column| places.get(column).copied().flatten()));
             context.new_row(&columns, &pattern, &places)?

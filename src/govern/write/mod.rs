@@ -4,10 +4,14 @@
 //! pgwicket's own text; what is printed is parsed again and must be that very tree; and the result goes the way of every
 //! other read, through the gate, the kernel and the verifier. So an agent cannot propose to what it cannot see.
 
+mod arbiter;
 mod assigned;
 mod conflict;
 mod delete;
 mod draft;
+mod excluded;
+mod form;
+mod formula;
 mod insert;
 mod merge;
 mod rows;
@@ -19,15 +23,16 @@ pub use rows::DraftRow;
 
 use std::sync::Arc;
 
-use pg_query::NodeEnum;
+use pg_query::{NodeEnum, protobuf::MergeMatchKind};
 
 use super::{GovernedStatement, Refusal, RefusalCode, Request, kernel::Scope, names};
 use crate::{
-    policy::{ExposedRelation, Source, Writes},
+    policy::{ExposedRelation, Source, Visible, Writes},
     proposal::{Operation, Verb},
     sql::{
         self, Tree,
         catalog::{CatalogSnapshot, Oid},
+        rules::TableRules,
     },
 };
 use assigned::Assigned;
@@ -36,7 +41,7 @@ use assigned::Assigned;
 #[derive(Debug)]
 pub enum Write {
     /// What it would change is proposed.
-    Proposal(WriteDraft),
+    Proposal(Box<WriteDraft>),
     /// The agent takes back those of its own proposals whose ids the read gives, in one column.
     Withdrawal(Arc<GovernedStatement>),
 }
@@ -74,6 +79,29 @@ struct Layout {
     width: Option<usize>,
     /// What is assigned to columns, by outputs that have its type and no value.
     assigned: Vec<Assigned>,
+    /// Of an upsert, what its new rows meet.
+    met: Option<Met>,
+}
+
+/// What the new rows of an upsert meet, by outputs.
+#[derive(Debug)]
+struct Met {
+    /// The place of a new row among them.
+    order: usize,
+    /// Whether a row is in its way.
+    hit: usize,
+    /// For each arbiter a number that new rows share which are in each other's way.
+    groups: Vec<usize>,
+    /// Whether a check of the table fails.
+    broken: Option<usize>,
+    /// Columns that must have a value.
+    required: Vec<Place>,
+    /// DO UPDATE.
+    updates: bool,
+    /// An arbiter is checked later than rows are written.
+    deferrable: bool,
+    /// The update changes what the arbiters compare.
+    moves: bool,
 }
 
 /// What happens to a row.
@@ -135,8 +163,24 @@ struct Context<'a> {
     name: &'a str,
     /// Whether the name is an alias.
     aliased: bool,
+    /// `ONLY`: without the tables that inherit from it.
+    only: bool,
     /// The types that the client declared for its parameters.
     declared: &'a [Oid],
+    /// What the agent sees: types of the source's own by the names that it knows them by.
+    visible: &'a Visible,
+    /// What the table does by itself; `None`: the catalog snapshot does not say.
+    rules: Option<&'a TableRules>,
+}
+
+impl<'a> Context<'a> {
+    /// What the table does by itself.
+    fn known_rules(&self) -> Result<&'a TableRules, Refusal> {
+        self.rules.ok_or_else(|| {
+            Refusal::unsupported("ON CONFLICT under a catalog that was saved before unique indexes were read")
+                .hint("save the catalog again: pgwicket policy check --live --save-catalog")
+        })
+    }
 }
 
 /// Turns one INSERT, UPDATE, DELETE or MERGE into the read that says what it would do. Pure: equal requests give equal answers.
@@ -145,6 +189,7 @@ pub fn propose(request: &Request<'_>) -> Result<Arc<Write>, Refusal> {
     // The bounds on what is parsed at all are in there.
     let tree = sql::parse(request.text)?.ok_or_else(|| unread("an empty statement"))?;
     let mut statement = statement(request.text)?;
+    older_server(&statement, &tree, request)?;
     let named = target_name(&statement)?;
     let Some(relation) = target(&statement, &tree, request)? else {
         let text = withdraw::read(statement, &named)?;
@@ -154,7 +199,10 @@ pub fn propose(request: &Request<'_>) -> Result<Arc<Write>, Refusal> {
     let source = request.policy.sources.get(&relation.source).ok_or_else(|| unread("a relation without a source"))?;
     let (written, alias) = named;
     let name = alias.as_deref().unwrap_or(&written);
-    let context = Context { relation: &relation, writes, source, name, aliased: alias.is_some(), declared: request.declared_types };
+    let rules = source.catalog.rules(&relation.real_schema, &relation.real_name);
+    let (aliased, only) = (alias.is_some(), !range_var(&statement)?.inh);
+    let (declared, rules) = (request.declared_types, rules.as_ref());
+    let context = Context { relation: &relation, writes, source, name, aliased, only, declared, visible: &request.agent.visible, rules };
     let returning = returning(&mut statement);
     let (verb, draft) = match statement {
         NodeEnum::UpdateStmt(update) => (Verb::Update, update::draft(context, *update)?),
@@ -166,14 +214,14 @@ pub fn propose(request: &Request<'_>) -> Result<Arc<Write>, Refusal> {
     };
     let text = draft::print(&draft.select)?;
     let read = read(&text, request)?;
-    Ok(Arc::new(Write::Proposal(WriteDraft {
+    Ok(Arc::new(Write::Proposal(Box::new(WriteDraft {
         read,
         verb,
         relation: Arc::clone(&relation),
         layout: draft.layout,
         returning,
         catalog: Arc::clone(&source.catalog),
-    })))
+    }))))
 }
 
 /// Governs the read, as any other.
@@ -216,10 +264,6 @@ fn target(statement: &NodeEnum, tree: &Tree, request: &Request<'_>) -> Result<Op
     }
     let node = tree.as_node().ok_or_else(|| unread("not a statement"))?;
     let node = node.node("relation")?.ok_or_else(|| unread("a write without a relation"))?;
-    if !node.flag("inh")? {
-        let name = node.text("relname")?;
-        return Err(Refusal::unsupported("ONLY").hint(format!("write {name} without ONLY")));
-    }
     match names::resolve(node, &Scope::default(), request.agent, request.search_path)? {
         names::Target::Exposed(relation) => Ok(Some(relation)),
         names::Target::OwnProposals => Ok(None),
@@ -227,6 +271,27 @@ fn target(statement: &NodeEnum, tree: &Tree, request: &Request<'_>) -> Result<Op
             Err(Refusal::new(RefusalCode::Denied, "the relations of schema pgwicket are read only"))
         }
     }
+}
+
+/// What PostgreSQL before 17 does not read, and what no read has.
+fn older_server(statement: &NodeEnum, tree: &Tree, request: &Request<'_>) -> Result<(), Refusal> {
+    let mut cursor = false;
+    tree.each(&mut |node| cursor |= node.kind == "CurrentOfExpr");
+    if cursor {
+        return Err(Refusal::unsupported("WHERE CURRENT OF").hint("name the row by its key: WHERE id = …"));
+    }
+    let mut sources = request.agent.schemas.iter().filter_map(|schema| request.policy.sources.get(&schema.source));
+    let NodeEnum::MergeStmt(merge) = statement else { return Ok(()) };
+    if sources.all(|source| source.catalog.server_version >= 170_000) {
+        return Ok(());
+    }
+    let by_source = merge.merge_when_clauses.iter().any(|clause| match &clause.node {
+        Some(NodeEnum::MergeWhenClause(clause)) => clause.match_kind == MergeMatchKind::MergeWhenNotMatchedBySource as i32,
+        _ => false,
+    });
+    let word = if by_source { "BY" } else { "RETURNING" };
+    let newer = by_source || merge.returning_clause.is_some();
+    if newer { Err(Refusal::new(RefusalCode::Syntax, format!("syntax error at or near \"{word}\""))) } else { Ok(()) }
 }
 
 /// Takes the RETURNING clause out.

@@ -1,12 +1,12 @@
 //! The rows of a draft's read, as changes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::{Action, Place, WriteDraft};
+use super::{Action, Met, Place, WriteDraft};
 use crate::{
     govern::{Refusal, RefusalCode},
     policy::TenantRule,
-    proposal::{Cell, Operation, RowChange, Target, TenantGuard, Value},
+    proposal::{Cell, Operation, RowChange, Target, TenantGuard, Value, Verb},
     types::TenantId,
 };
 
@@ -21,15 +21,20 @@ impl WriteDraft {
 
     /// What is proposed. None at all when the statement would change nothing.
     pub fn changes(&self, rows: &[DraftRow], tenant: Option<&TenantId>) -> Result<Vec<RowChange>, Refusal> {
+        let acting = match &self.layout.met {
+            None => rows.iter().collect(),
+            Some(met) => self.upserted(met, rows)?,
+        };
         let mut changes: Vec<RowChange> = Vec::new();
         let mut seen: HashMap<Vec<Box<str>>, usize> = HashMap::new();
-        for row in rows {
+        for row in acting {
             if self.layout.width.is_some_and(|width| width != row.len()) {
                 return Err(Refusal::new(RefusalCode::Syntax, "INSERT has another number of expressions than of target columns"));
             }
             let Some(action) = self.action(row)? else { continue };
             self.is_of_tenant(action, row, tenant)?;
             let change = action.change(row)?;
+            self.is_complete(&change)?;
             let key: Vec<Box<str>> = change.key.iter().filter_map(|cell| cell.value.text().map(Into::into)).collect();
             let whole = !key.is_empty() && key.len() == self.relation.primary_key.len();
             if !whole && action.operation != Operation::Insert {
@@ -40,6 +45,14 @@ impl WriteDraft {
                     seen.insert(key, changes.len());
                     changes.push(change);
                 }
+                Some(known) if change.operation == Operation::Insert && known.operation == Operation::Insert => {
+                    let message = "duplicate key value violates a unique constraint: two of the new rows have one key";
+                    return Err(Refusal::new(RefusalCode::Unique, message).hint("give each new row a key of its own"));
+                }
+                Some(known) if self.verb == Verb::Merge && ![change.operation, known.operation].contains(&Operation::Insert) => {
+                    return Err(Refusal::new(RefusalCode::Cardinality, "MERGE command cannot affect row a second time")
+                        .hint("Ensure that not more than one source row matches any one target row."));
+                }
                 // As PostgreSQL, a row that FROM matches twice is changed once; but which way must not be chance.
                 Some(known) if *known == change && change.operation != Operation::Insert => {}
                 Some(_) => {
@@ -49,6 +62,69 @@ impl WriteDraft {
             }
         }
         if changes.len() as u64 > self.max_rows() { Err(self.too_many()) } else { Ok(changes) }
+    }
+
+    /// The rows of an upsert that do something, in the order of the new rows: as PostgreSQL takes them one after the other.
+    fn upserted<'r>(&self, met: &Met, rows: &'r [DraftRow]) -> Result<Vec<&'r DraftRow>, Refusal> {
+        let cell = |row: &'r DraftRow, output: usize| row.get(output).and_then(Option::as_deref);
+        let mut numbered = Vec::new();
+        for row in rows {
+            let number: u64 = cell(row, met.order).and_then(|text| text.parse().ok()).ok_or_else(|| super::unread("the place of a row"))?;
+            numbered.push((number, row));
+        }
+        numbered.sort_by_key(|(number, _)| *number);
+        let update = self.layout.actions.last().filter(|_| met.updates);
+        let (mut acting, mut changed, mut new, mut last) = (Vec::new(), HashSet::new(), HashSet::new(), None);
+        for (number, row) in numbered {
+            self.may_be_written(met, row)?;
+            if last.replace(number) == Some(number) {
+                return Err(Refusal::unsupported("a new row in the way of two rows").hint("propose an UPDATE of the row that is meant"));
+            }
+            if cell(row, met.hit) == Some("t") {
+                let Some(update) = update else { continue };
+                let key: Vec<Option<&str>> = update.key.iter().map(|place| cell(row, place.output.unwrap_or(usize::MAX))).collect();
+                if changed.contains(&key) {
+                    return Err(second_time());
+                }
+                if self.action(row)?.is_some() {
+                    changed.insert(key);
+                    acting.push(row);
+                }
+                continue;
+            }
+            let mine: Vec<(usize, &str)> =
+                met.groups.iter().enumerate().filter_map(|(at, output)| Some((at, cell(row, *output)?))).collect();
+            if mine.iter().any(|group| new.contains(group)) {
+                if met.updates {
+                    return Err(second_time());
+                }
+                continue;
+            }
+            if met.deferrable {
+                let message = "ON CONFLICT does not support deferrable unique constraints/exclusion constraints as arbiters";
+                return Err(Refusal::new(RefusalCode::ObjectState, message));
+            }
+            new.extend(mine);
+            acting.push(row);
+        }
+        if met.moves && acting.len() > 1 {
+            return Err(Refusal::unsupported("DO UPDATE of what the conflict is about, for several rows,")
+                .hint("propose the rows in several statements"));
+        }
+        Ok(acting)
+    }
+
+    /// What PostgreSQL checks of a new row before it looks for one in its way.
+    fn may_be_written(&self, met: &Met, row: &DraftRow) -> Result<(), Refusal> {
+        let missing = met.required.iter().find(|place| place.output.is_some_and(|output| row.get(output).is_some_and(Option::is_none)));
+        if let Some(place) = missing {
+            return Err(self.no_value(&place.column));
+        }
+        if met.broken.and_then(|output| row.get(output)).and_then(Option::as_deref) == Some("t") {
+            let message = format!("new row for relation \"{}\" violates a check constraint", self.relation.name);
+            return Err(Refusal::new(RefusalCode::Check, message));
+        }
+        Ok(())
     }
 
     /// 53400: more rows than the policy lets one proposal change.
@@ -85,6 +161,30 @@ impl WriteDraft {
             },
         };
         self.layout.actions.get(number).map(Some).ok_or_else(|| super::unread("the choice of an action"))
+    }
+
+    /// 23502 for a new row without a value that it must have, where nothing at the source fills it in.
+    fn is_complete(&self, change: &RowChange) -> Result<(), Refusal> {
+        let rules = self.catalog.rules(&self.relation.real_schema, &self.relation.real_name).filter(|rules| !rules.fills_in);
+        let Some(rules) = rules.filter(|_| change.operation == Operation::Insert) else { return Ok(()) };
+        let tenant = match &self.relation.tenant {
+            TenantRule::Column { name, .. } => Some(name),
+            TenantRule::Single => None,
+        };
+        let missing = self.relation.columns.iter().filter(|column| column.not_null && column.mask.is_none()).find(|column| {
+            let given = change.after.iter().find(|cell| cell.column == column.name).map(|cell| &cell.value);
+            match given {
+                Some(Value::Text(_)) => false,
+                Some(Value::Null) => true,
+                Some(Value::Default) | None => rules.column(&column.name).is_none() && tenant != Some(&column.name),
+            }
+        });
+        missing.map_or(Ok(()), |column| Err(self.no_value(&column.name)))
+    }
+
+    fn no_value(&self, column: &str) -> Refusal {
+        let message = format!("null value in column \"{column}\" of relation \"{}\" violates not-null constraint", self.relation.name);
+        Refusal::new(RefusalCode::NotNull, message).hint("a new row must be complete, also where it becomes an update")
     }
 
     /// A row that gives the tenant column gives the principal's tenant.
@@ -143,4 +243,9 @@ impl Place {
 pub(super) fn too_many(max_rows: u64) -> Refusal {
     Refusal::new(RefusalCode::Limit, format!("more than {max_rows} rows would change: one proposal may change {max_rows} at most"))
         .hint("the policy limits what one proposal changes: narrow the WHERE, and propose the rest separately")
+}
+
+fn second_time() -> Refusal {
+    Refusal::new(RefusalCode::Cardinality, "ON CONFLICT DO UPDATE command cannot affect row a second time")
+        .hint("Ensure that no rows proposed for insertion within the same command have duplicate constrained values.")
 }

@@ -27,7 +27,7 @@ impl Context<'_> {
     /// goes by its own name, which the kernel makes the real one. Text for any other type that is not built in, since the text
     /// form is what travels.
     pub(super) fn cast(&self, column: &ExposedColumn) -> Result<String, Refusal> {
-        if let Some(of) = self.extension(column) {
+        if let Some(of) = self.extension_of(column) {
             return Ok(of);
         }
         let base = self.source.catalog.types.get(&column.base_type_oid).ok_or_else(|| unread("a column of an unknown type"))?;
@@ -42,7 +42,7 @@ impl Context<'_> {
     }
 
     /// `"vector"(3)`, `"citext"[]`: PostgreSQL checks a modifier as it assigns.
-    fn extension(&self, column: &ExposedColumn) -> Option<String> {
+    pub(super) fn extension_of(&self, column: &ExposedColumn) -> Option<String> {
         let resolution = self.source.catalog.extensions.resolution();
         let known = self.source.catalog.types.get(&column.base_type_oid)?;
         if known.array {

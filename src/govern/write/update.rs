@@ -9,11 +9,12 @@ use super::{
     Action, Context, Draft, Layout, Place,
     assigned::{Assigned, TYPE_ONLY},
     draft::{fill, fill_types, is_default, node, skeleton, with},
-    unread,
+    insert, unread,
 };
 use crate::{
     govern::{Refusal, RefusalCode, kernel::identifier},
     proposal::Operation,
+    sql::rules::Fill,
 };
 
 /// The draft of an UPDATE.
@@ -103,6 +104,11 @@ pub(super) fn assignments(context: Context<'_>, targets: Vec<Node>) -> Result<Ve
             return Err(Refusal::new(RefusalCode::Syntax, format!("multiple assignments to same column \"{}\"", target.name)));
         }
         let value = value(*target.val.ok_or_else(|| unread("an assignment without a value"))?)?;
+        match context.rules.and_then(|rules| rules.column(&target.name)).map(|rule| rule.fill) {
+            Some(Fill::Generated) if !is_default(&value) => return Err(insert::generated(&target.name)),
+            Some(Fill::IdentityAlways) if !is_default(&value) => return Err(insert::identity(&target.name)),
+            Some(Fill::Default | Fill::IdentityAlways | Fill::IdentityByDefault | Fill::Generated) | None => {}
+        }
         assignments.push((target.name.into(), Some(value).filter(|value| !is_default(value))));
     }
     Ok(assignments)

@@ -93,6 +93,7 @@ pub(super) fn catalog() -> CatalogSnapshot {
         shapes: Shapes { types: shapes(), ..Shapes::default() },
         server_version: 150_018,
         extensions: Extensions::default(),
+        rules: Some(Vec::new()),
         relations: RELATIONS.trim().lines().map(relation).collect(),
         types,
         ordering_operators: None,

@@ -120,7 +120,8 @@ pub(super) fn insert_statement<'a>(target: &'a Target, row: &'a RowChange) -> St
         statement.push("DEFAULT VALUES");
         return statement;
     }
-    statement.push("(").push(&columns.join(", ")).push(") VALUES (");
+    // A proposal has a value for a column that the source numbers only where the agent wrote OVERRIDING SYSTEM VALUE.
+    statement.push("(").push(&columns.join(", ")).push(") OVERRIDING SYSTEM VALUE VALUES (");
     for (place, cell) in cells.into_iter().enumerate() {
         statement.push(if place == 0 { "" } else { ", " }).value(&cell.value);
     }

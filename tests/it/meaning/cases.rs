@@ -1,0 +1,166 @@
+//! Cases that were wrong once, and their kin: a table, a statement, and what PostgreSQL says of it.
+
+use super::{Outcome, Place, Worker};
+use crate::support::block_on;
+
+/// `ok`: both leave the same rows.
+const CASES: &[(&str, &str, &str)] = &[
+    // Which index a target means.
+    ("uniq", "42P10", "insert into uniq (id, active) values (50, true) on conflict (active) do update set note = 'hit'"),
+    ("uniq", "42P10", "insert into uniq (id, n) values (2, 2) on conflict (id, n) do update set n = 3"),
+    ("uniq", "42P10", "insert into uniq (id, n) values (2, 2) on conflict (id, n) do nothing"),
+    ("uniq", "42P10", "insert into uniq (id, email) values (2, 'm1') on conflict (email) do nothing"),
+    ("uniq", "42P10", "insert into uniq (id, email) values (50, 'm1') on conflict (email) where active do nothing"),
+    (
+        "uniq",
+        "ok",
+        "insert into uniq (id, email) values (50, 'm1') on conflict (email) where active and kind <> 'c' do update set n = excluded.n + uniq.n",
+    ),
+    (
+        "uniq",
+        "ok",
+        "insert into uniq (id, email) values (50, 'm1') on conflict (email) where 'c' <> kind and active = true and n > 3 do update set n = 90",
+    ),
+    (
+        "uniq",
+        "ok",
+        "insert into uniq (id, email, active) values (50, 'm1', false) on conflict (email) where kind <> 'c' and active do update set n = 90",
+    ),
+    ("uniq", "ok", "insert into uniq (id, note) values (50, 'n1') on conflict (lower(note)) do update set n = uniq.n + 1 where uniq.n < 5"),
+    ("uniq", "ok", "insert into uniq (id, note) values (50, 'N1') on conflict (pg_catalog.lower(note)) do nothing"),
+    ("uniq", "42P10", "insert into uniq (id, note) values (50, 'N1') on conflict (upper(note)) do nothing"),
+    ("uniq", "42P10", "insert into uniq (id, note) values (50, 'N1') on conflict (note) do nothing"),
+    ("uniq", "ok", "insert into uniq (id, n) values (2, 22) on conflict on constraint uniq_pkey do update set n = excluded.n"),
+    ("uniq", "ok", "insert into uniq (id, code) values (52, 'a') on conflict on constraint uniq_code_key do update set n = excluded.n"),
+    ("uniq", "42704", "insert into uniq (id, n) values (2, 22) on conflict on constraint uniq_email do nothing"),
+    ("uniq", "42704", "insert into uniq (id, n) values (2, 22) on conflict on constraint nothing do nothing"),
+    ("uniq", "42703", "insert into uniq (id, n) values (2, 22) on conflict (nothing) do nothing"),
+    ("uniq", "42601", "insert into uniq (id, n) values (2, 22) on conflict do update set n = 3"),
+    ("uniq", "ok", "insert into uniq (id, n) values (2, 22) on conflict (id, id) do update set n = excluded.n"),
+    ("uniq", "ok", "insert into uniq (id, code) values (52, 'a') on conflict (code collate \"default\" text_ops) do nothing"),
+    ("uniq", "42P10", "insert into uniq (id, code) values (52, 'a') on conflict (code collate \"C\") do nothing"),
+    ("uniq", "42P10", "insert into uniq (id, code) values (52, 'a') on conflict (id desc) do nothing"),
+    (
+        "slugs",
+        "ok",
+        "insert into slugs (slug, val) values ('s1', 90), ('s70', 70) on conflict (tenant_id, slug) do update set val = excluded.val",
+    ),
+    (
+        "slugs",
+        "ok",
+        "insert into slugs (tenant_id, slug, val) values ('acme', 's1', 90) on conflict (slug, tenant_id) do update set val = excluded.val + slugs.val",
+    ),
+    ("slugs", "ok", "insert into slugs (slug, val) values ('s1', 1) on conflict (up, val) do nothing"),
+    ("acct", "ok", "insert into acct (id, tag, val) values (90, 't1', 3.456) on conflict (tag) do update set val = excluded.val"),
+    ("acct", "ok", "insert into acct (id, tag, nd) values (90, 't90', null) on conflict (nd) do update set val = 9"),
+    ("def", "55000", "insert into def (id, d) values (1, 1) on conflict (d) do nothing"),
+    ("def", "55000", "insert into def (id, d) values (90, 90) on conflict do nothing"),
+    ("def", "ok", "insert into def (id, d) values (1, 90) on conflict (id) do update set val = 90"),
+    ("book", "ok", "insert into book (id, during, val) values (90, '[11,12)', 9) on conflict do nothing"),
+    ("book", "ok", "insert into book (id, during, val) values (90, '[11,12)', 9) on conflict on constraint book_during_excl do nothing"),
+    (
+        "book",
+        "42809",
+        "insert into book (id, during, val) values (90, '[11,12)', 9) on conflict on constraint book_during_excl do update set val = 1",
+    ),
+    ("book", "42P10", "insert into book (id, during, val) values (90, '[11,12)', 9) on conflict (during) do nothing"),
+    // Rows that are met twice.
+    ("uniq", "ok", "insert into uniq (id, code) values (60, 'a'), (61, 'B') on conflict do nothing"),
+    ("uniq", "ok", "insert into uniq (id, code) values (60, 'Q'), (60, 'R'), (61, 'Q'), (62, 'R') on conflict do nothing"),
+    ("uniq", "ok", "insert into uniq (id, note) values (60, 'Qq'), (61, 'qQ') on conflict do nothing"),
+    ("uniq", "21000", "insert into uniq (id, n) values (2, 1), (2, 2) on conflict (id) do update set n = excluded.n"),
+    ("uniq", "21000", "insert into uniq (id, n) values (60, 1), (60, 2) on conflict (id) do update set n = excluded.n"),
+    ("uniq", "ok", "insert into uniq (id, n) values (2, 1), (2, 50) on conflict (id) do update set n = excluded.n where excluded.n > 10"),
+    (
+        "uniq",
+        "21000",
+        "insert into uniq (id, n) values (2, 50), (2, 1) on conflict (id) do update set n = excluded.n where excluded.n > 10",
+    ),
+    ("uniq", "21000", "merge into uniq u using (values (2, 55), (2, 55)) v (i, x) on u.id = v.i when matched then update set n = v.x"),
+    (
+        "uniq",
+        "ok",
+        "merge into uniq u using (values (2, 55), (2, 5)) v (i, x) on u.id = v.i when matched and v.x > 10 then update set n = v.x when matched then do nothing",
+    ),
+    (
+        "uniq",
+        "21000",
+        "merge into uniq u using (values (2, 55), (2, 5)) v (i, x) on u.id = v.i when matched and v.x > 10 then update set n = v.x when matched then delete",
+    ),
+    (
+        "uniq",
+        "23505",
+        "merge into uniq u using (values (72, 55), (72, 5)) v (i, x) on u.id = v.i when not matched then insert (id, n) values (v.i, v.x)",
+    ),
+    ("uniq", "23505", "insert into uniq (id) values (60), (60)"),
+    ("uniq", "23505", "insert into uniq (id) values (2)"),
+    // What is checked of a new row before anything is in its way.
+    ("uniq", "23514", "insert into uniq (id, n) values (2, -500) on conflict (id) do update set n = 5"),
+    ("uniq", "23502", "insert into uniq (id, n) values (2, null) on conflict (id) do nothing"),
+    ("cat", "23502", "insert into cat (id) values (2) on conflict (id) do update set name = 'x'"),
+    // What `excluded` holds.
+    (
+        "uniq",
+        "ok",
+        "insert into uniq (id) values (2) on conflict (id) do update set n = excluded.n, kind = excluded.kind, active = excluded.active, code = coalesce(excluded.code, 'none')",
+    ),
+    ("uniq", "ok", "insert into uniq (id, n) values (2, default), (3, 33) on conflict (id) do update set n = excluded.n"),
+    ("uniq", "42702", "insert into uniq (id, n) values (2, 5) on conflict (id) do update set n = n + 1"),
+    (
+        "slugs",
+        "ok",
+        "insert into slugs (slug) values ('s2') on conflict (tenant_id, slug) do update set val = excluded.val + length(excluded.up)",
+    ),
+    // Identity and generated columns.
+    ("slugs", "428C9", "insert into slugs (id, slug) values (1, 's90')"),
+    ("slugs", "ok", "insert into slugs (id, slug) values (default, 's90')"),
+    ("slugs", "ok", "insert into slugs (id, slug) overriding system value values (777, 's90')"),
+    ("slugs", "ok", "insert into slugs (id, slug) overriding user value values (777, 's90')"),
+    ("slugs", "ok", "insert into slugs (id, slug) overriding user value select 5, 's' || g from generate_series(90, 91) g"),
+    ("slugs", "428C9", "insert into slugs (id, slug) values (default, 's90'), (5, 's91')"),
+    ("slugs", "428C9", "insert into slugs (slug, up) values ('s90', 'S90')"),
+    ("slugs", "428C9", "insert into slugs (slug, up) overriding system value values ('s90', 'S90')"),
+    ("slugs", "ok", "insert into slugs (slug, up) values ('s90', default)"),
+    ("slugs", "428C9", "update slugs set up = 'x' where slug = 's1'"),
+    ("slugs", "428C9", "update slugs set id = 5 where slug = 's1'"),
+    ("slugs", "ok", "update slugs set val = 90, up = default where slug = 's1'"),
+    (
+        "slugs",
+        "428C9",
+        "merge into slugs s using (values ('s90')) v (x) on s.slug = v.x when not matched then insert (id, slug) values (5, v.x)",
+    ),
+    (
+        "slugs",
+        "ok",
+        "merge into slugs s using (values ('s90')) v (x) on s.slug = v.x when not matched then insert (id, slug) overriding system value values (5, v.x)",
+    ),
+    ("acct", "ok", "insert into acct (id, tag, nd) values (777, 't90', 77)"),
+    // A column twice, ONLY.
+    ("uniq", "42701", "insert into uniq (id, id) values (1, 2)"),
+    ("uniq", "42601", "update uniq set n = 1, n = 2"),
+    ("uniq", "ok", "update only uniq set n = 50 where id = 1"),
+    ("uniq", "ok", "delete from only uniq as u where u.id = 1"),
+    ("uniq", "42601", "merge into uniq u using (values (2)) v (i) on u.id = v.i when matched then delete returning u.id"),
+];
+
+#[test]
+fn a_write_means_what_postgresql_means() {
+    let place = Place::start(1);
+    let wrong = block_on(async {
+        let mut worker = Worker::connect(&place, 0).await;
+        let mut wrong = Vec::new();
+        for (table, expected, text) in CASES {
+            let (reference, through) = worker.both(table, text).await;
+            let known = reference.code().unwrap_or("ok") == *expected;
+            let same = match (&reference, &through) {
+                (Outcome::Rows(one), Outcome::Rows(other)) => one == other,
+                (one, other) => one.code() == other.code(),
+            };
+            if !(known && same) {
+                wrong.push(format!("{text}\n  expected   {expected}\n  PostgreSQL {reference:?}\n  pgwicket   {through:?}"));
+            }
+        }
+        wrong
+    });
+    assert!(wrong.is_empty(), "{} of {} cases\n\n{}", wrong.len(), CASES.len(), wrong.join("\n\n"));
+}
