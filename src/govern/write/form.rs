@@ -81,13 +81,14 @@ fn follows(want: &Conjunct, has: &Conjunct) -> bool {
     let number = |compared: &Compared| compared.constants.first().and_then(|constant| constant.parse::<i64>().ok());
     match (&*want.operator, &*has.operator) {
         ("=", "=") => has.constants.iter().all(|constant| want.constants.contains(constant)),
-        (">", ">" | "=") | (">=", ">=" | ">" | "=") | ("<", "<" | "=") | ("<=", "<=" | "<" | "=") if has.constants.len() == 1 => {
+        (">" | ">=" | "<" | "<=", _) if has.constants.len() == 1 => {
             let (Some(bound), Some(value)) = (number(want), number(has)) else { return false };
             match (&*want.operator, &*has.operator) {
-                (">", "=") => value > bound,
-                ("<", "=") => value < bound,
-                (">" | ">=", _) => value >= bound,
-                (_, _) => value <= bound,
+                (">", "=" | ">=") => value > bound,
+                ("<", "=" | "<=") => value < bound,
+                (">", ">") | (">=", "=" | ">" | ">=") => value >= bound,
+                ("<", "<") | ("<=", "=" | "<" | "<=") => value <= bound,
+                (_, _) => false,
             }
         }
         (_, _) => false,

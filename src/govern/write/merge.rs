@@ -43,7 +43,7 @@ pub(super) fn draft(context: Context<'_>, merge: MergeStmt) -> Result<Draft, Ref
     let (assigned, typed) = outputs.types(whens.iter_mut().flat_map(|when| std::mem::take(&mut when.typed)).collect());
     let arm = |matched: bool| {
         let arms = whens.iter().filter(|when| when.matched == matched).map(|when| {
-            let action = when.action.map_or("NULL".to_owned(), |action| action.to_string());
+            let action = when.action.map_or("CAST(NULL AS pg_catalog.int4)".to_owned(), |action| action.to_string());
             format!(" WHEN TRUE THEN {action}")
         });
         let arms = arms.collect::<Vec<_>>().concat();

@@ -120,6 +120,9 @@ impl WriteDraft {
         if let Some(place) = missing {
             return Err(self.no_value(&place.column));
         }
+        for place in self.layout.actions.first().iter().flat_map(|action| &action.after) {
+            place.fits(&place.cell(row)?)?;
+        }
         if met.broken.and_then(|output| row.get(output)).and_then(Option::as_deref) == Some("t") {
             let message = format!("new row for relation \"{}\" violates a check constraint", self.relation.name);
             return Err(Refusal::new(RefusalCode::Check, message));

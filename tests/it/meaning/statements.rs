@@ -217,7 +217,7 @@ fn upsert(random: &mut Random, table: &Table) -> String {
     let names = columns.iter().map(|column| column.0).collect::<Vec<_>>().join(", ");
     let rows = rows(random, &columns, 4);
     let target = *random.pick(table.targets);
-    let action = if random.chance(45) || (target.is_empty() && random.chance(90)) {
+    let action = if random.chance(45) || target.is_empty() {
         "nothing".to_owned()
     } else {
         let condition = match random.below(5) {
