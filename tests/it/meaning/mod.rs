@@ -8,7 +8,7 @@ mod statements;
 use std::{path::PathBuf, time::Duration};
 
 use pgwicket::{
-    policy::{ApprovalRule, PolicySet, Reviewer, SourceTls},
+    policy::{ApprovalRule, Occasion, PolicySet, Reviewer, SourceTls},
     proposal::{Approval, Decider, Decision, Operation},
     source::{Applier, ApplyOptions, Divergence, Ending, SourceAddress, migration},
     store::{Location, Store},
@@ -192,8 +192,11 @@ impl<'a> Worker<'a> {
         let content = self.store.proposal(id).await.unwrap().unwrap().content;
         self.agent.batch_execute(&format!("delete from pgwicket.proposals where proposal_id = '{id}'")).await.unwrap();
         let decider = Decider::ApiKey { reviewer: "ana".parse().unwrap(), key: "key_1".into() };
-        let approval = Approval { decision: Decision::Approve, decider, digest: content.digest(), reason: None, at: 0 };
-        let change = match self.place.policy.permit(content, &[approval]) {
+        let proposal = content.proposal();
+        let occasion = Occasion { deployment: proposal.deployment.clone().unwrap(), now: proposal.created_at };
+        let (digest, at) = (content.digest(), occasion.now);
+        let approval = Approval { decision: Decision::Approve, decider, digest, reason: None, at, until: None, revoked: false };
+        let change = match self.place.policy.permit(content, &[approval], &occasion) {
             Ok(change) => change,
             Err(error) => return Outcome::Refused("permit".to_owned(), error.to_string()),
         };
