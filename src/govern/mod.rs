@@ -18,7 +18,7 @@ pub use refusal::{Refusal, RefusalCode};
 pub use statement::{Appended, AppendedValue, GovernedStatement, SessionValue, cursor_name};
 pub use template::Template;
 pub use text_search::check_values as check_configurations;
-pub use write::{DraftRow, Write, WriteDraft, propose};
+pub use write::{Check, DraftRow, Write, WriteDraft, propose};
 
 use std::{collections::BTreeSet, sync::Arc};
 

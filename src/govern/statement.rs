@@ -197,6 +197,16 @@ impl GovernedStatement {
         }
     }
 
+    /// A statement of pgwicket's own over the relations of this one, without anything of the client's text: its values are parameters.
+    pub(super) fn of_our_own(&self, text: &str, values: Vec<Appended>) -> Self {
+        Self {
+            client_parameters: 0,
+            parameter_types: values.iter().map(|value| value.type_oid).collect(),
+            appended: values,
+            ..self.with_text(text.into())
+        }
+    }
+
     /// The same decision with these parameters appended after the others, over the text that names them.
     pub(super) fn with_constants(&self, text: Box<str>, constants: impl Iterator<Item = Appended>) -> Self {
         let mut lifted = self.with_text(text);

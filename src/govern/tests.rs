@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use super::*;
 use crate::{
     policy::{
-        AgentAuth, Durability, ExposedColumn, ExposedSchema, Limits, Mask, OnWrite, Receipts, RowFilter, Source, SourceTls, TenantRule,
-        Visible, Writes,
+        AgentAuth, Durability, ExposedColumn, ExposedSchema, Limits, Mask, OnWrite, Receipts, RowCheck, RowFilter, Source, SourceTls,
+        TenantRule, Visible, Writes,
     },
     sql::{
         catalog::{CatalogSnapshot, Operator, Shapes, Type, TypeShape},
@@ -216,6 +216,7 @@ fn writable(relation: Arc<ExposedRelation>) -> Arc<ExposedRelation> {
         ttl: Duration::from_mins(1),
         on_write: OnWrite::Error,
         receipts: Receipts::Required,
+        check: RowCheck::Filter,
     };
     Arc::new(ExposedRelation { writes: Some(writes), ..Arc::into_inner(relation).unwrap() })
 }

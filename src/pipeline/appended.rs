@@ -9,11 +9,15 @@ use super::{
 };
 use crate::{
     govern::{Appended, AppendedValue, SessionValue},
+    sql::catalog::Oid,
     types::TenantId,
 };
 
 /// Appended parameters of most statements, kept on the stack.
 const FEW: usize = 8;
+
+/// `bpchar` in `pg_type`.
+const BPCHAR: Oid = 1042;
 
 /// Where the values come from. All of it is trusted: the proof of who connected, and the virtual session.
 #[derive(Clone, Copy)]
@@ -41,7 +45,11 @@ impl<'a> Values<'a> {
 
     fn of(&self, parameter: &'a Appended) -> Option<&'a [u8]> {
         let text = match &parameter.value {
-            AppendedValue::Tenant => self.who.principal.tenant.as_ref().map(TenantId::as_str),
+            // `char(n)` would take a tenant with trailing blanks for another: it is nobody's.
+            AppendedValue::Tenant => {
+                let tenant = self.who.principal.tenant.as_ref().map(TenantId::as_str);
+                tenant.filter(|tenant| parameter.type_oid != BPCHAR || !tenant.ends_with(' '))
+            }
             AppendedValue::MaskKey(key) => Some(key.expose()),
             AppendedValue::Constant(value) => Some(&**value),
             AppendedValue::Session(value) => match value {

@@ -103,12 +103,13 @@ impl<I: Interrupts> Session<I> {
         }
     }
 
-    /// Has the source read new values as the types of their columns: labels of enums, checks of domains. Part of the same write.
-    pub(super) async fn check_values(&mut self, statement: GovernedStatement, open: &mut Open) -> Result<(), Failure> {
+    /// What the source answers to a statement of pgwicket's own: whether new values are of the types of their columns, whether rows may be
+    /// made. Part of the same write.
+    pub(super) async fn asked(&mut self, statement: GovernedStatement, open: &mut Open) -> Result<Vec<DraftRow>, Failure> {
         self.ready_for(&statement).await?;
         self.formats.0.clear();
         let none = || WriteError::Nothing;
-        self.read_rows(&Arc::new(statement), &Bound::default(), 1, &none, open).await.map(drop)
+        self.read_rows(&Arc::new(statement), &Bound::default(), 0, &none, open).await
     }
 
     async fn read_rows(

@@ -69,14 +69,19 @@ impl<I: Interrupts> Session<I> {
         Err(failure.into())
     }
 
-    /// What the rows would become; each new value is one of its column's type.
+    /// What the rows would become; each new value is one of its column's type, and each row one that the policy lets be made.
     async fn changes(&mut self, draft: &WriteDraft, rows: &[DraftRow], open: &mut Open) -> Result<Vec<RowChange>, Failure> {
         let changes = draft.changes(rows, self.who.principal.tenant.as_ref()).map_err(WriteError::Draft)?;
+        if let Some(check) = draft.check_of_values(&changes, rows).map_err(WriteError::Draft)? {
+            self.asked(check, open).await?;
+        }
         if changes.is_empty() {
             return Err(WriteError::Nothing.into());
         }
-        if let Some(check) = draft.check_of_values(&changes).map_err(WriteError::Draft)? {
-            self.check_values(check, open).await?;
+        for check in draft.checks(&changes, self.who.principal.tenant.as_ref()).map_err(WriteError::Draft)? {
+            if !self.asked(check.statement, open).await?.is_empty() {
+                return Err(WriteError::Draft(check.broken).into());
+            }
         }
         Ok(changes)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    AppliedBy, Durability, OnLimit, OnWrite, Receipts, SourceTls,
+    AppliedBy, Durability, OnLimit, OnWrite, Receipts, RowCheck, SourceTls,
     decode::{Bytes, Decode, Given, Named, Spanned, document, text, text_schema, word, words},
     identity_document::{CertificateDocument, TokenDocument},
     problem::Problems,
@@ -152,6 +152,8 @@ document! {
         on_write: Option<OnWrite>,
         /// Whether a worker needs a receipt table in the source: `required` (default) or `none`.
         receipts: Option<Receipts>,
+        /// What new rows and new values are held against: the row filter, `filter` (default), or `none`, where rows may leave it.
+        check: Option<RowCheck>,
     }
 }
 
@@ -253,6 +255,7 @@ words!(EvidenceParameters, "EvidenceParameters", "full" => Self::Full, "redact" 
 words!(AppliedBy, "AppliedBy", "ours" => Self::Ours, "external" => Self::External);
 words!(OnLimit, "OnLimit", "error" => Self::Error, "truncate" => Self::Truncate);
 words!(OnWrite, "OnWrite", "error" => Self::Error, "notice" => Self::Notice);
+words!(RowCheck, "RowCheck", "filter" => Self::Filter, "none" => Self::None);
 words!(Receipts, "Receipts", "required" => Self::Required, "none" => Self::None);
 words!(Durability, "Durability", "group" => Self::Group, "strict" => Self::Strict);
 words!(SourceTls, "SourceTls",

@@ -8,6 +8,7 @@ mod cases;
 mod compile;
 mod decode;
 mod document;
+mod foreign;
 mod identity;
 mod identity_document;
 mod literal;
@@ -27,13 +28,14 @@ pub use approvals::{Approvers, NotApprovable, NotApproved, Occasion};
 pub use bundle::{Bundle, PolicyFile};
 pub use cases::{Expected, PolicyCase, cases};
 pub use compile::{Compiled, Inputs, check, clean, compile, sources, sources_without_urls};
+pub use foreign::{Among, ForeignGuard};
 pub use identity::{CertificateName, KeySource, NameKind, TokenMethod, TokenRules};
 pub use literal::LiteralProposal;
 pub use model::{
     Agent, AgentAuth, AppliedBy, ApprovalRule, Durability, EvidenceRows, ExposedColumn, ExposedFunction, ExposedRelation, ExposedSchema,
-    Limits, Mask, OnLimit, OnWrite, PolicySet, Receipts, Reviewer, RowFilter, RowLimit, Source, SourceTls, TenantRule, Writes,
+    Limits, Mask, OnLimit, OnWrite, PolicySet, Receipts, Reviewer, RowCheck, RowFilter, RowLimit, Source, SourceTls, TenantRule, Writes,
 };
-pub use permit::{ApprovedChange, NotPermitted};
+pub use permit::{ApprovedChange, Guards, NotPermitted};
 pub use problem::{Place, PolicyErrors, Problem, Severity};
 pub use reference::{Reference, Resolved};
 pub use schema::json_schema;

@@ -306,6 +306,17 @@ pub struct Writes {
     pub on_write: OnWrite,
     /// Whether a worker may apply without a receipt table in the source.
     pub receipts: Receipts,
+    /// What new rows and new values are held against.
+    pub check: RowCheck,
+}
+
+/// What the rows that a proposal makes are held against. What it touches always has to pass the row filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowCheck {
+    /// The row filter: a row does not leave it.
+    Filter,
+    /// Nothing: a row may leave the filter.
+    None,
 }
 
 /// What a client is told when its write was stored as a proposal.
@@ -378,6 +389,19 @@ pub enum TenantRule {
     },
     /// The relation holds no tenant's rows (`single_tenant: true`).
     Single,
+}
+
+impl TenantRule {
+    /// Whether a value of the column is this tenant to the letter: `char(n)` does not tell trailing blanks apart, and a length cuts them off,
+    /// so that one tenant would be another.
+    pub fn keeps(&self, tenant: &str) -> bool {
+        const BPCHAR: Oid = 1042;
+        const VARCHAR: Oid = 1043;
+        let Self::Column { type_oid: of_type @ (BPCHAR | VARCHAR), type_name, .. } = self else { return true };
+        let length = type_name.rsplit_once('(').and_then(|(_, rest)| rest.strip_suffix(')')?.parse::<usize>().ok());
+        let cut = length.is_some_and(|length| tenant.chars().count() > length);
+        !cut && (*of_type != BPCHAR || !tenant.ends_with(' '))
+    }
 }
 
 /// The policy's own predicate over the real relation's columns, checked at compile time: one boolean

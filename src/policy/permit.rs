@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{ExposedRelation, NotApproved, Occasion, PolicySet, Receipts, TenantRule, Writes};
+use super::{Agent, ExposedRelation, ForeignGuard, NotApproved, Occasion, PolicySet, Receipts, RowCheck, TenantRule, Writes};
 use crate::{
     proposal::{Approval, Cell, Content, Decider, Operation, Proposal, RowChange, Value},
     types::{Digest, TenantId},
@@ -19,6 +19,20 @@ pub struct ApprovedChange {
     digest: Digest,
     approved_by: Box<str>,
     receipts: Receipts,
+    guards: Guards,
+}
+
+/// What the source is held to besides the change's own guards, by the policy in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Guards {
+    /// The row filter: what is touched has to pass it.
+    pub filter: Option<Box<str>>,
+    /// What is made has to pass it as well.
+    pub checked: bool,
+    /// Schemas that the filter's operators are looked up in, besides `pg_catalog`.
+    pub path: Vec<Box<str>>,
+    /// Foreign keys whose new references have to be the agent's to make.
+    pub foreign: Vec<ForeignGuard>,
 }
 
 /// Why a proposal is not applied, whatever the store says of it.
@@ -48,6 +62,11 @@ impl ApprovedChange {
         &self.approved_by
     }
 
+    /// What the source is held to besides.
+    pub fn guards(&self) -> &Guards {
+        &self.guards
+    }
+
     /// Whether it may be applied without a receipt table.
     pub fn receipts(&self) -> Receipts {
         self.receipts
@@ -61,12 +80,19 @@ impl PolicySet {
     /// Why not; the proposal is then not applied.
     pub fn permit(&self, content: Content, approvals: &[Approval], occasion: &Occasion) -> Result<ApprovedChange, NotPermitted> {
         self.approved(&content, approvals, occasion)?;
-        let receipts = self.allowed(content.proposal()).map_err(NotPermitted::Policy)?.receipts;
-        Ok(ApprovedChange { digest: content.digest(), approved_by: deciders(approvals), receipts, content })
+        let (agent, relation, writes) = self.allowed(content.proposal()).map_err(NotPermitted::Policy)?;
+        let resolution = self.sources.get(&relation.source).map(|source| source.catalog.extensions.resolution());
+        let guards = Guards {
+            filter: relation.filter.as_ref().map(|filter| filter.text.clone()),
+            checked: writes.check == RowCheck::Filter,
+            path: resolution.map(|resolution| resolution.path().to_vec()).unwrap_or_default(),
+            foreign: self.foreign_guards(agent, relation),
+        };
+        Ok(ApprovedChange { digest: content.digest(), approved_by: deciders(approvals), receipts: writes.receipts, guards, content })
     }
 
     /// Whether the policy lets this agent propose it, with the target it names.
-    fn allowed(&self, proposal: &Proposal) -> Result<&Writes, &'static str> {
+    fn allowed(&self, proposal: &Proposal) -> Result<(&Agent, &ExposedRelation, &Writes), &'static str> {
         let agent = self.agents.get(&proposal.proposer.agent).ok_or("there is no such agent")?;
         let target = &proposal.target;
         let schema = agent.schemas.iter().find(|schema| schema.name == target.schema).ok_or("the agent has no such schema")?;
@@ -95,7 +121,7 @@ impl PolicySet {
                 return Err("a row is changed twice");
             }
         }
-        Ok(writes)
+        Ok((agent, relation, writes))
     }
 }
 

@@ -32,6 +32,7 @@ mod tests;
 mod tls;
 mod transaction;
 
+pub(crate) use apply::BETWEEN_ROWS;
 pub use apply::{Applier, ApplyOptions, Difference, Divergence, Ending, Failure, RECEIPTS_SCHEMA, Undecided, migration};
 pub use bind::BindParameters;
 pub use cancel::CancelToken;

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use crate::{
     policy::{ApprovedChange, NotPermitted},
     proposal::{Outcome, Proposal, RowChange},
-    source::{Difference, Divergence, Ending, Failure},
+    source::{BETWEEN_ROWS, Difference, Divergence, Ending, Failure},
     store::Report,
 };
 
@@ -82,8 +82,8 @@ fn conflict(differences: &[Difference]) -> String {
         }
     }
     let changed = (!columns.is_empty()).then(|| format!("changed since they were read: {}", columns.join(", ")));
-    let gone = gone.then(|| "a row is gone".to_owned());
-    let taken = taken.then(|| "the key or a unique value of a new row is taken".to_owned());
+    let gone = gone.then(|| "a row is gone, or out of the proposer's reach".to_owned());
+    let taken = taken.then(|| BETWEEN_ROWS.to_owned());
     [changed, gone, taken].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 

@@ -3,7 +3,7 @@
 
 use pg_query::{Node, NodeEnum, protobuf::a_const::Val};
 
-use super::{Context, WriteDraft, draft::is_default, unread};
+use super::{Context, DraftRow, WriteDraft, draft::is_default, unread};
 use crate::{
     govern::{Appended, AppendedValue, GovernedStatement, Refusal, RefusalCode},
     policy::{ExposedColumn, Visible},
@@ -114,9 +114,15 @@ impl WriteDraft {
 
     /// A statement that returns nothing, and has the source read each new value of a type of its own as that type: labels of enums, checks
     /// of domains. `None`: there is none.
-    pub fn check_of_values(&self, changes: &[RowChange]) -> Result<Option<GovernedStatement>, Refusal> {
+    pub fn check_of_values(&self, changes: &[RowChange], rows: &[DraftRow]) -> Result<Option<GovernedStatement>, Refusal> {
         let mut values: Vec<Appended> = Vec::new();
-        for cell in changes.iter().flat_map(|change| &change.after) {
+        // A new row of an upsert is read as a row of the table, whatever is in its way.
+        let new = rows.iter().filter(|_| self.layout.met.is_some()).flat_map(|row| {
+            let places = self.layout.actions.first().map_or(&[][..], |action| &action.after);
+            places.iter().map(|place| place.cell(row))
+        });
+        let new = new.collect::<Result<Vec<_>, _>>()?;
+        for cell in changes.iter().flat_map(|change| &change.after).chain(&new) {
             let column = self.relation.columns.iter().find(|column| column.name == cell.column).ok_or_else(|| unread("a column"))?;
             if column.type_oid < FIRST_NORMAL_OID {
                 continue;

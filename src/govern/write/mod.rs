@@ -6,6 +6,7 @@
 
 mod arbiter;
 mod assigned;
+mod checks;
 mod conflict;
 mod delete;
 mod draft;
@@ -19,6 +20,7 @@ mod types;
 mod update;
 mod withdraw;
 
+pub use checks::Check;
 pub use rows::DraftRow;
 
 use std::sync::Arc;
@@ -27,7 +29,7 @@ use pg_query::{NodeEnum, protobuf::MergeMatchKind};
 
 use super::{GovernedStatement, Refusal, RefusalCode, Request, kernel::Scope, names};
 use crate::{
-    policy::{ExposedRelation, Source, Visible, Writes},
+    policy::{ExposedRelation, ForeignGuard, Source, Visible, Writes},
     proposal::{Operation, Verb},
     sql::{
         self, Tree,
@@ -65,6 +67,7 @@ pub struct WriteDraft {
     layout: Layout,
     returning: bool,
     catalog: Arc<CatalogSnapshot>,
+    foreign: Vec<ForeignGuard>,
 }
 
 /// How a row of the draft's read is a change.
@@ -221,6 +224,7 @@ pub fn propose(request: &Request<'_>) -> Result<Arc<Write>, Refusal> {
         layout: draft.layout,
         returning,
         catalog: Arc::clone(&source.catalog),
+        foreign: request.policy.foreign_guards(request.agent, &relation),
     }))))
 }
 

@@ -142,6 +142,12 @@ impl WriteDraft {
             TenantRule::Single => None,
             TenantRule::Column { name, type_name, .. } => {
                 let tenant = tenant.cloned().ok_or_else(|| Refusal::new(RefusalCode::Denied, "this connection has no tenant"))?;
+                if !relation.tenant.keeps(tenant.as_str()) {
+                    let message = "this connection's tenant is no value of the tenant column: the column would cut it off";
+                    return Err(
+                        Refusal::new(RefusalCode::Denied, message).hint("the tenant comes from the policy or a token: mend it there")
+                    );
+                }
                 Some(TenantGuard { column: name.clone(), type_name: type_name.clone(), tenant })
             }
         };
@@ -221,7 +227,7 @@ impl Action {
 }
 
 impl Place {
-    fn cell(&self, row: &DraftRow) -> Result<Cell, Refusal> {
+    pub(super) fn cell(&self, row: &DraftRow) -> Result<Cell, Refusal> {
         let value = match self.output {
             None => Value::Default,
             Some(output) => match row.get(output).ok_or_else(|| super::unread("a row that is too short"))? {

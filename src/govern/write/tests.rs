@@ -136,7 +136,7 @@ fn a_merge_is_the_action_each_row_would_take() {
         ),
         (
             "merge into t as m using (values (1, 'a')) v(i, s) on m.id = v.i when not matched and v.s <> '' then insert (id, subject) values (v.i, v.s) when matched then do nothing",
-            "SELECT CASE WHEN m.id IS NOT NULL THEN CASE WHEN true THEN NULL::pg_catalog.int4 END ELSE CASE WHEN v.s <> '' THEN 0 END END, CASE WHEN NOT m.id IS NOT NULL THEN CASE WHEN v.s <> '' THEN v.i::bigint END END, CASE WHEN NOT m.id IS NOT NULL THEN CASE WHEN v.s <> '' THEN v.s::text END END, CASE WHEN false THEN v.i END, CASE WHEN false THEN v.s END FROM (VALUES (1, 'a')) v(i, s) LEFT JOIN <t, fenced> m ON m.id = v.i",
+            "SELECT CASE WHEN m.id IS NOT NULL THEN CASE WHEN true THEN NULL::int END ELSE CASE WHEN v.s <> '' THEN 0 END END, CASE WHEN NOT m.id IS NOT NULL THEN CASE WHEN v.s <> '' THEN v.i::bigint END END, CASE WHEN NOT m.id IS NOT NULL THEN CASE WHEN v.s <> '' THEN v.s::text END END, CASE WHEN false THEN v.i END, CASE WHEN false THEN v.s END FROM (VALUES (1, 'a')) v(i, s) LEFT JOIN <t, fenced> m ON m.id = v.i",
         ),
     ] {
         assert_eq!(drafted(text), expected, "{text}");

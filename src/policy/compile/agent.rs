@@ -175,8 +175,10 @@ fn check_tenant(compiler: &mut Compiler<'_>, bundle: &Bundle, agent: &AgentDocum
         let catalog = schema.source.parse().ok().and_then(|source| compiler.catalog(&source));
         let Some(catalog) = catalog else { continue };
         for (alias, relation) in schema.relations.iter() {
-            let Some(TenantRule::Column { type_oid, .. }) = column_rule(&catalog, relation) else { continue };
-            if let Some(expected) = tenant::misfit(&given.value, type_oid) {
+            let Some(rule) = column_rule(&catalog, relation) else { continue };
+            let TenantRule::Column { type_oid, .. } = &rule else { continue };
+            let cut = (!rule.keeps(&given.value)).then_some("a text that the column keeps to the last blank");
+            if let Some(expected) = tenant::misfit(&given.value, *type_oid).or(cut) {
                 let message =
                     format!("tenant {} cannot be a value of the tenant column of `{}.{}`", shown(given), schema_name.value, alias.value);
                 compiler.problems.error(&given.at, message).hint(format!("it must be {expected}"));

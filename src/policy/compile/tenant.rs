@@ -66,6 +66,18 @@ mod tests {
         ] {
             assert_eq!(misfit(value, base_type).is_none(), fits, "{value} {base_type}");
         }
+        for (value, type_oid, type_name, kept) in [
+            ("acme", oid::VARCHAR, "character varying(4)", true),
+            ("acme  ", oid::VARCHAR, "character varying(4)", false),
+            ("acme  ", oid::VARCHAR, "character varying", true),
+            ("acmes", oid::BPCHAR, "character(4)", false),
+            ("acm ", oid::BPCHAR, "character(4)", false),
+            ("acm", oid::BPCHAR, "character(4)", true),
+            ("acme  ", oid::TEXT, "text", true),
+        ] {
+            let rule = crate::policy::TenantRule::Column { name: "tenant".into(), type_oid, type_name: type_name.into() };
+            assert_eq!(rule.keeps(value), kept, "{value:?} {type_name}");
+        }
         assert!(!fits_column(1700), "numeric comparisons are not leakproof");
     }
 }

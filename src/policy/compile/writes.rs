@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::{
-        OnWrite, Receipts, Writes,
+        OnWrite, Receipts, RowCheck, Writes,
         decode::Spanned,
         document::WritesDocument,
         problem::{Place, shown},
@@ -23,7 +23,7 @@ const ROWS_AT_MOST: u64 = 10_000;
 /// The `writes` section of a relation.
 pub(super) fn writes(compiler: &mut Compiler<'_>, real: &Real<'_>, primary_key: &[Box<str>]) -> Option<Writes> {
     let writes = real.document.writes.as_ref()?;
-    let WritesDocument { update, insert, delete, conflict_column, max_rows, ttl, on_write, receipts } = &writes.value;
+    let WritesDocument { update, insert, delete, conflict_column, max_rows, ttl, on_write, receipts, check } = &writes.value;
     for (section, list) in [("update", update), ("insert", insert)] {
         let list = list.as_deref().unwrap_or_default();
         super::relation::duplicates(compiler, section, list);
@@ -53,6 +53,7 @@ pub(super) fn writes(compiler: &mut Compiler<'_>, real: &Real<'_>, primary_key: 
         ttl: ttl.unwrap_or(TTL),
         on_write: on_write.unwrap_or(OnWrite::Error),
         receipts: receipts.unwrap_or(Receipts::Required),
+        check: check.unwrap_or(RowCheck::Filter),
     })
 }
 

@@ -6,6 +6,9 @@ use tokio_postgres::error::{DbError, Severity};
 
 use crate::source::SourceError;
 
+/// What a proposer reads of a rule between rows, whichever rule it is and whoever's rows they are.
+pub(crate) const BETWEEN_ROWS: &str = "a key, unique value, range or reference of it does not fit the rows at the source";
+
 /// Why the source refused a change, for good.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -103,6 +106,19 @@ impl Failure {
         Self { sqlstate: None, reason: reason.into(), source_message: None }
     }
 
+    /// A row would not pass the row filter of the policy.
+    pub(super) fn outside() -> Self {
+        let reason = "a row would leave the row filter of the policy (SQLSTATE 42501)";
+        Self { sqlstate: Some("42501".into()), reason: reason.into(), source_message: None }
+    }
+
+    /// A row would refer to one that the agent does not see.
+    pub(super) fn refers_elsewhere() -> Self {
+        let reason = format!("{BETWEEN_ROWS} (SQLSTATE 23503)");
+        let message = "a foreign key would refer to a row that the proposer may not refer to: another tenant's, or outside the row filter";
+        Self { sqlstate: Some("23503".into()), reason: reason.into(), source_message: Some(message.into()) }
+    }
+
     /// What an earlier attempt had found.
     pub(super) fn earlier() -> Self {
         Self { sqlstate: None, reason: "an earlier attempt had failed for good".into(), source_message: None }
@@ -117,10 +133,8 @@ impl Failure {
         let reason = match (sqlstate, sqlstate.get(..2).unwrap_or_default()) {
             _ if in_function(error) => "a trigger or function of the source failed on it: what it does is the source's own",
             ("23502", _) => "a column must not be null",
-            ("23503", _) => "a foreign key of the source refuses it",
-            ("23505", _) => "a unique value of it is taken",
+            ("23503" | "23505" | "23P01", _) => BETWEEN_ROWS,
             ("23514", _) => "a check of the source refuses it",
-            ("23P01", _) => "an exclusion constraint of the source refuses it",
             ("42501", _) => "the worker's role lacks a privilege for it",
             ("428C9", _) => "the source generates the value of a column that it gives",
             (_, "22") => "a value is none of its column",

@@ -17,18 +17,19 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use crate::{
-    policy::{ApprovedChange, Receipts},
+    policy::{ApprovedChange, Guards, Receipts},
     proposal::{Content, Operation, Outcome, RowChange, Target},
-    types::{Digest, ProposalId},
+    types::{Digest, ProposalId, TenantId},
 };
 
+pub(crate) use failure::BETWEEN_ROWS;
 pub use failure::{Failure, Undecided};
 pub use receipt::{RECEIPTS_SCHEMA, migration};
 
 use super::{SourceAddress, SourceError, connect::Connector};
 use receipt::{Receipt, ReceiptTable};
 use session::Session;
-use statement::{Statement, delete_statement, insert_statement, read_statement, update_statement};
+use statement::{Statement, delete_statement, insert_statement, read_statement, reference_statement, update_statement};
 
 /// Statements that are under way at once within a transaction.
 const PIPELINE: usize = 16;
@@ -64,7 +65,7 @@ pub struct Difference {
 /// How a row is not as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Divergence {
-    /// There is no such row of this tenant.
+    /// There is no such row of this tenant, or none that passes the row filter.
     Gone,
     /// A new row's key, or another unique value of it, is taken.
     Taken,
@@ -213,6 +214,7 @@ async fn attempt(
 ) -> Result<Option<Ending>, Undecided> {
     client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE").await?;
     in_time_zone(client, &change.proposal().time_zone).await?;
+    looking_in(client, change.guards()).await?;
     if let Some(table) = receipts
         && !table.insert(client, change, Outcome::Applied, worker).await?
     {
@@ -239,6 +241,19 @@ async fn attempt(
 async fn in_time_zone(client: &Client, zone: &str) -> Result<(), Undecided> {
     let mut statement = Statement::new("SELECT pg_catalog.set_config('TimeZone', ");
     statement.bind(Some(zone)).push(", true)");
+    statement.query(client).await?;
+    Ok(())
+}
+
+/// For this transaction: the row filter's operators are those that the agent's reads have.
+async fn looking_in(client: &Client, guards: &Guards) -> Result<(), Undecided> {
+    if guards.filter.is_none() || guards.path.is_empty() {
+        return Ok(());
+    }
+    let path = ["pg_catalog".to_owned()].into_iter().chain(guards.path.iter().map(|schema| statement::quoted(schema)));
+    let path = path.collect::<Vec<_>>().join(", ");
+    let mut statement = Statement::new("SELECT pg_catalog.set_config('search_path', ");
+    statement.bind(Some(&path)).push(", true)");
     statement.query(client).await?;
     Ok(())
 }
@@ -271,32 +286,50 @@ async fn known(client: &Client, table: &ReceiptTable, change: &ApprovedChange) -
 
 /// The statements of a change, then its deferred constraints.
 async fn run(client: &Client, change: &ApprovedChange) -> Result<Run, Undecided> {
-    let target = &change.proposal().target;
+    let (target, guards) = (&change.proposal().target, change.guards());
     let rows = ordered(&change.proposal().changes);
     let mut unchanged = Vec::new();
     for part in rows.chunks(PIPELINE) {
-        let statements: Vec<Statement<'_>> = part.iter().map(|(_, row)| statement(target, row)).collect();
-        let running = statements.iter().map(|statement| statement.execute(client));
+        let statements: Vec<Statement<'_>> = part.iter().map(|(_, row)| statement(target, row, guards)).collect();
+        let running = statements.iter().map(|statement| statement.run(client));
         let affected = futures_util::future::join_all(running).await;
         for ((place, row), affected) in part.iter().zip(affected) {
             match affected {
-                Ok(1) => {}
-                Ok(0) if row.operation != Operation::Insert => unchanged.push((*place, *row)),
+                Ok((1, true)) => {}
+                Ok((_, false)) => return Ok(Run::Ended(Ending::Failed(Failure::outside()))),
+                Ok((0, _)) if row.operation != Operation::Insert => unchanged.push((*place, *row)),
                 Ok(_) => return Ok(Run::Ended(Ending::Failed(Failure::suppressed()))),
                 Err(error) => return ended(error, Some(*place).filter(|_| row.operation == Operation::Insert)).map(Run::Ended),
             }
         }
     }
     if !unchanged.is_empty() {
-        return compare(client, target, &unchanged).await;
+        return compare(client, target, &unchanged, guards).await;
     }
     match client.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await {
-        Ok(()) => Ok(Run::Done(rows.len() as u64)),
+        Ok(()) => refer(client, change, &rows).await,
         Err(error) => {
             let inserted = rows.iter().find(|(_, row)| row.operation == Operation::Insert).map(|(place, _)| *place);
             ended(error, inserted).map(Run::Ended)
         }
     }
+}
+
+/// Whether what the changes refer to is the agent's to refer to.
+async fn refer(client: &Client, change: &ApprovedChange, rows: &[(usize, &RowChange)]) -> Result<Run, Undecided> {
+    let (proposal, target) = (change.proposal(), &change.proposal().target);
+    let tenant = target.tenant.as_ref().map(|guard| &guard.tenant).or(proposal.proposer.tenant.as_ref());
+    for guard in &change.guards().foreign {
+        let asked = rows.iter().filter_map(|(_, row)| reference_statement(target, row, guard, tenant.map(TenantId::as_str)));
+        for statement in asked {
+            match statement.query(client).await {
+                Ok(found) if found.is_empty() => {}
+                Ok(_) => return Ok(Run::Ended(Ending::Failed(Failure::refers_elsewhere()))),
+                Err(error) => return ended(error, None).map(Run::Ended),
+            }
+        }
+    }
+    Ok(Run::Done(rows.len() as u64))
 }
 
 /// What an error of the source means. A unique value that is taken is a conflict for a new row.
@@ -323,19 +356,19 @@ fn ordered(changes: &[RowChange]) -> Vec<(usize, &RowChange)> {
     rows
 }
 
-fn statement<'a>(target: &'a Target, row: &'a RowChange) -> Statement<'a> {
+fn statement<'a>(target: &'a Target, row: &'a RowChange, guards: &Guards) -> Statement<'a> {
     match row.operation {
-        Operation::Insert => insert_statement(target, row),
-        Operation::Update => update_statement(target, row),
-        Operation::Delete => delete_statement(target, row),
+        Operation::Insert => insert_statement(target, row, guards),
+        Operation::Update => update_statement(target, row, guards),
+        Operation::Delete => delete_statement(target, row, guards),
     }
 }
 
 /// Reads the rows that no statement changed, and says what is different.
-async fn compare(client: &Client, target: &Target, unchanged: &[(usize, &RowChange)]) -> Result<Run, Undecided> {
+async fn compare(client: &Client, target: &Target, unchanged: &[(usize, &RowChange)], guards: &Guards) -> Result<Run, Undecided> {
     let mut differences = Vec::new();
     for (change, row) in unchanged {
-        let Some(found) = read_statement(target, row).query(client).await?.into_iter().next() else {
+        let Some(found) = read_statement(target, row, guards).query(client).await?.into_iter().next() else {
             differences.push(Difference { change: *change, what: Divergence::Gone });
             continue;
         };

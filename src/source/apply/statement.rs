@@ -11,13 +11,18 @@ use tokio_postgres::{
     types::{Format, IsNull, ToSql, Type, to_sql_checked},
 };
 
-use crate::proposal::{Cell, RowChange, Target, Value};
+use crate::{
+    policy::{ForeignGuard, Guards},
+    proposal::{Cell, Operation, RowChange, Target, Value},
+};
 
 /// A statement with its parameters.
 #[derive(Debug)]
 pub(super) struct Statement<'a> {
     text: String,
     parameters: Vec<Text<'a>>,
+    /// It says of each row whether it passes the row filter.
+    says: bool,
 }
 
 /// A parameter in text form; the source infers its type from where it stands.
@@ -44,7 +49,7 @@ impl ToSql for Text<'_> {
 
 impl<'a> Statement<'a> {
     pub(super) fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), parameters: Vec::new() }
+        Self { text: text.into(), parameters: Vec::new(), says: false }
     }
 
     /// Appends text.
@@ -91,6 +96,33 @@ impl<'a> Statement<'a> {
         self
     }
 
+    /// Appends the row filter of the policy: a row that the agent does not reach is not touched.
+    fn within(&mut self, guards: &Guards) -> &mut Self {
+        if let Some(filter) = &guards.filter {
+            self.push(" AND (").push(filter).push(")");
+        }
+        self
+    }
+
+    /// Has it say of each row that it makes whether it passes the row filter.
+    fn checked(&mut self, guards: &Guards) -> &mut Self {
+        if let Some(filter) = guards.filter.as_ref().filter(|_| guards.checked) {
+            self.push(" RETURNING CASE WHEN (").push(filter).push(") THEN 't' ELSE 'f' END::pg_catalog.text");
+            self.says = true;
+        }
+        self
+    }
+
+    /// Runs it; rows affected, and whether all of them pass the row filter.
+    pub(super) async fn run(&self, client: &Client) -> Result<(u64, bool), tokio_postgres::Error> {
+        if !self.says {
+            return self.execute(client).await.map(|rows| (rows, true));
+        }
+        let rows = self.query(client).await?;
+        let passed = rows.iter().flatten().all(|said| said.as_deref() == Some("t"));
+        Ok((rows.len() as u64, passed))
+    }
+
     /// Runs it; rows affected.
     pub(super) async fn execute(&self, client: &Client) -> Result<u64, tokio_postgres::Error> {
         let parameters: Vec<(&(dyn ToSql + Sync), Type)> =
@@ -108,7 +140,7 @@ impl<'a> Statement<'a> {
 }
 
 /// A new row. The tenant column is the tenant's, whatever the change says.
-pub(super) fn insert_statement<'a>(target: &'a Target, row: &'a RowChange) -> Statement<'a> {
+pub(super) fn insert_statement<'a>(target: &'a Target, row: &'a RowChange, guards: &Guards) -> Statement<'a> {
     let tenant = target.tenant.as_ref();
     let given = |cell: &&Cell| tenant.is_none_or(|guard| guard.column != cell.column);
     let key = row.key.iter().filter(|cell| row.after.iter().all(|after| after.column != cell.column));
@@ -117,7 +149,7 @@ pub(super) fn insert_statement<'a>(target: &'a Target, row: &'a RowChange) -> St
     columns.extend(tenant.map(|guard| quoted(&guard.column)));
     let mut statement = Statement::new(format!("INSERT INTO {} ", table(target)));
     if columns.is_empty() {
-        statement.push("DEFAULT VALUES");
+        statement.push("DEFAULT VALUES").checked(guards);
         return statement;
     }
     // A proposal has a value for a column that the source numbers only where the agent wrote OVERRIDING SYSTEM VALUE.
@@ -128,33 +160,82 @@ pub(super) fn insert_statement<'a>(target: &'a Target, row: &'a RowChange) -> St
     if let Some(guard) = tenant {
         statement.push(if columns.len() == 1 { "" } else { ", " }).bind(Some(guard.tenant.as_str()));
     }
-    statement.push(")");
+    statement.push(")").checked(guards);
     statement
 }
 
 /// New values in the row, if it is as it was.
-pub(super) fn update_statement<'a>(target: &'a Target, row: &'a RowChange) -> Statement<'a> {
+pub(super) fn update_statement<'a>(target: &'a Target, row: &'a RowChange, guards: &Guards) -> Statement<'a> {
     let mut statement = Statement::new(format!("UPDATE {} SET ", table(target)));
     for (place, cell) in row.after.iter().enumerate() {
         statement.push(if place == 0 { "" } else { ", " }).push(&quoted(&cell.column)).push(" = ").value(&cell.value);
     }
-    statement.of_row(target, row).as_it_was(row);
+    statement.of_row(target, row).as_it_was(row).within(guards).checked(guards);
     statement
 }
 
 /// The row goes, if it is as it was.
-pub(super) fn delete_statement<'a>(target: &'a Target, row: &'a RowChange) -> Statement<'a> {
+pub(super) fn delete_statement<'a>(target: &'a Target, row: &'a RowChange, guards: &Guards) -> Statement<'a> {
     let mut statement = Statement::new(format!("DELETE FROM {}", table(target)));
-    statement.of_row(target, row).as_it_was(row);
+    statement.of_row(target, row).as_it_was(row).within(guards);
     statement
 }
 
 /// The guarded columns as they are now.
-pub(super) fn read_statement<'a>(target: &'a Target, row: &'a RowChange) -> Statement<'a> {
+pub(super) fn read_statement<'a>(target: &'a Target, row: &'a RowChange, guards: &Guards) -> Statement<'a> {
     let columns: Vec<String> = row.before.iter().chain(&row.conflict).map(|cell| text_form(&cell.column)).collect();
     let mut statement = Statement::new(format!("SELECT {} FROM {}", columns.join(", "), table(target)));
-    statement.of_row(target, row);
+    statement.of_row(target, row).within(guards);
     statement
+}
+
+/// Whether what a change refers to by a foreign key is the agent's to refer to: no row, unless it is not. `None`: it refers to nothing.
+pub(super) fn reference_statement<'a>(
+    target: &'a Target,
+    row: &'a RowChange,
+    guard: &'a ForeignGuard,
+    tenant: Option<&'a str>,
+) -> Option<Statement<'a>> {
+    let touches = row.after.iter().any(|cell| guard.columns.contains(&cell.column));
+    if row.operation == Operation::Delete || !touches {
+        return None;
+    }
+    // The row as it is by now, where its key says which it is; a new row whose key the source makes is told by its values.
+    let keyed = !row.key.is_empty() && row.key.iter().all(|cell| cell.value.text().is_some()) && row.operation == Operation::Update;
+    let mut statement = Statement::new(if keyed { "SELECT 'x'::pg_catalog.text FROM " } else { "SELECT 'x'::pg_catalog.text" });
+    if keyed {
+        statement.push(&table(target)).push(" AS pgwicket_child").of_row(target, row).push(" AND ");
+    } else {
+        statement.push(" WHERE ");
+    }
+    for (place, rows) in guard.among.iter().enumerate() {
+        statement.push(if place == 0 { "" } else { " AND " }).push("NOT EXISTS (SELECT FROM (SELECT p.* FROM ");
+        statement.push(&quoted(&guard.schema)).push(".").push(&quoted(&guard.name)).push(" AS p WHERE TRUE");
+        for (column, (foreign, _)) in guard.columns.iter().zip(&guard.foreign_columns) {
+            statement.push(" AND p.").push(&quoted(foreign)).push(" = ");
+            if keyed {
+                statement.push("pgwicket_child.").push(&quoted(column));
+                continue;
+            }
+            let own = target.tenant.as_ref().filter(|own| own.column == *column).map(|own| own.tenant.as_str());
+            let given = row.after.iter().chain(&row.key).find(|cell| cell.column == *column).and_then(|cell| cell.value.text());
+            statement.bind(Some(own.or(given)?));
+        }
+        if let Some((column, _)) = &rows.tenant {
+            statement.push(" AND p.").push(&quoted(column)).push(" = ").bind(Some(tenant?));
+        }
+        statement.push(" OFFSET 0) AS p");
+        if let Some(filter) = &rows.filter {
+            statement.push(" WHERE (").push(filter).push(")");
+        }
+        statement.push(")");
+    }
+    if keyed {
+        for column in &guard.columns {
+            statement.push(" AND pgwicket_child.").push(&quoted(column)).push(" IS NOT NULL");
+        }
+    }
+    Some(statement)
 }
 
 /// A column by its type's output function, NULL as NULL. `IS NULL` would take a row of NULLs for NULL, a cast to text trims

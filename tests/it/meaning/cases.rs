@@ -135,6 +135,26 @@ const CASES: &[(&str, &str, &str)] = &[
         "merge into slugs s using (values ('s90')) v (x) on s.slug = v.x when not matched then insert (id, slug) overriding system value values (5, v.x)",
     ),
     ("acct", "ok", "insert into acct (id, tag, nd) values (777, 't90', 77)"),
+    // What a row filter and a foreign key let be made.
+    ("items", "42501", "insert into items (id, price) values (60, 5000)"),
+    ("items", "42501", "insert into items (id) values (60)"),
+    ("items", "42501", "insert into items (id, price, secret) values (60, 5, 'x'), (61, 5, null)"),
+    ("items", "ok", "insert into items (id, price) values (60, 999), (61, 1)"),
+    ("items", "42501", "update items set price = 5000 where id = 2"),
+    ("items", "42501", "update items set secret = null where id in (1, 2)"),
+    ("items", "ok", "update items set price = price + 1, secret = 'y' where id in (1, 2)"),
+    (
+        "items",
+        "42501",
+        "merge into items using (values (2), (60)) v (k) on v.k = items.id when matched then update set name = 'n' when not matched then insert (id, price) values (v.k, 1000)",
+    ),
+    ("slugs", "23503", "insert into slugs (slug, cat_id) values ('s90', 1001)"),
+    ("slugs", "23503", "update slugs set cat_id = 1001 where slug = 's1'"),
+    ("slugs", "23503", "update slugs set cat_id = 77 where slug = 's1'"),
+    ("slugs", "ok", "update slugs set cat_id = null where slug = 's1'"),
+    ("slugs", "ok", "update slugs set cat_id = 5 where slug = 's1'"),
+    ("uniq", "ok", "merge into uniq u using (values (2, 1)) v (i, x) on u.id = v.i when matched then do nothing"),
+    ("uniq", "22001", "insert into uniq (id, pad) values (2, 'too long') on conflict (id) do nothing"),
     // A column twice, ONLY.
     ("uniq", "42701", "insert into uniq (id, id) values (1, 2)"),
     ("uniq", "42601", "update uniq set n = 1, n = 2"),
@@ -163,4 +183,40 @@ fn a_write_means_what_postgresql_means() {
         wrong
     });
     assert!(wrong.is_empty(), "{} of {} cases\n\n{}", wrong.len(), CASES.len(), wrong.join("\n\n"));
+}
+
+/// A write, what happens at the source before it is applied, and how it ends.
+const MEANWHILE: &[(&str, &str, &str, &str)] = &[
+    ("items", "delete from items where id = 2", "update items set secret = null where id = 2", "conflict"),
+    ("items", "update items set name = 'n' where id = 2", "update items set price = 5000 where id = 2", "conflict"),
+    ("items", "update items set name = 'n' where id = 2", "update items set price = 999 where id = 2", "ok"),
+    (
+        "items",
+        "update items set name = 'n' where id = 2",
+        "create function grow() returns trigger language plpgsql as 'begin new.price = 5000; return new; end'; \
+         create trigger grow before insert or update on items for each row execute function grow()",
+        "42501",
+    ),
+    ("items", "insert into items (id, price) values (60, 1)", "select", "42501"),
+    ("slugs", "update slugs set cat_id = 5 where slug = 's1'", "update cat set tenant_id = 'globex' where id = 5", "23503"),
+    ("slugs", "insert into slugs (slug, cat_id) values ('s90', 5)", "update cat set tenant_id = 'globex' where id = 5", "23503"),
+    ("slugs", "insert into slugs (slug, cat_id) values ('s90', 4)", "update cat set tenant_id = 'globex' where id = 5", "ok"),
+];
+
+#[test]
+fn what_is_applied_passes_the_row_filter_and_refers_to_own_rows() {
+    let place = Place::start(1);
+    block_on(async {
+        let mut worker = Worker::connect(&place, 0).await;
+        let loose = worker.through("items", "update loose set price = 5000 where id = 2").await;
+        assert!(matches!(&loose, Outcome::Rows(rows) if rows.len() == 3), "a row may leave the filter with `check: none`: {loose:?}");
+        for (table, text, meanwhile, expected) in MEANWHILE {
+            let id = worker.proposed(text).await;
+            worker.owner.batch_execute(meanwhile).await.unwrap();
+            let outcome = worker.apply(table, id).await;
+            assert_eq!(outcome.code().unwrap_or("ok"), *expected, "{text}: {outcome:?}");
+            worker.put_back("cat").await;
+            worker.put_back(table).await;
+        }
+    });
 }

@@ -42,6 +42,8 @@ const RELATIONS: &str = "
         writes: { update: [tag, nd, val, arr, jb], insert: [id, tag, nd, val, arr, jb], delete: true, max_rows: 50 } }
       def: { from: b.def, tenant_column: tenant_id, columns: [id, d, val], evidence: digest, writes: { update: [d, val], insert: [id, d, val], delete: true, max_rows: 50 } }
       book: { from: b.book, tenant_column: tenant_id, columns: [id, during, val], evidence: digest, writes: { update: [during, val], insert: [id, during, val], delete: true, max_rows: 50 } }
+      loose: { from: b.items, tenant_column: tenant_id, columns: [id, price, secret, name], where: \"secret is not null and price < 1000\", evidence: digest,
+        writes: { update: [price], check: none } }
       items: { from: b.items, tenant_column: tenant_id, columns: [id, price, secret, name], where: \"secret is not null and price < 1000\", evidence: digest,
         writes: { update: [price, secret, name], insert: [id, price, secret, name], delete: true, max_rows: 50 } }
 ";
@@ -172,6 +174,13 @@ impl<'a> Worker<'a> {
         };
         self.copy.batch_execute("rollback").await.unwrap();
         outcome
+    }
+
+    /// The proposal that a statement becomes.
+    async fn proposed(&self, text: &str) -> ProposalId {
+        let error = self.agent.simple_query(text).await.unwrap_err();
+        let detail = error.as_db_error().and_then(|error| error.detail()).unwrap_or_else(|| panic!("{text}: {error}"));
+        serde_json::from_str::<Json>(detail).unwrap()["proposal_id"].as_str().unwrap().parse().unwrap()
     }
 
     async fn through(&mut self, table: &str, text: &str) -> Outcome {
