@@ -39,19 +39,19 @@ create table tickets (
     id             bigint primary key,
     tenant_id      text not null,
     subject        text not null,
-    status         ticket_status not null,
-    priority       text not null,
-    customer_id    bigint not null,
+    status         ticket_status not null default 'new',
+    priority       text not null default 'normal',
+    customer_id    bigint not null default 1,
     assignee       text,
     rating         smallint,
     amount         numeric(12, 2),
-    tags           text[] not null,
-    meta           jsonb not null,
-    public_id      uuid not null,
-    secret         text not null,              -- the passphrase the customer agreed on; the agent may see its own tenant's
+    tags           text[] not null default '{}',
+    meta           jsonb not null default '{}',
+    public_id      uuid not null default gen_random_uuid(),
+    secret         text not null default '',   -- the passphrase the customer agreed on; the agent may see its own tenant's
     internal_notes text,                       -- never leaves the database: no policy exposes it
-    created_at     timestamptz not null,
-    updated_at     timestamptz not null,
+    created_at     timestamptz not null default now(),
+    updated_at     timestamptz not null default now(),
     deleted_at     timestamptz
 );
 

@@ -4,6 +4,8 @@
 //! and only from text that the verifier passed.
 
 mod catalog;
+#[cfg(test)]
+mod fixtures;
 mod gate;
 mod kernel;
 mod names;
