@@ -77,7 +77,7 @@ fn catalog() -> CatalogSnapshot {
         ordering_operators: Some(vec!["##".into(), "<->".into()]),
         functions: Vec::new(),
         shapes,
-        rules: Some(vec![super::fixtures::rules()]),
+        rules: Some(vec![fixtures::rules()]),
         ..CatalogSnapshot::default()
     }
 }
