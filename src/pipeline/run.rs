@@ -372,15 +372,18 @@ impl<I: Interrupts> Session<I> {
         };
         let Some(statement) = plan.governed() else { return Ok(()) };
         let values = Values { who, settings, derived, evidence, transaction, own };
-        let parsed = match reading.wanted(statement) {
-            Some(wanted) => upstream.lease.prepare_as(statement, wanted),
-            None => upstream.lease.prepare_unnamed_under(statement, reading.analysed.at(statement)),
-        };
-        queue.push(Expected::Prepared(portal));
-        // What PostgreSQL analyses anew may have other columns than it had. A COPY has asked, the extended protocol has, too.
-        if parsed && tell == Tell::Nobody && !matches!(plan.action(), Action::Copy(..)) {
-            upstream.lease.describe_statement(statement)?;
-            queue.push(Expected::Parameters(Rc::clone(plan), Asked::Run(reading.described)));
+        // The extended protocol has made sure of it, and asked for its columns.
+        if tell == Tell::Nobody {
+            let parsed = match reading.wanted(statement) {
+                Some(wanted) => upstream.lease.prepare_as(statement, wanted),
+                None => upstream.lease.prepare_unnamed_under(statement, reading.analysed.at(statement)),
+            };
+            queue.push(Expected::Prepared(portal));
+            // What PostgreSQL analyses anew may have other columns than it had. A COPY has asked.
+            if parsed && !matches!(plan.action(), Action::Copy(..)) {
+                upstream.lease.describe_statement(statement)?;
+                queue.push(Expected::Parameters(Rc::clone(plan), Asked::Run(reading.described)));
+            }
         }
         values.with(statement.appended(), |appended| {
             let bind = BindParameters {
