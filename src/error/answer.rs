@@ -153,8 +153,7 @@ fn transaction(error: &TransactionError) -> Report {
         TransactionError::Failed => ("25P02", Some("send ROLLBACK, or ROLLBACK TO a savepoint")),
         TransactionError::NoBlock(_) => ("25P01", None),
         TransactionError::NoSavepoint(_) => ("3B001", None),
-        TransactionError::TooLate => ("25001", None),
-        TransactionError::ReadWrite => ("25006", Some("leave READ WRITE out: every transaction here is READ ONLY")),
+        TransactionError::TooLate | TransactionError::ReadWriteTooLate | TransactionError::ReadOnlyOutside => ("25001", None),
         TransactionError::OtherSource => ("0A000", Some("commit first, then read the other source")),
         TransactionError::TooOld(_) => ("25P04", Some("read less at a time, and end transactions soon: others wait for what they hold")),
         TransactionError::TooManySavepoints => ("54000", Some("release savepoints that are no longer needed")),
@@ -166,10 +165,16 @@ fn setting(error: &SettingError) -> Report {
     let (sqlstate, hint) = match error {
         SettingError::Unknown(_) => ("42704", Some("SHOW ALL lists the settings")),
         SettingError::Forbidden(_) => ("42501", Some("SHOW ALL lists the settings that can be changed here")),
-        SettingError::Fixed(_) => ("55P02", None),
-        SettingError::Invalid { .. } => ("22023", None),
-        SettingError::OverBound { .. } => ("42501", Some("the policy sets the bound")),
-        SettingError::ReadWrite => ("25006", Some("every transaction here is READ ONLY")),
+        SettingError::Fixed(_) | SettingError::Server { .. } => ("55P02", None),
+        SettingError::Invalid { .. }
+        | SettingError::Range { .. }
+        | SettingError::NotBoolean(_)
+        | SettingError::LeapSeconds(_)
+        | SettingError::OneArgument(_) => ("22023", None),
+        SettingError::Hidden(_) => ("42501", None),
+        SettingError::Steady { .. } => ("42501", Some("another value would change what a statement means: write it into the statement")),
+        SettingError::Name(_) => ("42602", Some("a name is two or more identifiers with dots between, as in my.var")),
+        SettingError::TooMany(_) | SettingError::TooLarge(_) => ("54000", Some("these settings have no effect here: leave them out")),
     };
     Report { hint: hint.map(Into::into), ..Report::error(sqlstate, error.to_string()) }
 }

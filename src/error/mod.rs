@@ -134,9 +134,12 @@ pub enum TransactionError {
     /// Modes changed after the first statement.
     #[error("SET TRANSACTION ISOLATION LEVEL must be called before any query")]
     TooLate,
-    /// READ WRITE asked for.
-    #[error("cannot set transaction read-write mode: pgwicket only reads")]
-    ReadWrite,
+    /// READ WRITE after the first statement of a READ ONLY transaction.
+    #[error("transaction read-write mode must be set before any query")]
+    ReadWriteTooLate,
+    /// READ WRITE after a savepoint of a READ ONLY transaction.
+    #[error("cannot set transaction read-write mode inside a read-only transaction")]
+    ReadOnlyOutside,
     /// A second source in one transaction.
     #[error("a transaction reads one source, and this one has begun on another")]
     OtherSource,
@@ -168,17 +171,53 @@ pub enum SettingError {
         /// What was given.
         value: Box<str>,
     },
-    /// Over the policy's bound.
-    #[error("parameter \"{name}\" can be set to at most \"{bound}\" here")]
-    OverBound {
+    /// A number out of its range.
+    #[error("{value} is outside the valid range for parameter \"{name}\" ({range})")]
+    Range {
         /// The setting.
         name: &'static str,
-        /// The bound as SHOW prints it.
-        bound: Box<str>,
+        /// What was given.
+        value: Box<str>,
+        /// `least .. most`
+        range: Box<str>,
     },
-    /// It would let a transaction write.
-    #[error("cannot set transaction read-write mode: pgwicket only reads")]
-    ReadWrite,
+    /// Not `on` or `off` in any spelling.
+    #[error("parameter \"{0}\" requires a Boolean value")]
+    NotBoolean(&'static str),
+    /// A time zone with seconds in its offset.
+    #[error("time zone \"{0}\" appears to use leap seconds")]
+    LeapSeconds(Box<str>),
+    /// The server's own, which no session changes.
+    #[error("parameter \"{name}\" cannot be changed{how}")]
+    Server {
+        /// The setting.
+        name: &'static str,
+        /// When it can be.
+        how: &'static str,
+    },
+    /// Only a superuser sees it.
+    #[error("must be superuser or have privileges of pg_read_all_settings to examine \"{0}\"")]
+    Hidden(&'static str),
+    /// Another value would change what statements mean.
+    #[error("parameter \"{name}\" can only be \"{value}\" here")]
+    Steady {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        value: &'static str,
+    },
+    /// A list where one value is wanted.
+    #[error("SET {0} takes only one argument")]
+    OneArgument(Box<str>),
+    /// Not a name of a client's own setting.
+    #[error("invalid configuration parameter name \"{0}\"")]
+    Name(Box<str>),
+    /// More settings of the client's own than a session may have.
+    #[error("too many settings of your own: a session may have {0}")]
+    TooMany(usize),
+    /// They hold too much.
+    #[error("settings of your own are too large: all of a session's hold {0} bytes at most")]
+    TooLarge(usize),
 }
 
 /// What goes wrong in a session besides the statement itself.

@@ -7,8 +7,6 @@ use crate::{
     wire::MessageWriter,
 };
 
-use super::startup::ALLOWED;
-
 /// A refusal before the session, always FATAL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
@@ -20,8 +18,6 @@ pub(super) enum Refused {
     ProtocolVersion { major: u32, minor: u32 },
     #[error("no PostgreSQL user name specified in startup packet")]
     NoUser,
-    #[error("startup parameter \"{name}\" is not allowed")]
-    Parameter { name: String },
     #[error("startup option \"{word}\" is not allowed")]
     Option { word: String },
     #[error("replication connections are not supported")]
@@ -70,11 +66,7 @@ impl Refused {
             // character_not_in_repertoire
             Self::NotUtf8 => "22021",
             // feature_not_supported
-            Self::ProtocolVersion { .. }
-            | Self::Replication
-            | Self::Parameter { .. }
-            | Self::Option { .. }
-            | Self::Scram(ScramError::Unsupported(_)) => "0A000",
+            Self::ProtocolVersion { .. } | Self::Replication | Self::Option { .. } | Self::Scram(ScramError::Unsupported(_)) => "0A000",
             // invalid_parameter_value
             Self::Encoding { .. } => "22023",
             // invalid_authorization_specification
@@ -107,7 +99,6 @@ impl Refused {
             | Self::NotUtf8
             | Self::ProtocolVersion { .. }
             | Self::NoUser
-            | Self::Parameter { .. }
             | Self::Option { .. }
             | Self::Replication
             | Self::Encoding { .. }
@@ -129,9 +120,6 @@ impl Refused {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Parameter { .. } => {
-                return Some(format!("allowed are user, database, options, client_encoding, {} and pgwicket.*", ALLOWED.join(", ")));
-            }
             Self::Option { .. } => "write options as -c name=value or --name=value",
             Self::Replication => "connect without the replication parameter",
             Self::NotUtf8 | Self::Encoding { .. } => "only UTF8 is spoken here: connect with client_encoding=UTF8",

@@ -46,14 +46,14 @@ pub(super) struct StartupMessage {
     pub(super) parameters: Vec<(String, String)>,
 }
 
-/// What a connection asks for, every setting from the allow-list.
+/// What a connection asks for. Settings are what SET takes; the session holds them to that.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Startup {
     /// The agent it says it is.
     pub(super) user: String,
     /// The database name it gave, or the user name.
     pub(super) database: String,
-    /// Settings by canonical name, in order.
+    /// Settings by name, in order.
     pub(super) settings: Vec<(String, String)>,
 }
 
@@ -111,7 +111,7 @@ fn startup_message(minor: u32, body: &[u8]) -> Result<StartupMessage, Refused> {
     if rest.is_empty() { Ok(message) } else { Err(layout()) }
 }
 
-/// Holds every parameter to the allow-list.
+/// Reads the parameters.
 pub(super) fn settle(parameters: Vec<(String, String)>) -> Result<Startup, Refused> {
     let (mut user, mut database, mut settings) = (None, None, Vec::new());
     for (name, value) in parameters {
@@ -131,31 +131,11 @@ pub(super) fn settle(parameters: Vec<(String, String)>) -> Result<Startup, Refus
     Ok(Startup { user, database, settings })
 }
 
-/// Settings that a client may give at startup, by canonical name. `pgwicket.*` comes beside them.
-pub(super) const ALLOWED: [&str; 9] = [
-    "application_name",
-    "DateStyle",
-    "TimeZone",
-    "IntervalStyle",
-    "extra_float_digits",
-    "search_path",
-    "statement_timeout",
-    "default_transaction_isolation",
-    "default_transaction_deferrable",
-];
-
 fn setting(name: &str, value: String, settings: &mut Vec<(String, String)>) -> Result<(), Refused> {
     if name.eq_ignore_ascii_case("client_encoding") {
         return if is_utf8(&value) { Ok(()) } else { Err(Refused::Encoding { value: shortened(&value) }) };
     }
-    let lower = name.to_ascii_lowercase();
-    let canonical = ALLOWED.iter().find(|allowed| allowed.eq_ignore_ascii_case(name)).map(|allowed| (*allowed).to_owned());
-    let custom = lower.strip_prefix("pgwicket.").is_some_and(is_identifier);
-    let Some(canonical) = canonical.or_else(|| custom.then_some(lower)) else {
-        return Err(Refused::Parameter { name: shortened(name) });
-    };
-    let value = if canonical == "application_name" { printable_name(&value) } else { value };
-    settings.push((canonical, value));
+    settings.push((name.to_owned(), value));
     Ok(())
 }
 
@@ -164,10 +144,6 @@ fn setting(name: &str, value: String, settings: &mut Vec<(String, String)>) -> R
 fn is_utf8(value: &str) -> bool {
     let letters: String = value.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     matches!(letters.as_str(), "utf8" | "unicode")
-}
-
-fn is_identifier(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// `application_name` as PostgreSQL keeps it: printable ASCII, the rest as `?`, at most 63 characters.
@@ -273,25 +249,15 @@ mod tests {
     }
 
     #[test]
-    fn settings_come_from_the_allow_list_under_their_own_names() {
-        assert_eq!(settled("timezone", "UTC"), Ok(pairs(&[("TimeZone", "UTC")])));
-        assert_eq!(settled("PGWICKET.Run", "r1"), Ok(pairs(&[("pgwicket.run", "r1")])));
-        assert_eq!(settled("application_name", "a\tä"), Ok(pairs(&[("application_name", "a??")])));
+    fn settings_are_taken_in_order() {
+        assert_eq!(settled("timezone", "UTC"), Ok(pairs(&[("timezone", "UTC")])));
         for encoding in ["UTF8", "utf-8", "'utf-8'", "unicode"] {
             assert_eq!(settled("client_encoding", encoding), Ok(Vec::new()), "{encoding}");
         }
         assert!(matches!(settled("client_encoding", "SQL_ASCII"), Err(Refused::Encoding { .. })));
         assert!(matches!(settled("replication", "database"), Err(Refused::Replication)));
-        for name in ["role", "session_authorization", "jit", "pgwicket.", "pgwicket.a.b", "row_security", ""] {
-            assert!(matches!(settled(name, "x"), Err(Refused::Parameter { .. })), "{name}");
-        }
-    }
-
-    #[test]
-    fn options_are_held_to_the_same_list() {
         let expected = pairs(&[("search_path", "a, b"), ("statement_timeout", "5s"), ("TimeZone", "UTC")]);
         assert_eq!(settled("options", r" -c search_path=a,\ b --statement-timeout=5s  -cTimeZone=UTC"), Ok(expected));
-        assert!(matches!(settled("options", "-c role=postgres"), Err(Refused::Parameter { .. })));
         assert!(matches!(settled("options", "-c client_encoding=latin1"), Err(Refused::Encoding { .. })));
         for options in ["-c", "-c x", "-d 5", "--x", "-W", "x=1"] {
             assert!(matches!(settled("options", options), Err(Refused::Option { .. })), "{options}");
@@ -314,7 +280,7 @@ mod tests {
         }
 
         #[test]
-        fn no_parameters_make_it_panic_or_pass_the_list(names in proptest::collection::vec("[a-zA-Z_.\\-=]{0,12}|options|user", 0..6), value in ".{0,40}") {
+        fn no_parameters_make_it_panic(names in proptest::collection::vec("[a-zA-Z_.\\-=]{0,12}|options|user", 0..6), value in ".{0,40}") {
             let mut body = Vec::new();
             for name in &names {
                 body.extend_from_slice(name.as_bytes());
@@ -326,7 +292,7 @@ mod tests {
             if let Ok(Packet::Startup(message)) = packet(3 << 16, &body)
                 && let Ok(startup) = settle(message.parameters)
             {
-                prop_assert!(startup.settings.iter().all(|(name, _)| ALLOWED.contains(&name.as_str()) || name.starts_with("pgwicket.")));
+                prop_assert!(startup.settings.iter().all(|(name, _)| name != "replication"));
             }
         }
     }

@@ -17,7 +17,7 @@ mod text_search;
 mod write;
 
 pub use refusal::{Refusal, RefusalCode};
-pub use statement::{Appended, AppendedValue, GovernedStatement, SessionValue, cursor_name};
+pub use statement::{Appended, AppendedValue, ConfigArgument, GovernedStatement, SessionValue, cursor_name};
 pub use template::Template;
 pub use text_search::check_values as check_configurations;
 pub use write::{Check, DraftRow, Write, WriteDraft, propose};
@@ -81,6 +81,7 @@ fn decide(request: &Request<'_>, lists: bool) -> Result<GovernedStatement, Refus
         Err(refusal) if refusal.code == RefusalCode::UndefinedObject && lists => return Err(refusal),
         checked => checked,
     };
+    kernel::check_configs(&tree)?;
     if catalog::is_asked(&tree, configurations.as_ref().unwrap_or(&BTreeSet::new()))? {
         return catalog::decide(request, &tree, client, lists);
     }

@@ -316,10 +316,30 @@ pub enum SessionValue {
         /// NULL for a name that is unknown, which is an error otherwise.
         missing_ok: bool,
     },
+    /// `set_config(name, value, is_local)`: sets, and is the value in force then.
+    Config {
+        /// As it was written.
+        name: Box<str>,
+        /// The value; NULL is the default.
+        value: ConfigArgument,
+        /// Whether it is for the transaction.
+        local: ConfigArgument,
+    },
     /// `pgwicket.proposals`: the agent's own proposals, a JSON array of objects.
     Proposals,
     /// `pgwicket.proposal_changes`: their changes by column, a JSON array of objects.
     ProposalChanges,
+}
+
+/// An argument of `set_config`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfigArgument {
+    /// NULL
+    Null,
+    /// A constant's text.
+    Text(Box<str>),
+    /// The client's parameter of this number, from 1.
+    Parameter(usize),
 }
 
 #[cfg(test)]

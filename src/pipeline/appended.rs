@@ -58,9 +58,12 @@ impl<'a> Values<'a> {
                 SessionValue::Schema => self.derived.search_path.first().map(AsRef::as_ref),
                 SessionValue::BackendPid => Some(&*self.who.process_id),
                 SessionValue::Version => Some(&*self.who.version),
-                SessionValue::Setting { name, .. } => {
-                    // Refused before, unless it may be missing.
-                    let name = settings::definition(name).ok()?.name;
+                // Refused before, unless it may be missing.
+                SessionValue::Setting { name, .. } | SessionValue::Config { name, .. } => {
+                    let name = match settings::definition(name) {
+                        Ok(definition) => definition.name,
+                        Err(_) => self.settings.own_name(name)?,
+                    };
                     shown(name, self.settings, self.derived, self.evidence, self.transaction)
                 }
                 SessionValue::Proposals => Some(self.own.proposals()),

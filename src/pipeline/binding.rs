@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 
 use super::{
+    bind::Parameters,
+    plan::{Action, Plan},
     session::{Interrupts, Session},
     settings,
 };
 use crate::{
     error::{CursorEnd, Error, SessionError, SettingError, TokenRefused},
-    govern::{AppendedValue, GovernedStatement, Refusal, RefusalCode, SessionValue},
+    govern::{AppendedValue, ConfigArgument, GovernedStatement, Refusal, RefusalCode, SessionValue},
     sql::withheld,
     types::{Principal, RunId, TenantId},
 };
@@ -73,13 +75,35 @@ impl<I: Interrupts> Session<I> {
         self.who.bound = bound;
     }
 
-    /// Refuses what asks for a setting that does not exist, as SHOW does.
-    pub(super) fn check_asked_settings(statement: &GovernedStatement) -> Result<(), Error> {
+    /// Refuses what asks for a setting that does not exist, as SHOW does; sets what the statement sets. `values`: the client's
+    /// parameters, where they are bound.
+    pub(super) fn settle_settings(&mut self, plan: &Plan, values: Option<Parameters<'_>>) -> Result<(), Error> {
+        let Some(statement) = plan.governed() else { return Ok(()) };
         for appended in statement.appended() {
-            let AppendedValue::Session(SessionValue::Setting { name, missing_ok }) = &appended.value else { continue };
-            match settings::definition(name) {
-                Err(SettingError::Unknown(_)) if *missing_ok => {}
-                found => drop(found?),
+            let AppendedValue::Session(value) = &appended.value else { continue };
+            match value {
+                SessionValue::Setting { name, missing_ok } => match self.settings.shown(name) {
+                    Err(SettingError::Unknown(_)) if *missing_ok => {}
+                    found => drop(found?),
+                },
+                SessionValue::Config { .. } if !matches!(plan.action(), Action::Forward(_)) => {
+                    let refusal = Refusal::new(RefusalCode::Denied, "function set_config is not available here: it changes the session");
+                    return Err(refusal.hint("use SET").into());
+                }
+                SessionValue::Config { name, value, local } => {
+                    let values = values.map(|values| values.iter().collect::<Vec<_>>());
+                    if let (Given::Known(value), Given::Known(local)) = (given(value, values.as_deref()), given(local, values.as_deref())) {
+                        let local = local.is_some_and(|flag| matches!(flag, "\u{1}") || settings::flag("row_security", flag) == Ok(true));
+                        self.set_config(name, value, local)?;
+                    }
+                }
+                SessionValue::User
+                | SessionValue::Database
+                | SessionValue::Schema
+                | SessionValue::BackendPid
+                | SessionValue::Version
+                | SessionValue::Proposals
+                | SessionValue::ProposalChanges => {}
             }
         }
         Ok(())
@@ -96,6 +120,26 @@ impl<I: Interrupts> Session<I> {
         }
         let refusal = Refusal::new(RefusalCode::Denied, "this connection is not bound to a tenant");
         Err(refusal.hint("bind it first: SET pgwicket.session_token = '<token>'").into())
+    }
+}
+
+/// An argument of `set_config`.
+enum Given<'a> {
+    /// A parameter whose value is not bound yet.
+    Unbound,
+    /// Its text, or NULL.
+    Known(Option<&'a str>),
+}
+
+/// Text and binary format of a text are the same.
+fn given<'a>(argument: &'a ConfigArgument, values: Option<&[Option<&'a [u8]>]>) -> Given<'a> {
+    match argument {
+        ConfigArgument::Null => Given::Known(None),
+        ConfigArgument::Text(text) => Given::Known(Some(text)),
+        ConfigArgument::Parameter(number) => {
+            let value = values.zip(number.checked_sub(1)).and_then(|(values, place)| values.get(place));
+            value.map_or(Given::Unbound, |value| Given::Known(value.and_then(|bytes| std::str::from_utf8(bytes).ok())))
+        }
     }
 }
 

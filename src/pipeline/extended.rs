@@ -18,7 +18,6 @@ use super::{
     queue::{Expected, Reply, Tell},
     reply,
     session::{Ended, Interrupts, Session},
-    settings,
     upstream::Failure,
 };
 use crate::{
@@ -46,7 +45,7 @@ impl<I: Interrupts> Session<I> {
         }
         let plan = self.plan(text, types)?;
         if let Action::Local(Statement::Show(name)) = plan.action() {
-            settings::definition(name)?;
+            self.settings.shown(name)?;
         }
         let prepared = self.analyse_plan(plan, !name.is_empty()).await?;
         self.names.check_statement(name)?;

@@ -10,7 +10,7 @@ use super::{
     plan::{Action, Plan},
     reply,
     session::{Derived, Evidence, Interrupts, Session},
-    settings::{self, Settings},
+    settings::{self, Cut, Kind, Settings},
     transaction::{Status, Transaction, isolation_name, isolation_named},
     upstream::Failure,
 };
@@ -50,6 +50,10 @@ pub(super) fn shown<'a>(
         "pgwicket.evidence_id" => Some(evidence.text()),
         "pgwicket.policy_epoch" => Some(&derived.policy_epoch),
         "transaction_isolation" => modes.isolation.map(isolation_name).or_else(|| settings.value("default_transaction_isolation")),
+        "transaction_read_only" => match modes.read_only {
+            Some(read_only) => Some(if read_only { "on" } else { "off" }),
+            None => settings.value("default_transaction_read_only"),
+        },
         "transaction_deferrable" => Some(if modes.deferrable == Some(true) { "on" } else { "off" }),
         name => settings.value(name),
     }
@@ -60,7 +64,7 @@ impl<I: Interrupts> Session<I> {
     pub(super) async fn answer_here(&mut self, plan: &Rc<Plan>) -> Result<(), Failure> {
         if let Action::Local(statement @ (Statement::Show(_) | Statement::ShowAll)) = plan.action() {
             if let Statement::Show(name) = statement {
-                settings::definition(name)?;
+                self.settings.shown(name)?;
             }
             describe(statement, &[], self.client.outgoing());
         }
@@ -81,10 +85,16 @@ impl<I: Interrupts> Session<I> {
             Statement::Savepoint(name) => self.savepoint(name).await?,
             Statement::Release(name) => self.release(name).await?,
             Statement::RollbackTo(name) => self.rollback_to(name).await?,
-            Statement::SetTransaction(modes) => self.set_transaction(*modes)?,
+            Statement::SetTransaction(modes) => {
+                if self.transaction.status() == Status::Idle {
+                    self.notice(&Report::warning("25P01", "SET TRANSACTION can only be used in transaction blocks"));
+                }
+                self.set_transaction(*modes)?
+            }
             Statement::SetSessionCharacteristics(modes) => self.set_characteristics(*modes)?,
             Statement::Set { name, value, local } if name.eq_ignore_ascii_case(SESSION_TOKEN) => {
-                self.bind_token(value.as_deref(), *local).await?;
+                let token = value.as_ref().map(|values| values.join(", "));
+                self.bind_token(token.as_deref(), *local).await?;
                 "SET"
             }
             Statement::Set { name, value, local } => self.set(name, value.as_deref(), *local)?,
@@ -150,7 +160,7 @@ impl<I: Interrupts> Session<I> {
             if self.skipping {
                 return Err(Failure::PassedOver);
             }
-            self.start_block(modes)?;
+            self.start_block(modes);
             self.note_isolation(modes.isolation);
         } else {
             self.transaction.set_modes(modes)?;
@@ -165,16 +175,15 @@ impl<I: Interrupts> Session<I> {
     }
 
     /// Starts a block with the session's defaults for what is not given.
-    pub(super) fn start_block(&mut self, modes: TransactionModes) -> Result<(), Error> {
+    pub(super) fn start_block(&mut self, modes: TransactionModes) {
         let deferrable = self.settings.value("default_transaction_deferrable") == Some("on");
         let modes = TransactionModes {
             isolation: modes.isolation.or_else(|| self.default_isolation()),
             read_only: modes.read_only,
             deferrable: modes.deferrable.or(deferrable.then_some(true)),
         };
-        self.transaction.begin(modes)?;
+        self.transaction.begin(modes);
         self.settings.push();
-        Ok(())
     }
 
     pub(super) fn default_isolation(&self) -> Option<Isolation> {
@@ -237,7 +246,7 @@ impl<I: Interrupts> Session<I> {
         self.settings.end(committed && ended.is_ok());
         ended?;
         if chain {
-            self.start_block(modes)?;
+            self.start_block(modes);
         }
         Ok(())
     }
@@ -268,9 +277,7 @@ impl<I: Interrupts> Session<I> {
 
     fn set_transaction(&mut self, modes: TransactionModes) -> Result<&'static str, Error> {
         self.transaction.set_modes(modes)?;
-        if self.transaction.status() == Status::Idle {
-            self.notice(&Report::warning("25P01", "SET TRANSACTION can only be used in transaction blocks"));
-        } else {
+        if self.transaction.status() != Status::Idle {
             self.note_isolation(modes.isolation);
         }
         Ok("SET")
@@ -285,42 +292,77 @@ impl<I: Interrupts> Session<I> {
     }
 
     fn set_characteristics(&mut self, modes: TransactionModes) -> Result<&'static str, Error> {
-        if modes.read_only == Some(false) {
-            return Err(TransactionError::ReadWrite.into());
-        }
         self.mark_settings();
         if let Some(isolation) = modes.isolation {
-            self.settings.set("default_transaction_isolation", Some(isolation_name(isolation)))?;
+            self.settings.set_text("default_transaction_isolation", isolation_name(isolation), false)?;
             self.note_isolation(Some(isolation));
         }
-        if let Some(deferrable) = modes.deferrable {
-            self.settings.set("default_transaction_deferrable", Some(if deferrable { "on" } else { "off" }))?;
+        let flags = [("default_transaction_read_only", modes.read_only), ("default_transaction_deferrable", modes.deferrable)];
+        for (name, flag) in flags {
+            if let Some(on) = flag {
+                self.settings.set_text(name, if on { "on" } else { "off" }, false)?;
+            }
         }
         Ok("SET")
     }
 
-    fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<&'static str, Error> {
+    fn set(&mut self, name: &str, values: Option<&[String]>, local: bool) -> Result<&'static str, Error> {
         let lower = name.to_ascii_lowercase();
-        if let Some(modes) = transaction_setting(&lower, value)? {
+        if let Some([value]) = values
+            && let Some(modes) = transaction_setting(&lower, value)?
+        {
             return self.set_transaction(modes);
         }
-        if lower == "pgwicket.run" && self.who.bound_run {
-            return Err(SettingError::Fixed("pgwicket.run").into());
-        }
+        self.check_settable(&lower)?;
         self.mark_settings();
-        if !local {
-            self.settings.set(name, value)?;
+        let cut = if !local {
+            self.settings.set(name, values)?
         } else if self.is_in_transaction() {
-            self.settings.set_local(name, value)?;
+            self.settings.set_local(name, values)?
         } else {
-            settings::definition(name)?;
+            // Outside a block nothing of it stays, and what is wrong is told all the same.
+            let cut = self.settings.set_local(name, values)?;
+            self.settings.end_local();
             self.notice(&Report::warning("25P01", "SET LOCAL can only be used in transaction blocks"));
-            return Ok("SET");
+            cut
+        };
+        self.note_set(&lower, cut.as_ref());
+        Ok("SET")
+    }
+
+    /// `set_config(name, value, is_local)`: as SET, and outside a block what is local lasts until the batch ends.
+    pub(super) fn set_config(&mut self, name: &str, value: Option<&str>, local: bool) -> Result<(), Error> {
+        let lower = name.to_ascii_lowercase();
+        if let Some(modes) = transaction_setting(&lower, value.unwrap_or_default())? {
+            return self.set_transaction(modes).map(|_tag| ());
+        }
+        if lower == SESSION_TOKEN {
+            return Err(SettingError::Forbidden(SESSION_TOKEN.into()).into());
+        }
+        self.check_settable(&lower)?;
+        self.mark_settings();
+        let cut = if let Some(value) = value {
+            self.settings.set_text(name, value, local)?
+        } else {
+            self.settings.reset(name, local)?;
+            None
+        };
+        self.note_set(&lower, cut.as_ref());
+        self.refresh()
+    }
+
+    /// Refuses what was settled at authentication.
+    fn check_settable(&self, lower: &str) -> Result<(), Error> {
+        if lower == "pgwicket.run" && self.who.bound_run { Err(SettingError::Fixed("pgwicket.run").into()) } else { Ok(()) }
+    }
+
+    fn note_set(&mut self, lower: &str, cut: Option<&Cut>) {
+        if let Some(cut) = cut {
+            self.notice(&cut_short(cut));
         }
         if lower == "default_transaction_isolation" {
             self.note_isolation(self.default_isolation());
         }
-        Ok("SET")
     }
 
     /// Outside a block, an error later in the same batch takes a SET back.
@@ -332,14 +374,14 @@ impl<I: Interrupts> Session<I> {
 
     fn show(&mut self, name: &str) -> Result<&'static str, Error> {
         let Self { client, settings, derived, evidence, transaction, .. } = self;
-        let value = shown(settings::definition(name)?.name, settings, derived, evidence, transaction);
+        let value = shown(settings.shown(name)?.as_str(), settings, derived, evidence, transaction);
         reply::text_row(client.outgoing(), &[value.unwrap_or_default()]);
         Ok("SHOW")
     }
 
     fn show_all(&mut self) -> &'static str {
         let Self { client, settings, derived, evidence, transaction, .. } = self;
-        for definition in settings::all() {
+        for definition in settings::all().filter(|definition| definition.kind != Kind::Hidden) {
             let value = shown(definition.name, settings, derived, evidence, transaction);
             reply::text_row(client.outgoing(), &[definition.name, value.unwrap_or_default(), definition.description]);
         }
@@ -373,19 +415,23 @@ impl<I: Interrupts> Session<I> {
     }
 }
 
+/// What the client is told of a value that is over the policy's bound.
+pub(super) fn cut_short(cut: &Cut) -> Report {
+    Report::notice(format!("{} is set to {}, the longest that the policy allows", cut.name, cut.bound))
+}
+
 /// `SET transaction_isolation = ...` is SET TRANSACTION in other words.
-fn transaction_setting(name: &str, value: Option<&str>) -> Result<Option<TransactionModes>, Error> {
-    let invalid = |name| SettingError::Invalid { name, value: value.unwrap_or_default().chars().take(100).collect::<String>().into() };
-    match (name, value) {
-        ("transaction_isolation", Some(text)) => {
-            let isolation = isolation_named(&text.to_ascii_lowercase()).ok_or_else(|| invalid("transaction_isolation"))?;
-            Ok(Some(TransactionModes { isolation: Some(isolation), ..TransactionModes::default() }))
+fn transaction_setting(name: &str, value: &str) -> Result<Option<TransactionModes>, Error> {
+    let modes = TransactionModes::default();
+    match name {
+        "transaction_isolation" => {
+            let invalid =
+                || SettingError::Invalid { name: "transaction_isolation", value: value.chars().take(100).collect::<String>().into() };
+            let isolation = isolation_named(&value.to_ascii_lowercase()).ok_or_else(invalid)?;
+            Ok(Some(TransactionModes { isolation: Some(isolation), ..modes }))
         }
-        ("transaction_read_only", Some(text)) => match text.to_ascii_lowercase().as_str() {
-            "on" | "true" | "yes" | "1" => Ok(Some(TransactionModes { read_only: Some(true), ..TransactionModes::default() })),
-            "off" | "false" | "no" | "0" => Err(TransactionError::ReadWrite.into()),
-            _ => Err(invalid("transaction_read_only").into()),
-        },
+        "transaction_read_only" => Ok(Some(TransactionModes { read_only: Some(settings::flag(name, value)?), ..modes })),
+        "transaction_deferrable" => Ok(Some(TransactionModes { deferrable: Some(settings::flag(name, value)?), ..modes })),
         _ => Ok(None),
     }
 }

@@ -255,7 +255,7 @@ impl<I: Interrupts> Session<I> {
     ) -> Result<Open, Error> {
         let Some(statement) = plan.governed() else { return Err(SourceError::NotPrepared.into()) };
         self.check_binding(statement)?;
-        Self::check_asked_settings(statement)?;
+        self.settle_settings(plan, bound.map(|(values, _)| values))?;
         let running = match &self.derived.usage {
             Some(usage) => Some(usage.begin(&self.agent.name, &self.agent.limits)?),
             None => None,

@@ -30,9 +30,7 @@ impl<I: Interrupts> Session<I> {
         let mut before = 0;
         for statement in statements {
             if self.transaction.block().is_none() {
-                if let Err(error) = self.start_block(TransactionModes::default()) {
-                    return self.refuse(error.into(), None).await;
-                }
+                self.start_block(TransactionModes::default());
                 self.transaction.set_implicit(true);
             }
             self.characters_before += text.get(before..statement.start).map_or(0, |between| between.chars().count());

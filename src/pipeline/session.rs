@@ -8,6 +8,7 @@ use super::{
     binding::Bound,
     cursors::Cursors,
     lane::Lane,
+    local::cut_short,
     own::Own,
     plans::Scope,
     prepared::{Analysed, Names},
@@ -15,7 +16,7 @@ use super::{
     quota::Usage,
     repeat::Repeat,
     reply,
-    settings::{self, Settings},
+    settings::{self, Cut, Settings},
     transaction::{Status, Transaction},
     upstream::Upstream,
 };
@@ -192,8 +193,8 @@ impl<I: Interrupts> Session<I> {
         let Some(agent) = policy.agents.get(&start.principal.agent).cloned() else {
             return Err(Box::new((start.channel, SessionError::PolicyChanged(start.principal.agent.as_str().into()).into())));
         };
-        let settings = match initial_settings(&start, &policy, &agent) {
-            Ok(settings) => settings,
+        let (settings, cuts) = match initial_settings(&start, &policy, &agent) {
+            Ok(found) => found,
             Err(error) => return Err(Box::new((start.channel, error))),
         };
         let version = format!("PostgreSQL {}", settings.value("server_version").unwrap_or_default());
@@ -248,6 +249,9 @@ impl<I: Interrupts> Session<I> {
         session.report_settings();
         MessageWriter::new(session.client.outgoing(), b'K').int32(start.process_id).bytes(&start.secret_key).finish();
         session.note_isolation(session.default_isolation());
+        for cut in &cuts {
+            session.notice(&cut_short(cut));
+        }
         let out = session.client.outgoing();
         reply::ready(out, b'I');
         Ok(session)
@@ -303,6 +307,9 @@ impl<I: Interrupts> Session<I> {
     /// The end of a batch: what changed, the last evidence id, ReadyForQuery.
     pub(super) fn ready(&mut self) {
         self.skipping = false;
+        if self.transaction.status() == Status::Idle {
+            self.settings.end_local();
+        }
         self.in_batch = false;
         self.repeat.end();
         self.batches += 1;
@@ -347,7 +354,7 @@ impl<I: Interrupts> Session<I> {
     fn report_settings(&mut self) {
         let Self { settings, reported, client, .. } = self;
         self.reported_generation = settings.generation();
-        for (definition, value) in settings.all().filter(|(definition, _)| definition.reported) {
+        for (definition, value) in settings.reported() {
             match reported.iter_mut().find(|(name, _)| *name == definition.name) {
                 Some((_, told)) if **told == *value => continue,
                 Some((_, told)) => *told = value.into(),
@@ -389,7 +396,7 @@ impl Derived {
     }
 }
 
-fn initial_settings(start: &Start, policy: &PolicySet, agent: &Agent) -> Result<Settings, Error> {
+fn initial_settings(start: &Start, policy: &PolicySet, agent: &Agent) -> Result<(Settings, Vec<Cut>), Error> {
     let source = agent.schemas.first().and_then(|schema| policy.sources.get(&schema.source));
     let number = source.map_or(150_000, |source| source.catalog.server_version);
     let version = format!("{}.{} (pgwicket {})", number / 10_000, number % 10_000, env!("CARGO_PKG_VERSION"));
@@ -404,8 +411,9 @@ fn initial_settings(start: &Start, policy: &PolicySet, agent: &Agent) -> Result<
         statement_timeout: u64::try_from(agent.statement_timeout.as_millis()).unwrap_or(u64::MAX),
         tls: start.channel.socket().server_tls().is_some(),
     });
+    let mut cuts = Vec::new();
     for (name, value) in &start.parameters {
-        settings.set_at_startup(name, value)?;
+        cuts.extend(settings.set_at_startup(name, value)?);
     }
-    Ok(settings)
+    Ok((settings, cuts))
 }

@@ -95,12 +95,10 @@ impl Transaction {
     }
 
     /// BEGIN outside a block.
-    pub(super) fn begin(&mut self, modes: TransactionModes) -> Result<(), TransactionError> {
-        readable(modes)?;
+    pub(super) fn begin(&mut self, modes: TransactionModes) {
         let (savepoints, numbers) = (Vec::new(), 0);
         self.block =
             Some(Block { modes, upstream: Upstream::NotBegun, failed: false, expired: None, implicit: false, savepoints, numbers });
-        Ok(())
     }
 
     /// The block is around the statements of one message, which end it.
@@ -142,8 +140,16 @@ impl Transaction {
 
     /// SET TRANSACTION in a block; BEGIN in a block changes modes the same way.
     pub(super) fn set_modes(&mut self, modes: TransactionModes) -> Result<(), TransactionError> {
-        readable(modes)?;
         let Some(block) = &mut self.block else { return Ok(()) };
+        if modes.read_only == Some(false) && block.modes.read_only == Some(true) {
+            if !block.savepoints.is_empty() {
+                return Err(TransactionError::ReadOnlyOutside);
+            }
+            if block.upstream != Upstream::NotBegun {
+                return Err(TransactionError::ReadWriteTooLate);
+            }
+        }
+        block.modes.read_only = modes.read_only.or(block.modes.read_only);
         if block.upstream != Upstream::NotBegun {
             let changes = modes.isolation.is_some_and(|isolation| block.modes.isolation != Some(isolation));
             return if changes || modes.deferrable.is_some() { Err(TransactionError::TooLate) } else { Ok(()) };
@@ -235,10 +241,6 @@ pub(super) fn isolation_named(name: &str) -> Option<Isolation> {
         .find(|isolation| isolation_name(*isolation) == name)
 }
 
-fn readable(modes: TransactionModes) -> Result<(), TransactionError> {
-    if modes.read_only == Some(false) { Err(TransactionError::ReadWrite) } else { Ok(()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,7 +249,7 @@ mod tests {
     fn savepoints_nest_by_name_and_shadow_each_other() {
         let mut transaction = Transaction::default();
         assert_eq!(transaction.savepoint("a"), Err(TransactionError::NoBlock("SAVEPOINT")));
-        transaction.begin(TransactionModes::default()).unwrap();
+        transaction.begin(TransactionModes::default());
         assert_eq!(transaction.savepoint("a"), Ok(1));
         assert_eq!(transaction.savepoint("b"), Ok(2));
         assert_eq!(transaction.savepoint("a"), Ok(3));
@@ -260,7 +262,7 @@ mod tests {
     #[test]
     fn a_failed_block_takes_nothing_but_its_end_or_a_rollback_to() {
         let mut transaction = Transaction::default();
-        transaction.begin(TransactionModes::default()).unwrap();
+        transaction.begin(TransactionModes::default());
         transaction.savepoint("a").unwrap();
         transaction.fail();
         assert_eq!(transaction.status().byte(), b'E');
@@ -273,17 +275,23 @@ mod tests {
     }
 
     #[test]
-    fn a_block_only_reads_and_keeps_its_isolation_after_the_first_statement() {
+    fn a_block_keeps_its_modes_and_its_isolation_after_the_first_statement() {
         let mut transaction = Transaction::default();
         let write = TransactionModes { read_only: Some(false), ..TransactionModes::default() };
-        assert_eq!(transaction.begin(write), Err(TransactionError::ReadWrite));
-        transaction.begin(TransactionModes::default()).unwrap();
+        transaction.begin(write);
+        assert_eq!(transaction.block().unwrap().modes.read_only, Some(false));
+        transaction.begin(TransactionModes::default());
         let serializable = TransactionModes { isolation: Some(Isolation::Serializable), ..TransactionModes::default() };
         transaction.set_modes(serializable).unwrap();
         transaction.block_mut().unwrap().upstream = Upstream::Begun("s".parse().unwrap());
         assert_eq!(transaction.set_modes(serializable), Ok(()));
         let other = TransactionModes { isolation: Some(Isolation::ReadCommitted), ..TransactionModes::default() };
         assert_eq!(transaction.set_modes(other), Err(TransactionError::TooLate));
-        assert_eq!(transaction.set_modes(write), Err(TransactionError::ReadWrite));
+        assert_eq!(transaction.set_modes(write), Ok(()));
+        let read = TransactionModes { read_only: Some(true), ..TransactionModes::default() };
+        assert_eq!(transaction.set_modes(read), Ok(()));
+        assert_eq!(transaction.set_modes(write), Err(TransactionError::ReadWriteTooLate));
+        transaction.savepoint("a").unwrap();
+        assert_eq!(transaction.set_modes(write), Err(TransactionError::ReadOnlyOutside));
     }
 }

@@ -81,7 +81,8 @@ impl Setting {
         let longest = match self {
             Self::SearchPath => 64 << 10,
             Self::Agent | Self::Database => 1024,
-            Self::TimeZone | Self::DateStyle | Self::IntervalStyle | Self::ExtraFloatDigits | Self::ByteaOutput => 64,
+            Self::TimeZone => 255,
+            Self::DateStyle | Self::IntervalStyle | Self::ExtraFloatDigits | Self::ByteaOutput => 64,
         };
         (1..=longest).contains(&value.len())
             && match self {
@@ -182,7 +183,7 @@ mod tests {
         ] {
             assert_eq!(settings.with(setting, value).unwrap().value(setting), value);
         }
-        for value in ["", "UTC'", "UTC\0", "$1", "a\\b", "Zürich", &"x".repeat(65)] {
+        for value in ["", "UTC'", "UTC\0", "$1", "a\\b", "Zürich", &"x".repeat(256)] {
             assert_eq!(settings.with(Setting::TimeZone, value), Err(SourceError::Setting("TimeZone")));
         }
         assert_eq!(Setting::named("DATESTYLE"), Some(Setting::DateStyle));

@@ -51,8 +51,8 @@ pub enum Statement {
     Set {
         /// Setting, lower case.
         name: String,
-        /// The values as text, a list joined by `, `.
-        value: Option<String>,
+        /// The values as text. An interval, which only a time zone can be, is `INTERVAL '…'` with its fields.
+        value: Option<Vec<String>>,
         /// `SET LOCAL`
         local: bool,
     },
@@ -176,9 +176,9 @@ fn read(node: &Node) -> Result<Statement, Misread> {
         "VariableShowStmt" => Statement::Show(node.text("name")?.to_owned()),
         "DiscardStmt" => match node.int("target")? {
             all if all == i64::from(DiscardMode::DiscardAll as i32) => Statement::DiscardAll,
-            plans if plans == i64::from(DiscardMode::DiscardPlans as i32) => Statement::DiscardPart("PLANS"),
-            sequences if sequences == i64::from(DiscardMode::DiscardSequences as i32) => Statement::DiscardPart("SEQUENCES"),
-            temp if temp == i64::from(DiscardMode::DiscardTemp as i32) => Statement::DiscardPart("TEMP"),
+            plans if plans == i64::from(DiscardMode::DiscardPlans as i32) => Statement::DiscardPart("DISCARD PLANS"),
+            sequences if sequences == i64::from(DiscardMode::DiscardSequences as i32) => Statement::DiscardPart("DISCARD SEQUENCES"),
+            temp if temp == i64::from(DiscardMode::DiscardTemp as i32) => Statement::DiscardPart("DISCARD TEMP"),
             _ => refused("DISCARD", Unsupported),
         },
         "DeallocateStmt" if node.flag("isall")? => Statement::Deallocate(None),
@@ -311,7 +311,7 @@ fn variable_set(node: &Node) -> Result<Statement, Misread> {
         let values: Option<Vec<String>> =
             arguments.iter().map(|item| item.as_node().and_then(|node| constant(node).ok().flatten())).collect();
         match values {
-            Some(values) => Statement::Set { name, value: Some(values.join(", ")), local: node.flag("is_local")? },
+            Some(values) => Statement::Set { name, value: Some(values), local: node.flag("is_local")? },
             None => refused("SET with this value", RefusedKind::Unsupported),
         }
     } else if is(VariableSetKind::VarSetDefault) {
@@ -339,9 +339,28 @@ fn constant(node: &Node) -> Result<Option<String>, Misread> {
         "Float" => Some(node.text("fval")?.to_owned()),
         "String" => Some(node.text("sval")?.to_owned()),
         "Boolean" => Some(if node.flag("boolval")? { "on" } else { "off" }.to_owned()),
-        "TypeCast" => node.field("arg")?.as_node().map(constant).transpose()?.flatten(),
+        "TypeCast" => interval(node)?,
         _ => None,
     })
+}
+
+/// `INTERVAL '…'` of SET TIME ZONE, whose fields say what a number without a unit counts.
+fn interval(node: &Node) -> Result<Option<String>, Misread> {
+    /// `INTERVAL_MASK(HOUR)`, and with MINUTE, of utils/timestamp.h.
+    const HOUR: i64 = 1 << 10;
+    const HOUR_TO_MINUTE: i64 = HOUR | 1 << 11;
+    let Some(text) = node.field("arg")?.as_node().map(constant).transpose()?.flatten() else { return Ok(None) };
+    let Some(kind) = node.node("type_name")? else { return Ok(None) };
+    if kind.names("names")?.last() != Some(&"interval") {
+        return Ok(None);
+    }
+    let fields = kind.list("typmods")?.first().and_then(Tree::as_node).map(constant).transpose()?.flatten();
+    let fields = match fields.map(|mask| mask.parse::<i64>()) {
+        Some(Ok(HOUR)) => " HOUR",
+        Some(Ok(HOUR_TO_MINUTE)) => " HOUR TO MINUTE",
+        Some(Ok(_) | Err(_)) | None => "",
+    };
+    Ok(Some(format!("INTERVAL '{text}'{fields}")))
 }
 
 #[cfg(test)]
@@ -426,15 +445,19 @@ mod tests {
         assert_eq!(kind("rollback to savepoint \"A\""), Statement::RollbackTo("A".to_owned()));
         assert_eq!(
             kind("set local Work_Mem = '4MB'"),
-            Statement::Set { name: "work_mem".to_owned(), value: Some("4MB".to_owned()), local: true }
+            Statement::Set { name: "work_mem".to_owned(), value: Some(vec!["4MB".to_owned()]), local: true }
         );
         assert_eq!(
             kind("set search_path to a, \"B\""),
-            Statement::Set { name: "search_path".to_owned(), value: Some("a, B".to_owned()), local: false }
+            Statement::Set { name: "search_path".to_owned(), value: Some(vec!["a".to_owned(), "B".to_owned()]), local: false }
         );
         assert_eq!(
             kind("set time zone 'UTC'"),
-            Statement::Set { name: "timezone".to_owned(), value: Some("UTC".to_owned()), local: false }
+            Statement::Set { name: "timezone".to_owned(), value: Some(vec!["UTC".to_owned()]), local: false }
+        );
+        assert_eq!(
+            kind("set time zone interval '-08:00' hour to minute"),
+            Statement::Set { name: "timezone".to_owned(), value: Some(vec!["INTERVAL '-08:00' HOUR TO MINUTE".to_owned()]), local: false }
         );
         assert_eq!(kind("set x.y to default"), Statement::Set { name: "x.y".to_owned(), value: None, local: false });
         assert_eq!(kind("show all"), Statement::ShowAll);

@@ -28,7 +28,7 @@ pub use cursor::{Declare, Direction, Fetch, FetchStep};
 pub use explain::Explain;
 pub use foreign::{ForeignUse, foreign_use};
 pub use moments::{Literals, holds_time};
-pub use parse::{ParseError, character, parse, parse_select, statements};
+pub use parse::{ParseError, character, is_plain_identifier, parse, parse_select, statements};
 pub use prepared::{Execute, Prepare, TypeReference};
 pub use shape::Shape;
 pub use tree::{Misread, Node, Tree, tree};

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use pg_query::protobuf::KeywordKind;
+
 use super::tree::{self, Node, Tree};
 
 /// Statements longer than this are refused before parsing. Unit: bytes.
@@ -128,6 +130,17 @@ fn position(text: &str, message: &str) -> Option<usize> {
     }
     let start = usize::try_from(tokens.get(low)?.start).ok()?;
     fails(low).then(|| character(text, start))
+}
+
+/// Whether a name reads back as itself without quotes (`quote_identifier`): no upper case, and no word that means something else.
+pub fn is_plain_identifier(name: &str) -> bool {
+    let fits = |(at, byte): (usize, u8)| byte.is_ascii_lowercase() || byte == b'_' || (at > 0 && byte.is_ascii_digit());
+    if name.is_empty() || !name.bytes().enumerate().all(fits) {
+        return false;
+    }
+    let Ok(tokens) = pg_query::scan_tokens(name) else { return false };
+    let plain = |kind: KeywordKind| matches!(kind, KeywordKind::NoKeyword | KeywordKind::UnreservedKeyword);
+    matches!(tokens.as_slice(), [token] if plain(token.keyword_kind()))
 }
 
 /// The 1-based character position of a byte offset.

@@ -60,6 +60,7 @@ fn set_literals(text: &str, holds_no_secret: &impl Fn(&str) -> bool, secrets: &m
         .map(|token| (token.token(), place(token.start)..place(token.end)))
         .filter(|(token, _)| !matches!(token, Token::SqlComment | Token::CComment))
         .collect();
+    configs(text, &tokens, holds_no_secret, secrets);
     for statement in tokens.split(|(token, _)| *token == Token::Ascii59) {
         let Some(((Token::Set, _), rest)) = statement.split_first() else { continue };
         let rest = match rest {
@@ -76,6 +77,19 @@ fn set_literals(text: &str, holds_no_secret: &impl Fn(&str) -> bool, secrets: &m
         secrets.extend(
             rest.iter().skip(end).filter(|(token, _)| !matches!(token, Token::Ascii61 | Token::To)).map(|(_, range)| range.clone()),
         );
+    }
+}
+
+/// The values of every `set_config('name', 'value'` whose setting is not known to hold no secret.
+fn configs(text: &str, tokens: &[(Token, Range<usize>)], holds_no_secret: &impl Fn(&str) -> bool, secrets: &mut Vec<Range<usize>>) {
+    let written = |range: &Range<usize>| text.get(range.clone()).unwrap_or_default();
+    for call in tokens.windows(5) {
+        if let [(_, function), (Token::Ascii40, _), (Token::Sconst, name), (Token::Ascii44, _), (_, value)] = call
+            && written(function).trim_matches('"').eq_ignore_ascii_case("set_config")
+            && !holds_no_secret(&written(name).trim_matches('\'').to_ascii_lowercase())
+        {
+            secrets.push(value.clone());
+        }
     }
 }
 
@@ -151,8 +165,13 @@ mod tests {
             ("set pgwicket.session_token = 'unterminated".to_owned(), "set pgwicket.session_token = (withheld)"),
             (
                 format!("select set_config('pgwicket.session_token', '{JWT}', false)"),
-                "select set_config('pgwicket.session_token', '(withheld)', false)",
+                "select set_config('pgwicket.session_token', (withheld), false)",
             ),
+            (
+                "select pg_catalog.set_config ('my.secret', 'x', false)".to_owned(),
+                "select pg_catalog.set_config ('my.secret', (withheld), false)",
+            ),
+            ("select set_config('TimeZone', 'UTC', false)".to_owned(), "select set_config('TimeZone', 'UTC', false)"),
             (format!("select '{JWT}', '{JWT}' from t"), "select '(withheld)', '(withheld)' from t"),
             (format!("'{JWT}"), "'(withheld)"),
         ] {

@@ -130,6 +130,7 @@ fn value(appended: &Appended, agent: &Agent) -> String {
             SessionValue::Version => "pgwicket's version text".to_owned(),
             SessionValue::Proposals => "the agent's proposals".to_owned(),
             SessionValue::ProposalChanges => "the changes in the agent's proposals".to_owned(),
+            SessionValue::Config { name, .. } => format!("the session's setting {name}, which it sets"),
             SessionValue::Setting { name, .. } => format!("the session's setting {name}"),
         },
     }

@@ -21,7 +21,7 @@ mod wrapped;
 pub(super) use derived::{Parameters, identifier};
 pub(super) use lifted::is_lifted;
 pub(super) use scope::{Scope, walk};
-pub(super) use session::{answers, is_open_setting, unanswered};
+pub(super) use session::{answers, check_configs, is_open_setting, unanswered};
 pub(super) use wrapped::{EXPLAIN, is_declared, is_explained};
 
 use std::{

@@ -4,10 +4,10 @@ use pg_query::protobuf::SqlValueFunctionOp as Op;
 
 use super::{
     Form, Parameters,
-    derived::{TEXT, identifier, literal},
+    derived::{TEXT, identifier},
 };
 use crate::{
-    govern::{Appended, AppendedValue, Refusal, RefusalCode, SessionValue},
+    govern::{Appended, AppendedValue, ConfigArgument, Refusal, RefusalCode, SessionValue},
     sql::{Node, Tree, catalog::Oid},
 };
 
@@ -79,7 +79,9 @@ fn call(node: &Node, parameters: &mut Parameters) -> Result<Option<(Form, String
             let value = SessionValue::Setting { name: setting.into(), missing_ok };
             return Ok(Some((Form::Call, bound(name, TEXT, "text", value, parameters), true)));
         }
-        ("set_config", [setting, value, _]) => return Ok(Some((Form::Call, without_effect(setting, value)?, true))),
+        ("set_config", [setting, value, local]) => {
+            return Ok(Some((Form::Call, configured(setting, value, local, parameters)?, true)));
+        }
         _ => return Ok(None),
     };
     Ok(Some((Form::Call, sql, false)))
@@ -104,18 +106,105 @@ fn flag(tree: &Tree) -> Option<bool> {
     }
 }
 
-/// `set_config` of a setting that has no effect here: its value, and nothing is set.
-fn without_effect(setting: &Tree, value: &Tree) -> Result<String, Refusal> {
-    let constant = |tree: &Tree| tree.of_kind("AConst").and_then(|constant| constant.field("val").ok()?.string().map(str::to_owned));
-    let value = match (constant(value), value.of_kind("ParamRef")) {
-        (Some(text), _) => Some(literal(&text)),
-        (None, Some(parameter)) => Some(format!("${}", parameter.int("number")?)),
-        (None, None) => None,
+/// `set_config`: what it sets is told by constants and parameters, so that it can be set when the statement is bound.
+fn configured(setting: &Tree, value: &Tree, local: &Tree, parameters: &mut Parameters) -> Result<String, Refusal> {
+    let unsupported = || {
+        Refusal::unsupported("set_config of what is not a plain string or parameter")
+            .hint("write set_config('name', 'value', false), or SET")
     };
-    match (constant(setting).as_deref(), value) {
-        (Some("jit"), Some(value)) => Ok(format!("(SELECT {value}::pg_catalog.text AS set_config)")),
-        _ => Err(Refusal::new(RefusalCode::Denied, "function set_config is not available: it changes the session").hint("use SET")),
+    let Some(ConfigArgument::Text(name)) = argument(setting) else { return Err(unsupported()) };
+    let value = argument(value).ok_or_else(unsupported)?;
+    let local = argument(local).ok_or_else(unsupported)?;
+    let typed = [(&value, "text"), (&local, "bool")].into_iter().filter_map(|(argument, of)| match argument {
+        ConfigArgument::Parameter(number) => Some(format!("${number}::pg_catalog.{of} IS NULL")),
+        ConfigArgument::Null | ConfigArgument::Text(_) => None,
+    });
+    let typed: Vec<String> = typed.collect();
+    let number = parameters.number(Appended { type_oid: TEXT, value: AppendedValue::Session(SessionValue::Config { name, value, local }) });
+    let result = format!("${number}::pg_catalog.text");
+    if typed.is_empty() {
+        return Ok(format!("(SELECT {result} AS set_config)"));
     }
+    // The client's parameters stay in the text, which says of what type they are.
+    Ok(format!("(SELECT CASE WHEN {} THEN {result} ELSE {result} END AS set_config)", typed.join(" OR ")))
+}
+
+/// A constant, with or without a cast to text or a flag; or a parameter.
+fn argument(tree: &Tree) -> Option<ConfigArgument> {
+    let tree = match tree.of_kind("TypeCast") {
+        Some(cast) => {
+            let names = cast.node("type_name").ok()??.names("names").ok()?;
+            matches!(names.as_slice(), ["pg_catalog", "bool" | "text" | "varchar"] | ["bool" | "text" | "varchar"]).then_some(())?;
+            cast.field("arg").ok()?
+        }
+        None => tree,
+    };
+    if let Some(parameter) = tree.of_kind("ParamRef") {
+        return usize::try_from(parameter.int("number").ok()?).ok().map(ConfigArgument::Parameter);
+    }
+    let constant = tree.of_kind("AConst")?;
+    if constant.flag("isnull").ok()? {
+        return Some(ConfigArgument::Null);
+    }
+    let value = constant.field("val").ok()?;
+    match (value.of_kind("Boolean"), value.string()) {
+        (Some(flag), _) => Some(ConfigArgument::Text(if flag.flag("boolval").ok()? { "on" } else { "off" }.into())),
+        (None, text) => text.map(|text| ConfigArgument::Text(text.into())),
+    }
+}
+
+/// Refuses `set_config` where it might run never, or more than once: it is for the select list of a statement of one row.
+pub(in crate::govern) fn check_configs(tree: &Tree) -> Result<(), Refusal> {
+    let is_config = |node: &Node| {
+        node.kind == "FuncCall" && matches!(node.names("funcname").as_deref(), Ok(["set_config"] | ["pg_catalog", "set_config"]))
+    };
+    let (mut all, mut listed) = (0, 0);
+    tree.each(&mut |node| all += usize::from(is_config(node)));
+    if all == 0 {
+        return Ok(());
+    }
+    if let Some(select) = tree.of_kind("SelectStmt")
+        && is_one_row(select)?
+    {
+        for target in select.list("target_list")?.iter().filter_map(Tree::as_node) {
+            listed += usize::from(target.node("val")?.is_some_and(is_config));
+        }
+    }
+    if listed == all {
+        return Ok(());
+    }
+    Err(Refusal::new(RefusalCode::Denied, "function set_config is not available here: it changes the session")
+        .hint("call it in a select list of its own, SELECT set_config('name', 'value', false), or use SET"))
+}
+
+/// Whether a SELECT makes one row, whatever there is: nothing in FROM, or the row of `pg_settings` that some clients look for.
+fn is_one_row(select: &Node) -> Result<bool, crate::sql::Misread> {
+    let absent = ["where_clause", "having_clause", "limit_offset", "limit_count", "with_clause", "larg", "rarg"];
+    let empty = ["distinct_clause", "group_clause", "window_clause", "values_lists", "locking_clause"];
+    for field in empty {
+        if !select.list(field)?.is_empty() {
+            return Ok(false);
+        }
+    }
+    let of_settings = matches!(select.list("from_clause")?, [from] if is_settings(from)?);
+    for field in absent {
+        if *select.field(field)? != Tree::Null && !(field == "where_clause" && of_settings) {
+            return Ok(false);
+        }
+    }
+    Ok(of_settings || select.list("from_clause")?.is_empty())
+}
+
+fn is_settings(from: &Tree) -> Result<bool, crate::sql::Misread> {
+    if let Some(relation) = from.of_kind("RangeVar") {
+        return Ok(relation.text("relname")? == "pg_settings" && matches!(relation.text("schemaname")?, "" | "pg_catalog"));
+    }
+    let Some(function) = from.of_kind("RangeFunction") else { return Ok(false) };
+    let mut named = false;
+    function.each(&mut |node| {
+        named |= matches!(node.names("funcname").as_deref(), Ok(["pg_show_all_settings"] | ["pg_catalog", "pg_show_all_settings"]));
+    });
+    Ok(named)
 }
 
 /// Whether this is `current_setting` of a name that only running it tells.

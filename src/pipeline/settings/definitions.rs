@@ -1,9 +1,12 @@
 //! The settings that exist for a client, and what each may be set to.
 
+use std::{collections::BTreeMap, sync::LazyLock};
+
+use super::values::shortened;
 use crate::error::SettingError;
 
 /// A setting.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(in crate::pipeline) struct Definition {
     /// Name as PostgreSQL prints it.
     pub(in crate::pipeline) name: &'static str,
@@ -18,7 +21,7 @@ pub(in crate::pipeline) struct Definition {
 }
 
 /// What a setting takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::pipeline) enum Kind {
     /// Only SHOW.
     Fixed,
@@ -32,8 +35,27 @@ pub(in crate::pipeline) enum Kind {
     Word(&'static [&'static str]),
     /// `on` or `off`.
     Boolean,
-    /// An integer in a range.
-    Integer(i64, i64),
+    /// One of these words, with commas between.
+    OneOf(&'static str),
+    /// A number in a range.
+    Number {
+        /// At least.
+        least: f64,
+        /// At most.
+        most: f64,
+        /// Of the value without a unit: `kB`, `8kB`, `ms`, …; empty when it has none.
+        unit: &'static str,
+        /// An integer.
+        whole: bool,
+    },
+    /// No other value than its default: another one would change what a statement means, and is not carried to the source.
+    Steady,
+    /// The server's: only SHOW. What an error says after "cannot be changed".
+    Server(&'static str),
+    /// A superuser's to change.
+    Superuser,
+    /// A superuser's to look at.
+    Hidden,
     /// Milliseconds with PostgreSQL's units.
     Duration,
     /// `statement_timeout`: a duration up to the agent's bound, where 0 means the bound.
@@ -44,13 +66,11 @@ pub(in crate::pipeline) enum Kind {
     TimeZone,
     /// `client_encoding`: UTF8 in its spellings.
     Encoding,
-    /// A read-only flag that cannot be turned off.
-    ReadOnly,
     /// A flag that must keep the value `on`.
     AlwaysOn,
     /// `search_path`
     Identifiers,
-    /// `role`: only `none`.
+    /// `role`, `session_authorization`: none, or the agent itself.
     Role,
 }
 
@@ -69,8 +89,8 @@ const fn format(name: &'static str, default: &'static str, kind: Kind, reported:
 const LEVELS: &[&str] = &["read committed", "repeatable read", "serializable", "read uncommitted"];
 const MESSAGE_LEVELS: &[&str] = &["debug5", "debug4", "debug3", "debug2", "debug1", "debug", "log", "notice", "warning", "error"];
 
-/// Every setting, in the order of SHOW ALL.
-pub(super) const ALL: &[Definition] = &[
+/// The settings that mean something here.
+const ALL: &[Definition] = &[
     reported("application_name", "", Kind::ApplicationName, "the name of the application, kept in evidence"),
     setting("block_size", "8192", Kind::Fixed, "size of a disk block"),
     format("bytea_output", "hex", Kind::Word(&["hex", "escape"]), false, "the output format for bytea"),
@@ -79,9 +99,15 @@ pub(super) const ALL: &[Definition] = &[
     format("DateStyle", "ISO, MDY", Kind::DateStyle, true, "the display format for date and time values"),
     setting("default_transaction_deferrable", "off", Kind::Boolean, "the default deferrable status of new transactions"),
     setting("default_transaction_isolation", "read committed", Kind::Word(LEVELS), "the isolation level of each new transaction"),
-    reported("default_transaction_read_only", "on", Kind::ReadOnly, "always on: pgwicket only reads"),
+    reported("default_transaction_read_only", "on", Kind::Boolean, "no effect here: a write becomes a proposal either way"),
     setting("escape_string_warning", "on", Kind::Boolean, "no effect here"),
-    format("extra_float_digits", "1", Kind::Integer(-15, 3), false, "the number of digits displayed for floating-point values"),
+    format(
+        "extra_float_digits",
+        "1",
+        Kind::Number { least: -15.0, most: 3.0, unit: "", whole: true },
+        false,
+        "the number of digits displayed for floating-point values",
+    ),
     setting("idle_in_transaction_session_timeout", "0", Kind::Duration, "the policy's bound applies as well"),
     setting("idle_session_timeout", "0", Kind::Duration, "the server's bound applies as well"),
     reported("in_hot_standby", "off", Kind::Fixed, "whether hot standby is active"),
@@ -113,14 +139,14 @@ pub(super) const ALL: &[Definition] = &[
     setting("pgwicket.session_token", "", Kind::Fixed, "SET binds the connection to the token's tenant; it is never shown"),
     setting("pgwicket.tenant", "", Kind::Fixed, "the tenant this connection is bound to"),
     setting("plan_cache_mode", "auto", Kind::Word(&["auto", "force_generic_plan", "force_custom_plan"]), "no effect here"),
-    setting("quote_all_identifiers", "off", Kind::Boolean, "no effect here"),
+    setting("quote_all_identifiers", "off", Kind::Steady, "always off"),
     setting("role", "none", Kind::Role, "the current role"),
     setting("row_security", "on", Kind::AlwaysOn, "always on"),
     setting("search_path", "", Kind::Identifiers, "the alias schemas that unqualified names are looked up in"),
     reported("server_encoding", "UTF8", Kind::Fixed, "the server's character set encoding"),
     reported("server_version", "", Kind::Fixed, "the server version"),
     setting("server_version_num", "", Kind::Fixed, "the server version as an integer"),
-    reported("session_authorization", "", Kind::Fixed, "the session user"),
+    reported("session_authorization", "", Kind::Role, "the session user"),
     setting("ssl", "off", Kind::Fixed, "whether this connection uses TLS"),
     reported("standard_conforming_strings", "on", Kind::AlwaysOn, "always on"),
     setting("statement_timeout", "0", Kind::BoundedDuration, "the maximum duration of a statement, up to the policy's bound"),
@@ -128,44 +154,80 @@ pub(super) const ALL: &[Definition] = &[
     format("TimeZone", "UTC", Kind::TimeZone, true, "the time zone for displaying and interpreting time stamps"),
     setting("transaction_deferrable", "off", Kind::Fixed, "whether the current transaction is deferrable"),
     setting("transaction_isolation", "read committed", Kind::Fixed, "the current transaction's isolation level"),
-    setting("transaction_read_only", "on", Kind::Fixed, "always on: pgwicket only reads"),
-    setting("xmloption", "content", Kind::Word(&["content", "document"]), "no effect here"),
+    setting("transaction_read_only", "on", Kind::Fixed, "no effect here: a write becomes a proposal either way"),
+    setting("xmloption", "content", Kind::Steady, "always content"),
 ];
 
-/// Settings of PostgreSQL that a client may know and may not change here; every other name is unknown.
-const FORBIDDEN: &[&str] = &[
-    "work_mem",
-    "maintenance_work_mem",
-    "temp_buffers",
-    "temp_file_limit",
-    "session_replication_role",
-    "session_preload_libraries",
-    "local_preload_libraries",
-    "log_statement",
-    "log_min_duration_statement",
-    "log_min_messages",
-    "default_tablespace",
-    "default_table_access_method",
-    "synchronous_commit",
-    "shared_preload_libraries",
-    "max_parallel_workers_per_gather",
-    "check_function_bodies",
-    "backslash_quote",
-    "array_nulls",
-    "commit_delay",
-    "track_activities",
-    "data_directory",
-    "hba_file",
-    "config_file",
-];
+/// The settings of PostgreSQL that have no effect here, one a line: name, type, unit, who may change it, least, most, words, default,
+/// description. Taken from `pg_settings` of versions 15 and 18, as a new server has them.
+const POSTGRESQL: &str = include_str!("postgresql.tsv");
+
+/// Every setting by its name in lower case.
+static DEFINITIONS: LazyLock<BTreeMap<String, Definition>> = LazyLock::new(|| {
+    let listed = POSTGRESQL.lines().filter_map(listed);
+    let all = listed.chain(ALL.iter().copied());
+    all.map(|definition| (definition.name.to_ascii_lowercase(), definition)).collect()
+});
+
+/// Every setting, in the order of SHOW ALL.
+pub(super) fn all() -> impl Iterator<Item = &'static Definition> {
+    DEFINITIONS.values()
+}
+
+/// Those that the client is told of.
+pub(super) fn told() -> impl Iterator<Item = &'static Definition> {
+    ALL.iter().filter(|definition| definition.reported)
+}
+
+/// Refuses the reset of what cannot be set.
+pub(super) fn settable(definition: &Definition) -> Result<(), SettingError> {
+    match definition.kind {
+        Kind::Fixed => Err(SettingError::Fixed(definition.name)),
+        Kind::Server(how) => Err(SettingError::Server { name: definition.name, how }),
+        Kind::Superuser | Kind::Hidden => Err(SettingError::Forbidden(definition.name.into())),
+        Kind::ApplicationName
+        | Kind::Run
+        | Kind::Text
+        | Kind::Word(_)
+        | Kind::OneOf(_)
+        | Kind::Number { .. }
+        | Kind::Boolean
+        | Kind::Duration
+        | Kind::BoundedDuration
+        | Kind::DateStyle
+        | Kind::TimeZone
+        | Kind::Encoding
+        | Kind::AlwaysOn
+        | Kind::Steady
+        | Kind::Identifiers
+        | Kind::Role => Ok(()),
+    }
+}
 
 /// The setting of that name, in any case.
 pub(in crate::pipeline) fn definition(name: &str) -> Result<&'static Definition, SettingError> {
-    if let Some(found) = ALL.iter().find(|definition| definition.name.eq_ignore_ascii_case(name)) {
-        return Ok(found);
-    }
-    if FORBIDDEN.iter().any(|forbidden| forbidden.eq_ignore_ascii_case(name)) || name.to_ascii_lowercase().starts_with("enable_") {
-        return Err(SettingError::Forbidden(name.to_ascii_lowercase().into()));
-    }
-    Err(SettingError::Unknown(name.into()))
+    DEFINITIONS.get(&name.to_ascii_lowercase()).ok_or_else(|| SettingError::Unknown(shortened(name)))
+}
+
+/// A line of [`POSTGRESQL`].
+fn listed(line: &'static str) -> Option<Definition> {
+    let mut fields = line.split('\t');
+    let mut next = || fields.next();
+    let (name, kind, unit, context) = (next()?, next()?, next()?, next()?);
+    let (least, most, words, default, description) = (next()?, next()?, next()?, next()?, next()?);
+    let kind = match (context, kind) {
+        ("user", "bool") => Kind::Boolean,
+        ("user", "enum") => Kind::OneOf(words),
+        ("user", "integer") => Kind::Number { least: least.parse().ok()?, most: most.parse().ok()?, unit, whole: true },
+        ("user", "real") => Kind::Number { least: least.parse().ok()?, most: most.parse().ok()?, unit, whole: false },
+        ("steady", _) => Kind::Steady,
+        ("internal", _) => Kind::Fixed,
+        ("postmaster", _) => Kind::Server(" without restarting the server"),
+        ("sighup", _) => Kind::Server(" now"),
+        ("backend" | "superuser-backend", _) => Kind::Server(" after connection start"),
+        ("superuser", _) => Kind::Superuser,
+        // What is known of nothing else is neither shown nor set.
+        _ => Kind::Hidden,
+    };
+    Some(Definition { name, default, kind, reported: false, description })
 }

@@ -1,22 +1,25 @@
 //! The virtual session settings: what SET, RESET and SHOW speak of. None of it reaches a source as the
 //! client wrote it; the few that change the text form of values are applied there by their canonical value.
 
+mod custom;
 mod definitions;
+mod number;
 mod values;
+mod zone;
 
 pub(in crate::pipeline) use definitions::{Definition, Kind, definition};
 pub(in crate::pipeline) use values::print_identifiers;
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use crate::error::SettingError;
+use values::Held;
 
-/// Every setting, in the order of SHOW ALL.
-pub(in crate::pipeline) fn all() -> impl Iterator<Item = &'static Definition> {
-    definitions::ALL.iter()
-}
-
-type Values = BTreeMap<&'static str, Box<str>>;
+/// Values that are not the setting's own default, by name.
+type Values = BTreeMap<Box<str>, Box<str>>;
 
 /// One session's settings, transactional as PostgreSQL's: a rollback undoes SET, the end of the
 /// transaction undoes SET LOCAL.
@@ -26,8 +29,38 @@ pub(in crate::pipeline) struct Settings {
     session: Rc<Values>,
     local: Rc<Values>,
     marks: Vec<Mark>,
+    /// Names of the client's own settings (`my.var`). A name that was set once stays, as in PostgreSQL.
+    custom: Rc<BTreeSet<Box<str>>>,
     bound: u64,
     generation: u64,
+}
+
+/// A setting by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::pipeline) enum Name {
+    /// PostgreSQL's, or pgwicket's.
+    Known(&'static str),
+    /// The client's own.
+    Custom(Box<str>),
+}
+
+impl Name {
+    /// As it is printed.
+    pub(in crate::pipeline) fn as_str(&self) -> &str {
+        match self {
+            Self::Known(name) => name,
+            Self::Custom(name) => name,
+        }
+    }
+}
+
+/// A value that was asked for is over the policy's bound, and the bound is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::pipeline) struct Cut {
+    /// The setting.
+    pub(in crate::pipeline) name: &'static str,
+    /// The bound as SHOW prints it.
+    pub(in crate::pipeline) bound: String,
 }
 
 /// What a rollback goes back to.
@@ -61,22 +94,29 @@ pub(in crate::pipeline) struct Start<'a> {
 impl Settings {
     /// The settings of a new session, before the startup message's own.
     pub(in crate::pipeline) fn new(start: &Start<'_>) -> Self {
-        let mut values: Values = definitions::ALL.iter().map(|definition| (definition.name, definition.default.into())).collect();
-        values.insert("server_version", start.server_version.into());
-        values.insert("server_version_num", start.server_version_number.to_string().into());
-        values.insert("session_authorization", start.agent.into());
-        values.insert("pgwicket.agent", start.agent.into());
-        values.insert("pgwicket.tenant", start.tenant.into());
-        values.insert("pgwicket.run", start.run.into());
-        values.insert("search_path", start.search_path.into());
-        values.insert("statement_timeout", values::print_milliseconds(start.statement_timeout).into());
-        values.insert("ssl", if start.tls { "on" } else { "off" }.into());
+        let number = start.server_version_number.to_string();
+        let timeout = values::print_milliseconds(start.statement_timeout);
+        let values: Values = [
+            ("server_version", start.server_version),
+            ("server_version_num", &number),
+            ("session_authorization", start.agent),
+            ("pgwicket.agent", start.agent),
+            ("pgwicket.tenant", start.tenant),
+            ("pgwicket.run", start.run),
+            ("search_path", start.search_path),
+            ("statement_timeout", &timeout),
+            ("ssl", if start.tls { "on" } else { "off" }),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
         let values = Rc::new(values);
         Self {
             start: Rc::clone(&values),
             session: values,
             local: Rc::default(),
             marks: Vec::new(),
+            custom: Rc::default(),
             bound: start.statement_timeout,
             generation: 0,
         }
@@ -93,32 +133,83 @@ impl Settings {
         self.generation += 1;
     }
 
-    /// A setting of the startup message: also what RESET goes back to.
-    pub(in crate::pipeline) fn set_at_startup(&mut self, name: &str, value: &str) -> Result<(), SettingError> {
-        let (definition, value) = self.checked(name, value)?;
-        Rc::make_mut(&mut self.start).insert(definition.name, value.clone());
-        Rc::make_mut(&mut self.session).insert(definition.name, value);
-        self.generation += 1;
+    /// A setting of the startup message, as text: also what RESET goes back to.
+    pub(in crate::pipeline) fn set_at_startup(&mut self, name: &str, value: &str) -> Result<Option<Cut>, SettingError> {
+        let (name, value, cut) = self.checked(name, value)?;
+        Rc::make_mut(&mut self.start).insert(name.as_str().into(), value.clone());
+        Rc::make_mut(&mut self.session).insert(name.as_str().into(), value);
+        self.note(name);
+        Ok(cut)
+    }
+
+    /// `SET name = values`; `None` is DEFAULT.
+    pub(in crate::pipeline) fn set(&mut self, name: &str, values: Option<&[String]>) -> Result<Option<Cut>, SettingError> {
+        match values {
+            Some(values) => {
+                let text = joined(name, values)?;
+                self.set_text(name, &text, false)
+            }
+            None => self.reset(name, false).map(|()| None),
+        }
+    }
+
+    /// `SET LOCAL name = values`, inside a transaction block.
+    pub(in crate::pipeline) fn set_local(&mut self, name: &str, values: Option<&[String]>) -> Result<Option<Cut>, SettingError> {
+        match values {
+            Some(values) => {
+                let text = joined(name, values)?;
+                self.set_text(name, &text, true)
+            }
+            None => self.reset(name, true).map(|()| None),
+        }
+    }
+
+    /// As `set_config(name, value, is_local)`: the value is one text.
+    pub(in crate::pipeline) fn set_text(&mut self, name: &str, value: &str, local: bool) -> Result<Option<Cut>, SettingError> {
+        let (name, value, cut) = self.checked(name, value)?;
+        self.put(&name, Some(value), local);
+        self.note(name);
+        Ok(cut)
+    }
+
+    /// `RESET name`, `SET [LOCAL] name = DEFAULT`, `set_config(name, NULL, …)`.
+    pub(in crate::pipeline) fn reset(&mut self, name: &str, local: bool) -> Result<(), SettingError> {
+        let name = self.named(name)?;
+        if let Name::Known(known) = name {
+            definitions::settable(definition(known)?)?;
+        }
+        let value = self.start.get(name.as_str()).cloned();
+        if local {
+            // What stands in the session must not show through.
+            let value = value.unwrap_or_else(|| definition(name.as_str()).map_or("", |definition| definition.default).into());
+            self.put(&name, Some(value), true);
+        } else {
+            self.put(&name, value, false);
+        }
+        self.note(name);
         Ok(())
     }
 
-    /// `SET name = value`; `None` is DEFAULT.
-    pub(in crate::pipeline) fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), SettingError> {
-        let (definition, value) = self.wanted(name, value)?;
-        Rc::make_mut(&mut self.session).insert(definition.name, value);
-        if self.local.contains_key(definition.name) {
-            Rc::make_mut(&mut self.local).remove(definition.name);
+    fn put(&mut self, name: &Name, value: Option<Box<str>>, local: bool) {
+        let name = name.as_str();
+        let scope = if local { &mut self.local } else { &mut self.session };
+        match value {
+            Some(value) => drop(Rc::make_mut(scope).insert(name.into(), value)),
+            None => drop(Rc::make_mut(scope).remove(name)),
+        }
+        if !local && self.local.contains_key(name) {
+            Rc::make_mut(&mut self.local).remove(name);
+        }
+    }
+
+    /// A setting has changed.
+    fn note(&mut self, name: Name) {
+        if let Name::Custom(name) = name
+            && !self.custom.contains(&name)
+        {
+            Rc::make_mut(&mut self.custom).insert(name);
         }
         self.generation += 1;
-        Ok(())
-    }
-
-    /// `SET LOCAL name = value`, inside a transaction block.
-    pub(in crate::pipeline) fn set_local(&mut self, name: &str, value: Option<&str>) -> Result<(), SettingError> {
-        let (definition, value) = self.wanted(name, value)?;
-        Rc::make_mut(&mut self.local).insert(definition.name, value);
-        self.generation += 1;
-        Ok(())
     }
 
     /// `RESET ALL`, `DISCARD ALL`.
@@ -128,14 +219,40 @@ impl Settings {
         self.generation += 1;
     }
 
-    /// The value in force of a setting, by its canonical name.
+    /// The value in force of a setting, by its printed name.
     pub(in crate::pipeline) fn value(&self, name: &str) -> Option<&str> {
-        self.local.get(name).or_else(|| self.session.get(name)).map(AsRef::as_ref)
+        let set = self.local.get(name).or_else(|| self.session.get(name)).map(AsRef::as_ref);
+        set.or_else(|| definition(name).ok().map(|definition| definition.default)).or_else(|| self.custom.get(name).map(|_| ""))
     }
 
-    /// Every setting with its value in force, in the order of SHOW ALL.
-    pub(in crate::pipeline) fn all(&self) -> impl Iterator<Item = (&'static Definition, &str)> {
-        definitions::ALL.iter().map(|definition| (definition, self.value(definition.name).unwrap_or_default()))
+    /// The settings that the client is told of, with their values in force.
+    pub(in crate::pipeline) fn reported(&self) -> impl Iterator<Item = (&'static Definition, &str)> {
+        definitions::told().map(|definition| (definition, self.value(definition.name).unwrap_or_default()))
+    }
+
+    /// The setting of that name, to be shown.
+    pub(in crate::pipeline) fn shown(&self, name: &str) -> Result<Name, SettingError> {
+        match definition(name) {
+            Ok(Definition { kind: Kind::Hidden, name, .. }) => Err(SettingError::Hidden(name)),
+            Ok(definition) => Ok(Name::Known(definition.name)),
+            Err(unknown) => self.own_name(name).map(|name| Name::Custom(name.into())).ok_or(unknown),
+        }
+    }
+
+    /// The setting of that name, to be set.
+    fn named(&self, name: &str) -> Result<Name, SettingError> {
+        match definition(name) {
+            Ok(definition) => Ok(Name::Known(definition.name)),
+            Err(_) if self.own_name(name).is_some() => self.shown(name),
+            Err(unknown) if !custom::is_custom(name) => Err(unknown),
+            Err(_) => custom::check_name(name, self.custom.len()).map(|()| Name::Custom(name.into())),
+        }
+    }
+
+    /// A setting of the client's own, as it is spelled.
+    pub(in crate::pipeline) fn own_name(&self, name: &str) -> Option<&str> {
+        let exactly = self.custom.get(name);
+        exactly.or_else(|| self.custom.iter().find(|known| known.eq_ignore_ascii_case(name))).map(AsRef::as_ref)
     }
 
     /// Grows with every change, so that what was derived from the settings can be kept until then.
@@ -183,6 +300,14 @@ impl Settings {
         self.marks.clear();
     }
 
+    /// What SET LOCAL said is over where there is no transaction.
+    pub(in crate::pipeline) fn end_local(&mut self) {
+        if !self.local.is_empty() {
+            self.local = Rc::default();
+            self.generation += 1;
+        }
+    }
+
     /// `statement_timeout` in force, in milliseconds; 0 is none.
     pub(in crate::pipeline) fn statement_timeout(&self) -> u64 {
         self.value("statement_timeout").and_then(values::milliseconds).unwrap_or(self.bound)
@@ -190,34 +315,47 @@ impl Settings {
 
     /// The virtual search path as names.
     pub(in crate::pipeline) fn search_path(&self) -> Vec<Box<str>> {
-        values::identifiers(self.value("search_path").unwrap_or_default())
+        values::identifiers(self.value("search_path").unwrap_or_default()).unwrap_or_default()
     }
 
-    /// What SET asks for. Names in a list were folded by the grammar already, so they are quoted to stay as they are.
-    fn wanted(&self, name: &str, value: Option<&str>) -> Result<(&'static Definition, Box<str>), SettingError> {
-        match value {
-            None => self.default_of(name),
-            Some(value) if definition(name)?.kind == Kind::Identifiers => {
-                let names: Vec<&str> = value.split(", ").map(|name| name.trim_matches('"')).collect();
-                self.checked(name, &print_identifiers(&names))
-            }
-            Some(value) => self.checked(name, value),
+    fn checked(&self, name: &str, value: &str) -> Result<(Name, Box<str>, Option<Cut>), SettingError> {
+        let name = self.named(name)?;
+        let Name::Known(known) = name else {
+            custom::check_value(&[&self.session, &self.local], name.as_str(), value)?;
+            return Ok((name, value.into(), None));
+        };
+        let definition = definition(known)?;
+        let held = Held {
+            current: self.value(known).unwrap_or_default(),
+            bound: self.bound,
+            agent: self.start.get("pgwicket.agent").map_or("", AsRef::as_ref),
+        };
+        let cut = values::cut(definition, value, self.bound).map(|bound| Cut { name: known, bound });
+        values::check(definition, value, held).map(|value| (name, value, cut))
+    }
+}
+
+/// The values of a SET as one text (`flatten_set_variable_args`).
+fn joined(name: &str, values: &[String]) -> Result<String, SettingError> {
+    match (definition(name).map(|definition| definition.kind), values) {
+        (Ok(Kind::Identifiers), values) => Ok(print_identifiers(values)),
+        (Ok(Kind::DateStyle), values) => Ok(values.join(", ")),
+        (_, [value]) => Ok(value.clone()),
+        (found, _) => {
+            Err(SettingError::OneArgument(found.map_or(name, |_| definition(name).map_or(name, |definition| definition.name)).into()))
         }
     }
+}
 
-    fn checked(&self, name: &str, value: &str) -> Result<(&'static Definition, Box<str>), SettingError> {
-        let definition = definition(name)?;
-        let current = self.value(definition.name).unwrap_or_default();
-        values::check(definition, value, current, self.bound).map(|value| (definition, value))
-    }
+/// `on` or `off`, in any spelling.
+pub(in crate::pipeline) fn flag(name: &str, value: &str) -> Result<bool, SettingError> {
+    let definition = definition(name)?;
+    values::boolean(value).ok_or(SettingError::NotBoolean(definition.name))
+}
 
-    fn default_of(&self, name: &str) -> Result<(&'static Definition, Box<str>), SettingError> {
-        let definition = definition(name)?;
-        if definition.kind == Kind::Fixed {
-            return Err(SettingError::Fixed(definition.name));
-        }
-        Ok((definition, self.start.get(definition.name).cloned().unwrap_or_default()))
-    }
+/// Every setting, in the order of SHOW ALL.
+pub(in crate::pipeline) fn all() -> impl Iterator<Item = &'static Definition> {
+    definitions::all()
 }
 
 /// What a session says about one tenant's work: it goes with the binding.
@@ -233,21 +371,25 @@ impl Mark {
 
 fn bind(values: &mut Rc<Values>, tenant: &str, run: &str) {
     let values = Rc::make_mut(values);
-    values.insert("pgwicket.tenant", tenant.into());
-    values.insert("pgwicket.run", run.into());
+    values.insert("pgwicket.tenant".into(), tenant.into());
+    values.insert("pgwicket.run".into(), run.into());
     for name in SAID {
-        values.insert(name, "".into());
+        values.remove(name);
     }
 }
 
 fn forget_said(local: &mut Rc<Values>) {
     let local = Rc::make_mut(local);
-    local.retain(|name, _| !SAID.contains(name) && *name != "pgwicket.run");
+    local.retain(|name, _| !SAID.contains(&&**name) && **name != *"pgwicket.run");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn words(value: &str) -> [String; 1] {
+        [value.to_owned()]
+    }
 
     fn settings() -> Settings {
         Settings::new(&Start {
@@ -266,15 +408,15 @@ mod tests {
     fn set_local_ends_with_the_transaction_and_set_with_a_rollback() {
         let mut settings = settings();
         settings.push();
-        settings.set("application_name", Some("a")).unwrap();
-        settings.set_local("application_name", Some("b")).unwrap();
+        settings.set("application_name", Some(&words("a"))).unwrap();
+        settings.set_local("application_name", Some(&words("b"))).unwrap();
         assert_eq!(settings.value("application_name"), Some("b"));
         settings.end(true);
         assert_eq!(settings.value("application_name"), Some("a"));
         settings.push();
-        settings.set("application_name", Some("c")).unwrap();
+        settings.set("application_name", Some(&words("c"))).unwrap();
         settings.push();
-        settings.set("application_name", Some("d")).unwrap();
+        settings.set("application_name", Some(&words("d"))).unwrap();
         settings.rollback_to(1);
         assert_eq!(settings.value("application_name"), Some("c"));
         settings.end(false);
@@ -287,10 +429,10 @@ mod tests {
     #[test]
     fn what_a_session_says_goes_with_its_binding() {
         let mut settings = settings();
-        settings.set("pgwicket.reason", Some("acme's reason")).unwrap();
+        settings.set("pgwicket.reason", Some(&words("acme's reason"))).unwrap();
         settings.push();
-        settings.set("pgwicket.idempotency_key", Some("acme's key")).unwrap();
-        settings.set_local("pgwicket.reason", Some("acme's other reason")).unwrap();
+        settings.set("pgwicket.idempotency_key", Some(&words("acme's key"))).unwrap();
+        settings.set_local("pgwicket.reason", Some(&words("acme's other reason"))).unwrap();
         let mut batch = settings.mark();
         settings.bind("globex", "run-2");
         batch.bind("globex", "run-2");
@@ -313,8 +455,8 @@ mod tests {
     #[test]
     fn values_are_checked_and_printed_as_postgresql_prints_them() {
         let mut settings = settings();
-        let mut set = |name: &str, value: &str| match settings.set(name, Some(value)) {
-            Ok(()) => settings.value(definition(name).unwrap().name).unwrap_or_default().to_owned(),
+        let mut set = |name: &str, value: &str| match settings.set(name, Some(&words(value))) {
+            Ok(_) => settings.value(definition(name).unwrap().name).unwrap_or_default().to_owned(),
             Err(error) => format!("{error}"),
         };
         assert_eq!(set("datestyle", "german"), "German, DMY");
@@ -323,16 +465,28 @@ mod tests {
         assert_eq!(set("statement_timeout", "1500"), "1500ms");
         assert_eq!(set("statement_timeout", "2s"), "2s");
         assert_eq!(set("statement_timeout", "0"), "5s");
-        assert_eq!(set("statement_timeout", "1min"), "parameter \"statement_timeout\" can be set to at most \"5s\" here");
+        assert_eq!(set("statement_timeout", "1min"), "5s");
         assert_eq!(set("client_encoding", "utf-8"), "UTF8");
         assert_eq!(set("client_encoding", "latin1"), "invalid value for parameter \"client_encoding\": \"latin1\"");
         assert_eq!(set("timezone", "-7"), "<-07>+07");
         assert_eq!(set("timezone", "Europe/Berlin"), "Europe/Berlin");
         assert_eq!(set("timezone", "'; drop"), "invalid value for parameter \"TimeZone\": \"'; drop\"");
         assert_eq!(set("extra_float_digits", "3"), "3");
-        assert_eq!(set("extra_float_digits", "4"), "invalid value for parameter \"extra_float_digits\": \"4\"");
-        assert_eq!(set("default_transaction_read_only", "off"), "cannot set transaction read-write mode: pgwicket only reads");
-        assert_eq!(set("work_mem", "1GB"), "permission denied to set parameter \"work_mem\"");
+        assert_eq!(set("extra_float_digits", "4"), "4 is outside the valid range for parameter \"extra_float_digits\" (-15 .. 3)");
+        assert_eq!(set("default_transaction_read_only", "off"), "off");
+        assert_eq!(set("work_mem", "1GB"), "1GB");
+        assert_eq!(set("work_mem", "65536"), "64MB");
+        assert_eq!(set("Enable_SeqScan", "f"), "off");
+        assert_eq!(set("enable_seqscan", "maybe"), "parameter \"enable_seqscan\" requires a Boolean value");
+        assert_eq!(set("synchronous_commit", "no"), "off");
+        assert_eq!(set("log_statement", "all"), "permission denied to set parameter \"log_statement\"");
+        assert_eq!(set("data_directory", "/"), "permission denied to set parameter \"data_directory\"");
+        assert_eq!(set("shared_buffers", "1GB"), "parameter \"shared_buffers\" cannot be changed without restarting the server");
+        assert_eq!(set("wal_segment_size", "1GB"), "parameter \"wal_segment_size\" cannot be changed");
+        assert_eq!(set("xmlbinary", "BASE64"), "base64");
+        assert_eq!(set("xmlbinary", "hex"), "parameter \"xmlbinary\" can only be \"base64\" here");
+        assert_eq!(set("role", "support_agent"), "support_agent");
+        assert_eq!(set("session_authorization", "postgres"), "permission denied to set parameter \"session_authorization\"");
         assert_eq!(set("server_version", "99"), "parameter \"server_version\" cannot be changed");
         assert_eq!(set("nope", "1"), "unrecognized configuration parameter \"nope\"");
     }
@@ -340,10 +494,38 @@ mod tests {
     #[test]
     fn a_search_path_is_read_as_identifiers() {
         let mut settings = settings();
-        settings.set("search_path", Some("A, B c, $user")).unwrap();
-        assert_eq!(settings.value("search_path"), Some("\"A\", \"B c\", \"$user\""));
-        assert_eq!(settings.search_path(), ["A".into(), "B c".into(), "$user".into()] as [Box<str>; 3]);
+        let path: Vec<String> = ["A", "B c", "$user", "user", "a_1"].map(str::to_owned).to_vec();
+        settings.set("search_path", Some(&path)).unwrap();
+        assert_eq!(settings.value("search_path"), Some("\"A\", \"B c\", \"$user\", \"user\", a_1"));
+        assert_eq!(settings.search_path(), ["A", "B c", "$user", "user", "a_1"].map(Box::<str>::from));
+        settings.set("search_path", Some(&words("ext, pg_temp"))).unwrap();
+        assert_eq!(settings.search_path(), ["ext, pg_temp".into()] as [Box<str>; 1]);
+        settings.set("search_path", Some(&words(""))).unwrap();
+        assert_eq!(settings.value("search_path"), Some("\"\""));
         settings.set_at_startup("search_path", "A, \"B\"\"c\"").unwrap();
         assert_eq!(settings.search_path(), ["a".into(), "B\"c".into()] as [Box<str>; 2]);
+        for wrong in ["a,,b", "a b", "\"a", "a,"] {
+            assert!(settings.set_text("search_path", wrong, false).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn settings_of_the_client_s_own_have_bounds() {
+        let mut settings = settings();
+        assert_eq!(settings.shown("my.var"), Err(SettingError::Unknown("my.var".into())));
+        settings.push();
+        settings.set_local("My.Var", Some(&words("x"))).unwrap();
+        assert_eq!(settings.shown("my.var").map(|name| name.as_str().to_owned()), Ok("My.Var".to_owned()));
+        assert_eq!(settings.value("My.Var"), Some("x"));
+        settings.end(false);
+        assert_eq!(settings.value("My.Var"), Some(""));
+        for wrong in ["pgwicket.nope", "a.1", "a.", "a b.c", "nope"] {
+            assert!(settings.set(wrong, Some(&words("x"))).is_err(), "{wrong}");
+        }
+        let long = "x".repeat(50_000);
+        let taken = (0..1000).filter(|number| settings.set(&format!("a.v{number}"), Some(&words(&long))).is_ok()).count();
+        assert!((1..=10).contains(&taken), "{taken}");
+        let taken = (0..1000).filter(|number| settings.set(&format!("b.v{number}"), Some(&words(""))).is_ok()).count();
+        assert!((50..=256).contains(&taken), "{taken}");
     }
 }
