@@ -115,7 +115,8 @@ impl Synthesis {
     /// Governs the statement, with the allow-lists or with them aside; a refusal as the class of its message.
     pub(crate) fn govern(&self, text: &str, lists: bool) -> Outcome {
         let search_path = [HOME.into()];
-        let request = Request { text, declared_types: &[], agent: &self.agent, policy: &self.policy, search_path: &search_path };
+        let request =
+            Request { text, declared_types: &[], agent: &self.agent, policy: &self.policy, search_path: &search_path, database: "db" };
         let outcome = if lists { govern(&request).map(|_| ()) } else { structure(&request).map(|_| ()) };
         let Err(refusal) = outcome else { return Outcome::Accepted };
         let reason = format!("{} {}", refusal.code.sqlstate(), general(&refusal.message, lists));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    GovernedStatement, MAX_PARAMETERS, Refusal, RefusalCode, Request, fingerprint, gate,
+    GovernedStatement, MAX_PARAMETERS, Refusal, Request, fingerprint, gate,
     kernel::{self, Scope},
     rewrite,
 };
@@ -26,8 +26,14 @@ pub(super) fn is_asked(tree: &Tree, configurations: &BTreeSet<usize>) -> Result<
 }
 
 /// Governs a statement over the catalog.
-pub(super) fn decide(request: &Request<'_>, tree: &Tree, client: usize, lists: bool) -> Result<GovernedStatement, Refusal> {
-    let expected = kernel::expect_catalog(request, tree, client)?;
+pub(super) fn decide(
+    request: &Request<'_>,
+    tree: &Tree,
+    unqualified: &kernel::Unqualified,
+    client: usize,
+    lists: bool,
+) -> Result<GovernedStatement, Refusal> {
+    let expected = kernel::expect_catalog(request, tree, unqualified, client)?;
     gate::Gate { text: request.text, agent: request.agent, catalog: &expected.source.catalog, lists }.catalog_names(tree)?;
     let rewritten = rewrite::rewrite(request.text, &expected.replacements).unwrap_or_default();
     let verified = expected.verify(&rewritten.text)?;
@@ -82,9 +88,6 @@ fn relations(tree: &Tree) -> Result<Read, Refusal> {
                 "information_schema" => true,
                 _ => false,
             };
-            if known {
-                this_database(node)?;
-            }
             let list = if known { &mut read.catalog } else { &mut read.others };
             let written = if schema.is_empty() { name.into() } else { format!("{schema}.{name}").into() };
             if !list.contains(&written) {
@@ -95,14 +98,6 @@ fn relations(tree: &Tree) -> Result<Read, Refusal> {
     };
     kernel::walk(&mut tree.clone(), &Scope::default(), &mut visit)?;
     Ok(read)
-}
-
-/// `database.schema.relation`: the database would have to be the session's.
-fn this_database(node: &Node) -> Result<(), Refusal> {
-    if node.text("catalogname")?.is_empty() {
-        return Ok(());
-    }
-    Err(Refusal::new(RefusalCode::Unsupported, "a database name before a schema name is not supported").hint("write schema.relation"))
 }
 
 /// A function or type that only the catalog can answer. The type of a text search configuration that is written out is not one.
@@ -144,7 +139,7 @@ mod tests {
         let policy = policy();
         let agent = policy.agents.values().next().unwrap();
         let search_path: Vec<Box<str>> = agent.schemas.iter().map(|schema| schema.name.clone()).collect();
-        let request = Request { text, declared_types: &[], agent, policy: &policy, search_path: &search_path };
+        let request = Request { text, declared_types: &[], agent, policy: &policy, search_path: &search_path, database: "db" };
         match govern(&request) {
             Ok(statement) if *statement.source() == agent.visible.name => format!("catalog: {}", statement.text()),
             Ok(_) => "source".to_owned(),
@@ -162,7 +157,22 @@ mod tests {
             ("select current_user from pg_class", "catalog: select (SELECT $1::pg_catalog.name AS \"current_user\") from pg_class"),
             ("select current_setting('a' || relname) from pg_class", "catalog: select current_setting('a' || relname) from pg_class"),
             ("select set_config('jit', 'off', false)", "source"),
-            ("select set_config('work_mem', '1', false)", "42501"),
+            ("select set_config('work_mem', '1', false)", "source"),
+            ("select 1 where set_config('work_mem', '1', false) = '1'", "42501"),
+            (
+                "select oid from db.pg_catalog.pg_class, current_user",
+                "catalog: select oid from pg_catalog.pg_class, (SELECT (SELECT $1::pg_catalog.name AS \"current_user\") AS \"current_user\") AS \"current_user\"",
+            ),
+            (
+                "select db.pg_catalog.pg_class.oid from db.pg_catalog.pg_class",
+                "catalog: select pg_catalog.pg_class.oid from pg_catalog.pg_class",
+            ),
+            ("select oid from other.pg_catalog.pg_class", "0A000"),
+            ("select 'db.s.t'::regclass", "catalog: select 's.t'::regclass"),
+            ("select '\"db\".s.\"t.x\"'::regclass", "catalog: select 's.\"t.x\"'::regclass"),
+            ("select 'db.t'::regclass", "catalog: select 'db.t'::regclass"),
+            ("select * from version()", "source"),
+            ("select version() over ()", "42809"),
             ("with pg_class as (select 1) select * from pg_class", "source"),
             ("with x as (select * from pg_class) select * from x", "catalog: with x as (select * from pg_class) select * from x"),
             ("select id from t", "source"),
@@ -170,8 +180,9 @@ mod tests {
             ("select * from t, pg_class", "0A000"),
             ("select 't'::regclass from t", "0A000"),
             ("select (select count(*) from pg_class) from t", "0A000"),
-            ("select * from pg_authid", "42P01"),
-            ("select * from pg_catalog.pg_authid", "42P01"),
+            ("select * from pg_authid", "42501"),
+            ("select * from pg_catalog.pg_authid", "42501"),
+            ("select * from pg_nothing", "42P01"),
             ("select pg_sleep(1) from pg_class", "42501"),
             ("select ('x').pg_read_file from pg_class", "42501"),
             ("select 'a'::regrole from pg_class", "42704"),

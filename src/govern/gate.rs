@@ -124,6 +124,7 @@ impl Gate<'_> {
                 let names = node.list("indirection")?.iter().filter_map(Tree::string);
                 names.filter(|name| !(column(name) && NO_CAST_FROM_A_ROW.contains(name))).try_for_each(|name| self.attribute(name))
             }
+            "RangeFunction" if kernel::is_answered_in_from(node) => Ok(()),
             "RangeFunction" => in_from(node, |name, arguments| matches!(allow::function(name, arguments), allow::FunctionRule::Virtual(_))),
             "CollateClause" => match node.names("collname")?.as_slice() {
                 [_] | ["pg_catalog", _] => Ok(()),
@@ -152,6 +153,7 @@ impl Gate<'_> {
             "AIndirection" => node.list("indirection")?.iter().filter_map(Tree::string).try_for_each(catalog_attribute),
             "RangeTableSample" => Err(Refusal::unsupported("TABLESAMPLE of the catalog").hint("write WHERE random() < 0.01")),
             // What the session does not answer, the catalog's own server does.
+            "RangeFunction" if kernel::is_answered_in_from(node) => Ok(()),
             "RangeFunction" => in_from(node, kernel::answers),
             // Kinds that name nothing, or what is in every catalog.
             _ => Ok(()),

@@ -52,6 +52,8 @@ pub struct Request<'a> {
     pub policy: &'a PolicySet,
     /// The session's virtual `search_path`: alias schema names, in order.
     pub search_path: &'a [Box<str>],
+    /// The session's database, by the name that the client connected with.
+    pub database: &'a str,
 }
 
 /// Governs one read. Pure: equal requests give equal answers.
@@ -66,7 +68,8 @@ pub fn structure(request: &Request<'_>) -> Result<String, Refusal> {
 }
 
 fn decide(request: &Request<'_>, lists: bool) -> Result<GovernedStatement, Refusal> {
-    let tree = read(request.text)?;
+    let mut tree = read(request.text)?;
+    let unqualified = kernel::unqualified(request.text, &mut tree, request.database)?;
     let client = client_parameters(&tree, request.declared_types)?;
     // The gate knows the server by the agent's first source; all sources are checked when there are several.
     let catalogs =
@@ -83,9 +86,9 @@ fn decide(request: &Request<'_>, lists: bool) -> Result<GovernedStatement, Refus
     };
     kernel::check_configs(&tree)?;
     if catalog::is_asked(&tree, configurations.as_ref().unwrap_or(&BTreeSet::new()))? {
-        return catalog::decide(request, &tree, client, lists);
+        return catalog::decide(request, &tree, &unqualified, client, lists);
     }
-    let expected = kernel::expect(request, &tree, client)?;
+    let expected = kernel::expect(request, &tree, &unqualified, client)?;
     let mut types = expected.types.clone();
     if lists {
         types.append(&mut configurations?);

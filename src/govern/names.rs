@@ -32,6 +32,7 @@ pub(super) enum Target {
 pub(super) fn resolve(node: &Node, scope: &Scope, agent: &Agent, search_path: &[Box<str>]) -> Result<Target, Refusal> {
     let (catalog, schema, name) = (node.text("catalogname")?, node.text("schemaname")?, node.text("relname")?);
     if !catalog.is_empty() {
+        // The database's own name is gone from a read; a write has not lost it.
         return Err(Refusal::unsupported("a database name before a schema name").hint("write schema.relation"));
     }
     if schema.is_empty() && scope.has(name) {
@@ -49,8 +50,29 @@ pub(super) fn resolve(node: &Node, scope: &Scope, agent: &Agent, search_path: &[
     found.cloned().map(Target::Exposed).ok_or_else(|| undefined(schema, name, agent))
 }
 
+/// Catalogs of PostgreSQL that no ordinary role reads.
+const UNREADABLE: [(&str, &str); 12] = [
+    ("table", "pg_authid"),
+    ("table", "pg_largeobject"),
+    ("table", "pg_statistic"),
+    ("table", "pg_statistic_ext_data"),
+    ("table", "pg_user_mapping"),
+    ("view", "pg_backend_memory_contexts"),
+    ("view", "pg_config"),
+    ("view", "pg_file_settings"),
+    ("view", "pg_hba_file_rules"),
+    ("view", "pg_ident_file_mappings"),
+    ("view", "pg_shadow"),
+    ("view", "pg_shmem_allocations"),
+];
+
 fn undefined(schema: &str, name: &str, agent: &Agent) -> Refusal {
     let written = if schema.is_empty() { name.to_owned() } else { format!("{schema}.{name}") };
+    if matches!(schema, "" | "pg_catalog")
+        && let Some((kind, _)) = UNREADABLE.iter().find(|(_, known)| *known == name)
+    {
+        return Refusal::new(RefusalCode::Denied, format!("permission denied for {kind} {name}"));
+    }
     let refusal = Refusal::new(RefusalCode::UndefinedTable, format!("relation \"{written}\" does not exist"));
     if matches!(schema, "pg_catalog" | "information_schema") || (schema.is_empty() && name.starts_with("pg_")) {
         return refusal.hint(

@@ -30,7 +30,7 @@ pub(super) fn rewrite(text: &str, replacements: &[Replacement]) -> Option<Rewrit
         let table = before.filter(|token| replacement.form == Form::Relation && token.kind == Token::Table);
         let start = match replacement.form {
             Form::Sample => before.filter(|token| token.kind == Token::Tablesample)?.start,
-            Form::Relation | Form::Call | Form::Word | Form::SchemaPrefix | Form::TypeName | Form::Column => {
+            Form::Relation | Form::Call | Form::Word | Form::SchemaPrefix | Form::DatabasePrefix | Form::TypeName | Form::Column => {
                 table.or_else(|| code.get(first))?.start
             }
         };
@@ -90,6 +90,12 @@ fn end_of(code: &[Span], first: usize, form: Form) -> Option<usize> {
         Form::Word => code.get(first).map(|token| token.end),
         Form::SchemaPrefix => {
             let name = name_end(code, first);
+            (kind(name + 1)? == Token::Ascii46).then(|| code.get(name + 2).map(|token| token.start))?
+        }
+        Form::DatabasePrefix => {
+            let name = name_end(code, first);
+            (kind(name + 1)? == Token::Ascii46).then_some(())?;
+            let name = name_end(code, name + 2);
             (kind(name + 1)? == Token::Ascii46).then(|| code.get(name + 2).map(|token| token.start))?
         }
         Form::TypeName | Form::Column => code.get(qualified_end(code, first)).map(|token| token.end),

@@ -260,7 +260,7 @@ pub(super) fn policy() -> PolicySet {
 pub(in crate::govern) fn with<T>(text: &str, declared: &[Oid], then: impl FnOnce(&Request<'_>) -> T) -> T {
     let policy = policy();
     let agent = policy.agents.values().next().unwrap();
-    then(&Request { text, declared_types: declared, agent, policy: &policy, search_path: &["s".into()] })
+    then(&Request { text, declared_types: declared, agent, policy: &policy, search_path: &["s".into()], database: "db" })
 }
 
 /// A text with its opaque columns written as `opaque "name"`.

@@ -34,7 +34,7 @@ const SCOPES: usize = 4096;
 pub(super) struct Scope(u64);
 
 /// What a scope stands for.
-type Seen = (AgentName, PolicyEpoch, Box<[Box<str>]>);
+type Seen = (AgentName, PolicyEpoch, Box<[Box<str>]>, Box<str>);
 
 /// The plans and templates of a lane, bounded.
 #[derive(Debug)]
@@ -78,13 +78,13 @@ impl Default for Plans {
 }
 
 impl Plans {
-    /// The scope of an agent under a policy with a search path. A session asks again only when one of them changes.
-    pub(super) fn scope(&mut self, agent: &AgentName, epoch: PolicyEpoch, search_path: &[Box<str>]) -> Scope {
+    /// The scope of an agent under a policy, with a search path, in a database. A session asks again only when one of them changes.
+    pub(super) fn scope(&mut self, agent: &AgentName, epoch: PolicyEpoch, search_path: &[Box<str>], database: &str) -> Scope {
         if self.scopes.len() >= SCOPES {
             self.scopes.clear();
         }
         let last = &mut self.last_scope;
-        *self.scopes.entry((agent.clone(), epoch, search_path.into())).or_insert_with(|| {
+        *self.scopes.entry((agent.clone(), epoch, search_path.into(), database.into())).or_insert_with(|| {
             *last += 1;
             Scope(*last)
         })
@@ -158,9 +158,9 @@ mod tests {
     fn a_plan_is_found_by_text_types_and_scope_only() {
         let mut plans = Plans::default();
         let agent: AgentName = "a".parse().unwrap();
-        let one = plans.scope(&agent, PolicyEpoch(1), &["s".into()]);
-        let two = plans.scope(&agent, PolicyEpoch(2), &["s".into()]);
-        assert_eq!(one, plans.scope(&agent, PolicyEpoch(1), &["s".into()]));
+        let one = plans.scope(&agent, PolicyEpoch(1), &["s".into()], "d");
+        let two = plans.scope(&agent, PolicyEpoch(2), &["s".into()], "d");
+        assert_eq!(one, plans.scope(&agent, PolicyEpoch(1), &["s".into()], "d"));
         plans.insert(one, &plan("select 1"));
         assert!(plans.find(one, "select 1", &[]).is_some());
         assert!(plans.find(two, "select 1", &[]).is_none());
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn the_cache_is_bounded_and_keeps_what_is_used() {
         let mut plans = Plans::default();
-        let scope = plans.scope(&"a".parse().unwrap(), PolicyEpoch(1), &[]);
+        let scope = plans.scope(&"a".parse().unwrap(), PolicyEpoch(1), &[], "d");
         plans.insert(scope, &plan("hot"));
         for i in 0..3 * ENTRIES {
             plans.insert(scope, &plan(&format!("select {i}")));

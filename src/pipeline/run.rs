@@ -223,7 +223,8 @@ impl<I: Interrupts> Session<I> {
     }
 
     fn request<'a>(&'a self, text: &'a str, declared_types: &'a [Oid]) -> Request<'a> {
-        Request { text, declared_types, agent: &self.agent, policy: &self.policy, search_path: &self.derived.search_path }
+        let search_path = &self.derived.search_path;
+        Request { text, declared_types, agent: &self.agent, policy: &self.policy, search_path, database: &self.who.database }
     }
 
     /// A failed block takes nothing but what ends it.

@@ -375,7 +375,7 @@ impl Derived {
         let known = |name: &str| name == "pgwicket" || agent.schemas.iter().any(|schema| *schema.name == *name);
         let mut search_path = settings.search_path();
         search_path.retain(|name| known(name));
-        let scope = lane.plans().scope(&agent.name, policy.epoch, &search_path);
+        let scope = lane.plans().scope(&agent.name, policy.epoch, &search_path, database);
         let mut upstream = source::Settings::default();
         for setting in Setting::FORMATS {
             // A value with a character that no valid value has was refused by SET.

@@ -38,7 +38,7 @@ pub(super) fn decide(policy: &PolicySet, agent: &Agent, text: &str) -> Decision 
         Ok(Statement::Declare(declare)) => decide(policy, agent, &declare.text),
         Ok(kind @ (Statement::Read | Statement::Write)) => {
             let search_path: Vec<Box<str>> = agent.schemas.iter().map(|schema| schema.name.clone()).collect();
-            let request = Request { text, declared_types: &[], agent, policy, search_path: &search_path };
+            let request = Request { text, declared_types: &[], agent, policy, search_path: &search_path, database: agent.name.as_str() };
             let decided = if kind == Statement::Read {
                 govern(&request).map(Decision::Governed)
             } else {

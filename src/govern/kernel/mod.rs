@@ -7,6 +7,7 @@
 //! May use: `types`, `sql`, `policy`. Never: the rewriter, I/O.
 //! Invariant: [`Verified`] is made here only, from text that parses to the expected tree.
 
+mod database;
 mod derived;
 mod foreign;
 mod grouped;
@@ -18,10 +19,11 @@ mod session;
 mod types;
 mod wrapped;
 
+pub(super) use database::{Unqualified, unqualified};
 pub(super) use derived::{Parameters, identifier};
 pub(super) use lifted::is_lifted;
 pub(super) use scope::{Scope, walk};
-pub(super) use session::{answers, check_configs, is_open_setting, unanswered};
+pub(super) use session::{answers, check_configs, is_answered_in_from, is_open_setting, unanswered};
 pub(super) use wrapped::{EXPLAIN, is_declared, is_explained};
 
 use std::{
@@ -107,8 +109,10 @@ pub(super) enum Form {
     Call,
     /// One keyword.
     Word,
-    /// The schema and its dot in front of `relation.column`.
+    /// A name and its dot in front of more: the schema of `schema.relation.column`.
     SchemaPrefix,
+    /// Two of them.
+    DatabasePrefix,
     /// A type's name, one or two parts.
     TypeName,
     /// A column's name, with what qualifies it.
@@ -128,7 +132,12 @@ struct Occurrence {
 }
 
 /// Decides what `tree`, which the gate has passed, must become.
-pub(super) fn expect(request: &Request<'_>, tree: &Tree, client_parameters: usize) -> Result<Expectation, Refusal> {
+pub(super) fn expect(
+    request: &Request<'_>,
+    tree: &Tree,
+    unqualified: &Unqualified,
+    client_parameters: usize,
+) -> Result<Expectation, Refusal> {
     let source = collect(request, tree)?.iter().find_map(Occurrence::exposed).map(|relation| relation.source.clone());
     let types = SourceTypes::named(request, tree, source.as_ref())?;
     let grouped = grouped::complete(request, &types.rewritten(tree)?)?;
@@ -150,7 +159,7 @@ pub(super) fn expect(request: &Request<'_>, tree: &Tree, client_parameters: usiz
 
     let mut expected = Expectation {
         tree: Tree::Null,
-        replacements: types.replacements().chain(grouped.replacements).collect(),
+        replacements: types.replacements().chain(grouped.replacements).chain(unqualified.texts.iter().cloned()).collect(),
         parameters: Parameters::after(client_parameters),
         source: Arc::clone(&source),
         relations: Vec::new(),
@@ -181,7 +190,10 @@ pub(super) fn expect(request: &Request<'_>, tree: &Tree, client_parameters: usiz
             order += 1;
             return expected.relation(request, occurrence, node, copies, sample).map(Some);
         }
-        if let Some((form, sql, looked)) = session::replacement(node, &mut expected.parameters)? {
+        if let Some(subselect) = expected.session_in_from(request.text, node)? {
+            return Ok(Some(subselect));
+        }
+        if let Some((form, sql, looked)) = session::replacement(request.text, node, &mut expected.parameters)? {
             let at = node.location().ok_or_else(|| unverified("a function without a place"))?;
             expected.looked_at_values |= looked;
             let tree = target_of(&sql).ok_or_else(|| unverified("a virtual function's replacement"))?;
@@ -189,7 +201,7 @@ pub(super) fn expect(request: &Request<'_>, tree: &Tree, client_parameters: usiz
             return Ok(Some(tree));
         }
         if node.kind == "ColumnRef" {
-            return expected.without_schema(node, &by_schema);
+            return expected.without_schema(node, &by_schema, &unqualified.columns);
         }
         Ok(None)
     };
@@ -203,10 +215,17 @@ pub(super) fn expect(request: &Request<'_>, tree: &Tree, client_parameters: usiz
 }
 
 /// Decides what a statement over the virtual catalog must become: itself, but for the functions that speak of the session.
-pub(super) fn expect_catalog(request: &Request<'_>, tree: &Tree, client_parameters: usize) -> Result<Expectation, Refusal> {
+pub(super) fn expect_catalog(
+    request: &Request<'_>,
+    tree: &Tree,
+    unqualified: &Unqualified,
+    client_parameters: usize,
+) -> Result<Expectation, Refusal> {
+    let prefix = |at: &usize| Replacement { at: *at, form: Form::SchemaPrefix, sql: String::new() };
+    let prefixes = unqualified.relations.iter().chain(&unqualified.columns).map(prefix);
     let mut expected = Expectation {
         tree: tree.clone(),
-        replacements: Vec::new(),
+        replacements: prefixes.chain(unqualified.texts.iter().cloned()).collect(),
         parameters: Parameters::after(client_parameters),
         source: source_of(request, &[], &SourceTypes::default())?,
         relations: Vec::new(),
@@ -222,7 +241,10 @@ pub(super) fn expect_catalog(request: &Request<'_>, tree: &Tree, client_paramete
         if is_open_setting(node) {
             return Ok(None);
         }
-        let Some((form, sql, _)) = session::replacement(node, &mut expected.parameters)? else { return Ok(None) };
+        if let Some(subselect) = expected.session_in_from(request.text, node)? {
+            return Ok(Some(subselect));
+        }
+        let Some((form, sql, _)) = session::replacement(request.text, node, &mut expected.parameters)? else { return Ok(None) };
         let at = node.location().ok_or_else(|| unverified("a function without a place"))?;
         let tree = target_of(&sql).ok_or_else(|| unverified("a virtual function's replacement"))?;
         expected.replacements.push(Replacement { at, form, sql });
@@ -311,8 +333,47 @@ impl Expectation {
         Ok(Tree::Node(subselect))
     }
 
-    /// `schema.relation.column`: the derived table goes by the relation's name alone.
-    fn without_schema(&mut self, node: &Node, by_schema: &[&ExposedRelation]) -> Result<Option<Tree>, Refusal> {
+    /// A function in FROM that speaks of the session: a derived table of one row.
+    fn session_in_from(&mut self, text: &str, node: &Node) -> Result<Option<Tree>, Refusal> {
+        let Some((function, alias)) = session::function_in_from(node)? else { return Ok(None) };
+        let Some((form, call, looked)) = session::replacement(text, function, &mut self.parameters)? else { return Ok(None) };
+        let at = function.location().ok_or_else(|| unverified("a function without a place"))?;
+        let name = session::column_name(function).ok_or_else(|| unverified("a function without a name"))?;
+        // Without columns of its own, the alias of a function is its column's name, too.
+        let column = match alias {
+            Some(alias) if alias.list("colnames")?.is_empty() => alias.text("aliasname")?,
+            Some(_) | None => name,
+        };
+        let derived = format!("(SELECT {call} AS {})", identifier(column));
+        let sql = if alias.is_some() { derived } else { format!("{derived} AS {}", identifier(name)) };
+        let parsed = parse_select(&format!("SELECT FROM {sql}{}", if alias.is_some() { " AS x" } else { "" }));
+        let parsed = parsed.ok_or_else(|| unverified("the derived table does not parse"))?;
+        let [Tree::Node(subselect)] = parsed.list("from_clause")? else { return Err(unverified("the derived table is not one")) };
+        let mut subselect = subselect.clone();
+        for (field, tree) in &mut subselect.fields {
+            match *field {
+                "alias" if alias.is_some() => *tree = node.field("alias")?.clone(),
+                "lateral" => *tree = node.field("lateral")?.clone(),
+                _ => {}
+            }
+        }
+        self.looked_at_values |= looked;
+        self.replacements.push(Replacement { at, form, sql });
+        Ok(Some(Tree::Node(subselect)))
+    }
+
+    /// `schema.relation.column`: the derived table goes by the relation's name alone. `databases`: where the database stands before it.
+    fn without_schema(
+        &mut self,
+        node: &Node,
+        by_schema: &[&ExposedRelation],
+        databases: &BTreeSet<usize>,
+    ) -> Result<Option<Tree>, Refusal> {
+        let database = node.location().filter(|at| databases.contains(at));
+        let cut = self.replacements.len();
+        if let Some(at) = database {
+            self.replacements.push(Replacement { at, form: Form::SchemaPrefix, sql: String::new() });
+        }
         let [schema, relation, rest @ ..] = node.list("fields")? else { return Ok(None) };
         if rest.is_empty() {
             return Ok(None);
@@ -322,12 +383,14 @@ impl Expectation {
             return Ok(None);
         }
         let at = node.location().ok_or_else(|| unverified("a column without a place"))?;
+        self.replacements.truncate(cut);
         let fields = node.fields.iter().map(|(field, tree)| match *field {
             "fields" => (*field, Tree::List(std::iter::once(relation).chain(rest).cloned().collect())),
             _ => (*field, tree.clone()),
         });
         let tree = Tree::Node(Box::new(Node { kind: node.kind, fields: fields.collect() }));
-        self.replacements.push(Replacement { at, form: Form::SchemaPrefix, sql: String::new() });
+        let form = if database.is_some() { Form::DatabasePrefix } else { Form::SchemaPrefix };
+        self.replacements.push(Replacement { at, form, sql: String::new() });
         Ok(Some(tree))
     }
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     govern::{Appended, AppendedValue, ConfigArgument, Refusal, RefusalCode, SessionValue},
-    sql::{Node, Tree, catalog::Oid},
+    sql::{Node, Tree, catalog::Oid, character},
 };
 
 /// `name`, `int4` in `pg_type`.
@@ -17,14 +17,77 @@ const INT4: Oid = 23;
 
 /// What stands for a node that asks about the session, and whether a constant's value decided it; `None` for
 /// every other node. A scalar subquery keeps the column name that the function would have given.
-pub(super) fn replacement(node: &Node, parameters: &mut Parameters) -> Result<Option<(Form, String, bool)>, Refusal> {
+pub(super) fn replacement(text: &str, node: &Node, parameters: &mut Parameters) -> Result<Option<(Form, String, bool)>, Refusal> {
     match node.kind {
         "SqlValueFunction" => {
             Ok(keyword(node.int("op")?).map(|(name, value)| (Form::Word, bound(name, NAME, "name", value, parameters), false)))
         }
-        "FuncCall" => call(node, parameters),
+        "FuncCall" => {
+            let replaced = call(node, parameters)?;
+            if replaced.is_some() {
+                plain(text, node)?;
+            }
+            Ok(replaced)
+        }
         // Every other node is not about the session.
         _ => Ok(None),
+    }
+}
+
+/// Refuses what only an aggregate or a window function takes.
+fn plain(text: &str, node: &Node) -> Result<(), Refusal> {
+    let name = column_name(node).unwrap_or_default();
+    let over = node.node("over")?.is_some();
+    let wrong = [
+        (node.flag("agg_within_group")?, "WITHIN GROUP", "an ordered-set aggregate function"),
+        (node.flag("agg_star")?, "*", "an aggregate function"),
+        (node.flag("agg_distinct")?, "DISTINCT", "an aggregate function"),
+        (!node.list("agg_order")?.is_empty(), "ORDER BY", "an aggregate function"),
+        (node.node("agg_filter")?.is_some(), "FILTER", "an aggregate function"),
+        (over, "OVER", "a window function nor an aggregate function"),
+    ];
+    let Some((_, what, wanted)) = wrong.into_iter().find(|(is, _, _)| *is) else { return Ok(()) };
+    let message = match what {
+        "*" => format!("{name}(*) specified, but {name} is not {wanted}"),
+        "OVER" => format!("OVER specified, but {name} is not {wanted}"),
+        _ => format!("{what} specified, but {name} is not {wanted}"),
+    };
+    let refusal = Refusal::new(RefusalCode::WrongObject, message);
+    Err(node.location().map_or(refusal.clone(), |at| refusal.at(character(text, at))))
+}
+
+/// The name that a call's column gets.
+pub(super) fn column_name(node: &Node) -> Option<&str> {
+    match node.kind {
+        "FuncCall" => node.names("funcname").ok()?.last().copied(),
+        "SqlValueFunction" => keyword(node.int("op").ok()?).map(|(name, _)| name),
+        // Nothing else is called.
+        _ => None,
+    }
+}
+
+/// The one function of a FROM item that says no more than an alias, and the alias.
+pub(super) fn function_in_from(node: &Node) -> Result<Option<(&Node, Option<&Node>)>, Refusal> {
+    if node.kind != "RangeFunction" || node.flag("ordinality")? || node.flag("is_rowsfrom")? || !node.list("coldeflist")?.is_empty() {
+        return Ok(None);
+    }
+    let [function] = node.list("functions")? else { return Ok(None) };
+    let Some(function) = function.items().first().and_then(Tree::as_node) else { return Ok(None) };
+    Ok(Some((function, node.node("alias")?)))
+}
+
+/// Whether a FROM item is such a function, and one that [`replacement`] answers. What sets something is not for FROM.
+pub(in crate::govern) fn is_answered_in_from(node: &Node) -> bool {
+    let Ok(Some((function, _))) = function_in_from(node) else { return false };
+    match function.kind {
+        "SqlValueFunction" => function.int("op").is_ok_and(|op| keyword(op).is_some()),
+        "FuncCall" => {
+            let arguments = function.list("args").map_or(0, <[Tree]>::len);
+            matches!(function.names("funcname").as_deref(), Ok([name] | ["pg_catalog", name]) if *name != "set_config" && answers(name, arguments))
+                && !is_open_setting(function)
+        }
+        // Nothing else is called.
+        _ => false,
     }
 }
 

@@ -85,5 +85,5 @@ pub(crate) fn is_taken(text: &str, catalogs: &BTreeMap<SourceName, Arc<CatalogSn
 pub(crate) fn governed(policy: &PolicySet, agent: &str, text: &str) -> Result<Arc<GovernedStatement>, Refusal> {
     let agent = &policy.agents[&agent.parse().unwrap()];
     let search_path: Vec<Box<str>> = agent.schemas.iter().map(|schema| schema.name.clone()).collect();
-    govern(&Request { text, declared_types: &[], agent, policy, search_path: &search_path })
+    govern(&Request { text, declared_types: &[], agent, policy, search_path: &search_path, database: "db" })
 }

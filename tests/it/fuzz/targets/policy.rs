@@ -31,7 +31,7 @@ pub(crate) fn run(bytes: &[u8]) {
             }
             let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
             let read = format!("select * from {}.{}", quoted(&relation.schema), quoted(&relation.name));
-            let request = Request { text: &read, declared_types: &[], agent, policy: &policy, search_path: &[] };
+            let request = Request { text: &read, declared_types: &[], agent, policy: &policy, search_path: &[], database: "db" };
             let statement = govern(&request).unwrap_or_else(|refusal| panic!("{read}: {refusal:?}"));
             assert!(pg_query::parse(statement.text(), pg_query::ParserOptions::DEFAULT).is_ok(), "{}", statement.text());
         }

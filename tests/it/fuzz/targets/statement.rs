@@ -57,5 +57,5 @@ fn check(text: &str, statement: &GovernedStatement) {
 pub(crate) fn decide(text: &str) -> Option<Arc<GovernedStatement>> {
     let agent: &Agent = &POLICY.agents[&"support_agent".parse().unwrap()];
     let search_path: Vec<Box<str>> = agent.schemas.iter().map(|schema| schema.name.clone()).collect();
-    govern(&Request { text, declared_types: &[], agent, policy: &POLICY, search_path: &search_path }).ok()
+    govern(&Request { text, declared_types: &[], agent, policy: &POLICY, search_path: &search_path, database: "db" }).ok()
 }
