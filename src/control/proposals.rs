@@ -26,7 +26,7 @@ use crate::{
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "documents the parameters; `Query` reads them")]
 struct ListParams {
-    /// One or more statuses, comma-separated.
+    /// One or more statuses, comma-separated; default `pending`, what waits for a decision. `any` for all.
     status: Option<String>,
     /// Proposed by this agent.
     agent: Option<String>,
@@ -74,7 +74,11 @@ pub(super) async fn list(State(shared): State<Shared>, caller: Caller, RawQuery(
     let query = Query::of(query.as_deref());
     query.only(&["status", "agent", "tenant", "source", "relation", "text", "cursor", "limit"])?;
     let filter = Filter {
-        statuses: statuses(query.text("status"))?,
+        statuses: match query.text("status") {
+            None => vec![Status::Pending],
+            Some("any") => Vec::new(),
+            Some(given) => statuses(Some(given))?,
+        },
         agent: query.parsed("agent", "an agent's name")?,
         acting: None,
         tenant: query.parsed("tenant", "a tenant")?,

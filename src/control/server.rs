@@ -187,7 +187,11 @@ pub(super) fn router(shared: Shared) -> Router {
 }
 
 async fn readyz(State(shared): State<Shared>) -> Response {
-    let readiness = shared.status.readiness();
+    let mut readiness = shared.status.readiness();
+    if let Err(error) = shared.api.store.check().await {
+        readiness.ok = false;
+        readiness.store = error.to_string();
+    }
     let code = if readiness.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(readiness)).into_response()
 }

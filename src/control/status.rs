@@ -56,6 +56,8 @@ pub struct Readiness {
     pub row_security: Vec<String>,
     /// `writable`, or what is wrong with the first lane that is not.
     pub journal: String,
+    /// `writable`, or what is wrong with where proposals are kept.
+    pub store: String,
     /// Whether the server is going away.
     pub draining: bool,
 }
@@ -126,6 +128,7 @@ impl Status {
             drift: state.catalogs.values().flat_map(|catalog| catalog.drift.iter().cloned()).collect(),
             row_security: state.catalogs.values().flat_map(|catalog| catalog.filtered.iter().cloned()).collect(),
             journal: state.journal_errors.values().next().cloned().unwrap_or_else(|| "writable".to_owned()),
+            store: "writable".to_owned(),
             draining: state.draining,
         }
     }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     policy::{AppliedBy, PolicySet},
-    proposal::{Cell, Decision, Outcome, RowChange, Status, Value},
+    proposal::{Cell, Decision, Outcome, RowChange, Status, Target, Value},
     store::{Filter, Holder, PageRequest, Record, Report},
     types::{ProposalId, SourceName},
 };
@@ -43,6 +43,8 @@ struct PollParams {
     project_id: Option<String>,
     /// One or more statuses, comma-separated; default `approved`.
     status: Option<String>,
+    /// `true`: this worker applies all items of one proposal in one transaction. Others get no proposal of several rows.
+    transactions: Option<bool>,
     /// `next` of the page before.
     cursor: Option<String>,
     /// Proposals, 1 to 200; default 100. A page of large ones is shorter.
@@ -58,7 +60,8 @@ pub(super) struct Changes {
     proposals: Vec<ChangeItem>,
     /// The cursor of the next page; null after the last.
     next: Option<String>,
-    /// Approved proposals that are not handed out, because the policy in force does not accept their approvals.
+    /// Approved proposals that are not handed out: the policy in force does not accept their approvals, or they are of several rows
+    /// and this worker does not say that it applies them in one transaction.
     withheld: Vec<Withheld>,
 }
 
@@ -102,8 +105,10 @@ pub(super) struct ChangeItem {
     /// Its value as it was read; empty without a conflict column.
     #[schema(value_type = Object)]
     conflict: Map<String, JsonValue>,
-    /// The columns that may be written: those of `changes` and `defaults`.
+    /// Every column that a statement of this item may name: those of `changes` and `defaults`, and the guards.
     allowed_columns: Vec<String>,
+    /// Of these the ones that say which row is meant, and are never written by an update: key, tenant, conflict column.
+    guard_columns: Vec<String>,
     /// The same for every attempt at this change; different for each change.
     idempotency_key: String,
     /// Values as they were read: a guard, NULL-safe.
@@ -190,12 +195,18 @@ pub(super) async fn poll(State(shared): State<Shared>, caller: Caller, RawQuery(
     let page = api.store.list(&filter, &page).await?;
     let now = shared.now();
     let occasion = policy.occasion(api.store.id(), now);
+    let in_transactions: bool = query.parsed("transactions", "true or false")?.unwrap_or(false);
     let (mut proposals, mut withheld) = (Vec::new(), Vec::new());
     for record in page.records {
         let approved = policy.approved(&record.content, &record.approvals, &occasion);
         match approved {
             Err(why) if record.status == Status::Approved => {
                 withheld.push(Withheld { proposal_id: record.id().to_string(), reason: why.to_string() });
+            }
+            Ok(()) if record.content.proposal().changes.len() > 1 && !in_transactions => {
+                let reason =
+                    "it has several rows, which belong into one transaction: ask with transactions=true when this worker does that";
+                withheld.push(Withheld { proposal_id: record.id().to_string(), reason: reason.to_owned() });
             }
             Ok(()) if worker => {
                 let lease = Duration::from_secs(lease.clamp(1, 3600));
@@ -359,7 +370,8 @@ fn items(record: &Record, status: Status) -> Vec<ChangeItem> {
         tenant_id: target.tenant.as_ref().map(|guard| guard.tenant.to_string()),
         conflict_column: change.conflict.as_ref().map(|cell| cell.column.to_string()),
         conflict: values(change.conflict.iter()),
-        allowed_columns: change.after.iter().map(|cell| cell.column.to_string()).collect(),
+        allowed_columns: allowed_columns(change, target),
+        guard_columns: guards(change, target).map(str::to_owned).collect(),
         idempotency_key: idempotency_key(proposal.id, index, count),
         before: values(change.before.iter()),
         types: types(change, record),
@@ -369,6 +381,23 @@ fn items(record: &Record, status: Status) -> Vec<ChangeItem> {
         approved_at: record.decided_at.map(moment),
     };
     proposal.changes.iter().enumerate().map(item).collect()
+}
+
+/// The columns that say which row is meant.
+fn guards<'a>(change: &'a RowChange, target: &'a Target) -> impl Iterator<Item = &'a str> {
+    let key = change.key.iter().map(|cell| &*cell.column);
+    key.chain(target.tenant.iter().map(|guard| &*guard.column)).chain(change.conflict.iter().map(|cell| &*cell.column))
+}
+
+/// Guards first, each column once.
+fn allowed_columns(change: &RowChange, target: &Target) -> Vec<String> {
+    let mut columns: Vec<String> = Vec::new();
+    for column in guards(change, target).chain(change.after.iter().map(|cell| &*cell.column)) {
+        if !columns.iter().any(|known| known == column) {
+            columns.push(column.to_owned());
+        }
+    }
+    columns
 }
 
 fn values<'a>(cells: impl Iterator<Item = &'a Cell>) -> Map<String, JsonValue> {

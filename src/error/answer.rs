@@ -176,7 +176,12 @@ fn setting(error: &SettingError) -> Report {
         SettingError::Name(_) => ("42602", Some("a name is two or more identifiers with dots between, as in my.var")),
         SettingError::TooMany(_) | SettingError::TooLarge(_) => ("54000", Some("these settings have no effect here: leave them out")),
     };
-    Report { hint: hint.map(Into::into), ..Report::error(sqlstate, error.to_string()) }
+    let detail = match error {
+        SettingError::LeapSeconds(_) => Some("PostgreSQL does not support leap seconds."),
+        SettingError::Invalid { name: "search_path", .. } => Some("List syntax is invalid."),
+        _ => None,
+    };
+    Report { detail: detail.map(Into::into), hint: hint.map(Into::into), ..Report::error(sqlstate, error.to_string()) }
 }
 
 fn session(error: &SessionError) -> Report {
@@ -184,6 +189,7 @@ fn session(error: &SessionError) -> Report {
         SessionError::NoStatement(_) => (Severity::Error, "26000", None),
         SessionError::DuplicateStatement(_) => (Severity::Error, "42P05", None),
         SessionError::NotPreparable | SessionError::ValueCount { .. } => (Severity::Error, "42601", None),
+        SessionError::Coercion { .. } => (Severity::Error, "42804", Some("You will need to rewrite or cast the expression.")),
         SessionError::NoType(_) => (Severity::Error, "42704", Some("declare a built-in type, or none")),
         SessionError::NoPortal(_) | SessionError::NoCursor(_) => (Severity::Error, "34000", None),
         SessionError::CursorClosed { .. } => (Severity::Error, "34000", Some("declare it again")),

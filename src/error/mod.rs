@@ -267,6 +267,16 @@ pub enum SessionError {
         /// What the text gives.
         given: usize,
     },
+    /// EXECUTE with a value of a type that is not assigned to its parameter's.
+    #[error("parameter ${number} of type {from} cannot be coerced to the expected type {to}")]
+    Coercion {
+        /// Which, from 1.
+        number: usize,
+        /// The value's type.
+        from: &'static str,
+        /// The parameter's.
+        to: &'static str,
+    },
     /// A declared type that is not built in.
     #[error("type \"{0}\" does not exist")]
     NoType(Box<str>),

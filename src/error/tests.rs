@@ -50,6 +50,7 @@ fn every_error() -> Vec<Error> {
         SessionError::NoPortal("a".into()).into(),
         SessionError::CursorClosed { name: "a".into(), why: CursorEnd::Idle(Duration::from_mins(1)) }.into(),
         SessionError::DuplicatePortal("a".into()).into(),
+        SessionError::Coercion { number: 1, from: "integer", to: "boolean" }.into(),
         SessionError::ResultChanged.into(),
         SessionError::NoParameter.into(),
         SessionError::RowLimit(10).into(),
@@ -97,20 +98,31 @@ fn each_error_has_its_sqlstate() {
     Error 25P01 SAVEPOINT can only be used in transaction blocks
     Error 3B001 savepoint "a" does not exist
     Error 25001 SET TRANSACTION ISOLATION LEVEL must be called before any query
-    Error 25006 cannot set transaction read-write mode: pgwicket only reads
+    Error 25001 transaction read-write mode must be set before any query
+    Error 25001 cannot set transaction read-write mode inside a read-only transaction
     Error 0A000 a transaction reads one source, and this one has begun on another
     Error 25P04 the transaction was ended: it was open at the source for 60 s, the longest that the policy allows
     Error 42704 unrecognized configuration parameter "x"
     Error 42501 permission denied to set parameter "work_mem"
     Error 55P02 parameter "server_version" cannot be changed
     Error 22023 invalid value for parameter "TimeZone": "x"
-    Error 42501 parameter "statement_timeout" can be set to at most "5s" here
+    Error 22023 1 is outside the valid range for parameter "work_mem" (64 .. 2147483647)
+    Error 22023 parameter "jit" requires a Boolean value
+    Error 22023 time zone "x" appears to use leap seconds
+    Error 55P02 parameter "port" cannot be changed now
+    Error 42501 must be superuser or have privileges of pg_read_all_settings to examine "data_directory"
+    Error 42501 parameter "xmlbinary" can only be "base64" here
+    Error 22023 SET jit takes only one argument
+    Error 42602 invalid configuration parameter name "a.1"
+    Error 54000 too many settings of your own: a session may have 256
+    Error 54000 settings of your own are too large: all of a session's hold 1 bytes at most
     Error 26000 unnamed prepared statement does not exist
     Error 26000 prepared statement "a" does not exist
     Error 42P05 prepared statement "a" already exists
     Error 34000 portal "a" does not exist
     Error 34000 cursor "a" does not exist any more: it was closed after 60 s in which nothing was asked
     Error 42P03 cursor "a" already exists
+    Error 42804 parameter $1 of type integer cannot be coerced to the expected type boolean
     Error 0A000 cached plan must not change result type
     Error 42P02 there is no parameter $1
     Error 53400 statement returned more than the 10 rows that the policy allows

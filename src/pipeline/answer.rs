@@ -1,6 +1,6 @@
 //! How the source's answers settle what the client is owed.
 
-use std::rc::Rc;
+use std::{pin::pin, rc::Rc};
 
 use tokio::task::spawn_local;
 
@@ -19,11 +19,11 @@ use crate::{
     error::{CursorEnd, Error, Report, SessionError},
     govern::GovernedStatement,
     journal::Status,
-    source::{Event, ServerError, SourceError, TransactionStatus},
+    source::{CancelToken, Event, ServerError, SourceError, TransactionStatus},
 };
 
 /// Bytes read ahead from a client while the source works, at most.
-const READ_AHEAD: usize = 64 << 10;
+pub(super) const READ_AHEAD: usize = 64 << 10;
 /// Bytes queued for a client above which they are sent before more is read from the source.
 const WRITE_BEHIND: usize = 64 << 10;
 
@@ -89,7 +89,7 @@ impl<I: Interrupts> Session<I> {
     /// something failed.
     pub(super) async fn settle(&mut self) -> Result<(), Ended> {
         if let Some(upstream) = &mut self.upstream {
-            upstream.lease.send().await;
+            upstream.lease.send_now();
         }
         self.start_clock();
         while let Some(front) = self.queue.expected.front_mut() {
@@ -154,6 +154,8 @@ impl<I: Interrupts> Session<I> {
             let Some(upstream) = upstream else { return Err(Broken::Source(SourceError::Lost(std::io::ErrorKind::NotConnected))) };
             let bounded = derived.statement_timeout > 0 && !queue.interruption.is_under_way();
             let may_read = client.incoming().len() < READ_AHEAD;
+            let between_messages = !upstream.lease.is_within_row();
+            let token = upstream.lease.cancel_token();
             let woken = tokio::select! {
                 biased;
                 event = upstream.lease.next() => Woken::Event(event),
@@ -161,17 +163,30 @@ impl<I: Interrupts> Session<I> {
                 () = timer.as_mut(), if bounded => Woken::TimedOut,
                 () = age.as_mut(), if aged => Woken::TooOld,
                 () = queue.interruption.again() => Woken::StillAtWork,
-                read = client.fill(), if may_read => Woken::Client(matches!(read, Ok(1..))),
+                read = client.watch(between_messages), if may_read => Woken::Client(read.is_ok()),
             };
             let cancel = match woken {
                 Woken::Event(Ok(Event::Rows { bytes, rows })) => match queue.pass(lane, bytes, rows) {
                     Passed::Some(passed) => {
-                        if !queue.transformed(passed, client.outgoing()) {
+                        let through = !queue.transformed(passed, client.outgoing());
+                        if through {
                             queue.tell_columns(client.outgoing());
-                            client.write_through(passed).await.map_err(|_gone| Broken::Gone)?;
                         }
-                        if client.outgoing().len() > WRITE_BEHIND {
-                            client.flush().await.map_err(|_gone| Broken::Gone)?;
+                        let write = async {
+                            if through {
+                                client.write_through(passed).await?;
+                            }
+                            if client.outgoing().len() > WRITE_BEHIND { client.flush().await } else { Ok(()) }
+                        };
+                        let stops = async {
+                            tokio::select! {
+                                () = timer.as_mut(), if bounded => SessionError::TimedOut,
+                                () = age.as_mut(), if aged => SessionError::Canceled,
+                                () = std::future::pending::<()>() => SessionError::Canceled,
+                            }
+                        };
+                        if let Some(reason) = written(write, interrupts, stops, &token).await? {
+                            queue.interruption.begin(reason);
                         }
                         queue.must_cancel(transaction.block().is_some())
                     }
@@ -196,7 +211,6 @@ impl<I: Interrupts> Session<I> {
                 Woken::Client(false) => return Err(Broken::Gone),
             };
             if cancel {
-                let token = upstream.lease.cancel_token();
                 // Beside the reading: what the source still sends has to be read while the request is on its way.
                 drop(spawn_local(async move { drop(token.cancel().await) }));
             }
@@ -478,6 +492,32 @@ impl<I: Interrupts> Session<I> {
     pub(super) fn take_open(&mut self) -> Vec<Open> {
         let owed = self.queue.take_open();
         owed.into_iter().chain(self.names.take_portals().filter_map(|portal| portal.open)).collect()
+    }
+}
+
+/// Writes to the client. A cancel, a timeout and the end of the server are heard meanwhile: the source stops at once, though the client
+/// has yet to take what was begun, and why it stopped is answered.
+async fn written<I: Interrupts>(
+    write: impl Future<Output = std::io::Result<()>>,
+    interrupts: &mut I,
+    stops: impl Future<Output = SessionError>,
+    token: &CancelToken,
+) -> Result<Option<SessionError>, Broken> {
+    let (mut write, mut stops) = (pin!(write), pin!(stops));
+    let mut reason = None;
+    loop {
+        let stopped = tokio::select! {
+            biased;
+            written = &mut write => return written.map(|()| reason).map_err(|_gone| Broken::Gone),
+            interrupt = interrupts.interrupted(), if reason.is_none() => match interrupt {
+                Interrupt::Cancel => SessionError::Canceled,
+                Interrupt::Close => return Err(Broken::Closing),
+            },
+            stopped = &mut stops, if reason.is_none() => stopped,
+        };
+        reason = Some(stopped);
+        let token = token.clone();
+        drop(spawn_local(async move { drop(token.cancel().await) }));
     }
 }
 

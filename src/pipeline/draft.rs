@@ -5,6 +5,7 @@ use std::{rc::Rc, sync::Arc};
 use tokio::task::spawn_local;
 
 use super::{
+    answer::READ_AHEAD,
     appended::Values,
     bind::Parameters,
     interruption::Interruption,
@@ -57,6 +58,8 @@ enum Woken<'a> {
     StillAtWork,
     /// The transaction at the source has been open for as long as it may be.
     TooOld,
+    /// The client sent something, or is gone.
+    Client(bool),
 }
 
 impl<I: Interrupts> Session<I> {
@@ -141,7 +144,7 @@ impl<I: Interrupts> Session<I> {
         upstream.lease.close_portal(PORTAL);
         upstream.lease.sync();
         upstream.unsynced = false;
-        upstream.lease.send().await;
+        upstream.lease.send_now();
         self.start_clock();
         let bytes = self.collect(too_many, open).await?;
         let mut rows = Vec::new();
@@ -159,11 +162,12 @@ impl<I: Interrupts> Session<I> {
         let mut failure: Option<Error> = None;
         let mut interruption = Interruption::default();
         loop {
-            let Self { upstream: Some(upstream), interrupts, lane, timer, age, derived, .. } = self else {
+            let Self { client, upstream: Some(upstream), interrupts, lane, timer, age, derived, .. } = self else {
                 return Err(SourceError::NotPrepared.into());
             };
             let bounded = derived.statement_timeout > 0 && !interruption.is_under_way();
             let aged = upstream.ends.is_some();
+            let may_read = client.incoming().len() < READ_AHEAD;
             let woken = tokio::select! {
                 biased;
                 event = upstream.lease.next() => Woken::Event(event),
@@ -171,6 +175,7 @@ impl<I: Interrupts> Session<I> {
                 () = timer.as_mut(), if bounded => Woken::TimedOut,
                 () = age.as_mut(), if aged => Woken::TooOld,
                 () = interruption.again() => Woken::StillAtWork,
+                read = client.watch(true), if may_read => Woken::Client(read.is_ok()),
             };
             match woken {
                 Woken::Event(Ok(Event::Rows { bytes, rows })) => {
@@ -204,6 +209,9 @@ impl<I: Interrupts> Session<I> {
                 }
                 Woken::Interrupt(Interrupt::Cancel) => interruption.begin(SessionError::Canceled),
                 Woken::TooOld => return Err(self.end_in_hand().into()),
+                Woken::Client(true) => continue,
+                // What a client that is gone asked for is not proposed.
+                Woken::Client(false) => return Err(self.gone().into()),
                 Woken::StillAtWork => {}
                 Woken::TimedOut => interruption.begin(SessionError::TimedOut),
             }

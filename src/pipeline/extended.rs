@@ -43,6 +43,7 @@ impl<I: Interrupts> Session<I> {
         if name.is_empty() {
             drop(self.names.remove_statement(name));
         }
+        self.note_cut_identifiers(text);
         let plan = self.plan(text, types)?;
         if let Action::Local(Statement::Show(name)) = plan.action() {
             self.settings.shown(name)?;
@@ -83,11 +84,12 @@ impl<I: Interrupts> Session<I> {
             return Err(SessionError::DuplicatePortal(bind.portal.into()).into());
         }
         let number = self.names.new_portal(bind.portal)?;
+        let level = self.transaction.block().map_or(0, |block| block.savepoints().count());
         let Action::Forward(_) = prepared.plan.action() else {
             let formats = self.asked_formats(bind);
             let Prepared { plan, described, analysed, .. } = prepared;
             let bound = keep_bound(&plan, described.as_deref(), bind, analysed);
-            self.put_portal(bind.portal, Portal { number, plan, formats, described, open: None, done: false, bound });
+            self.put_portal(bind.portal, Portal { number, plan, formats, described, open: None, done: false, bound, level });
             self.queue_or_reply_bound(number);
             return Ok(());
         };
@@ -110,7 +112,7 @@ impl<I: Interrupts> Session<I> {
         }
         self.put_portal(
             bind.portal,
-            Portal { number, plan, formats, described: Some(description), open: Some(open), done: false, bound: None },
+            Portal { number, plan, formats, described: Some(description), open: Some(open), done: false, bound: None, level },
         );
         Ok(())
     }
@@ -358,6 +360,14 @@ impl<I: Interrupts> Session<I> {
         }
         self.ready();
         Ok(())
+    }
+
+    /// ROLLBACK TO: the portals that were made since the savepoint are over, those before it go on.
+    pub(super) fn end_portals_above(&mut self, depth: usize) {
+        let left: Vec<_> = self.names.take_portals_above(depth).into_iter().filter_map(|portal| portal.open).collect();
+        for open in left {
+            self.close_early(open);
+        }
     }
 
     /// The transaction is over, and its portals with it.

@@ -50,7 +50,7 @@ pub(super) fn shown<'a>(
         "pgwicket.evidence_id" => Some(evidence.text()),
         "pgwicket.policy_epoch" => Some(&derived.policy_epoch),
         "transaction_isolation" => modes.isolation.map(isolation_name).or_else(|| settings.value("default_transaction_isolation")),
-        "transaction_read_only" => match modes.read_only {
+        "transaction_read_only" => match modes.read_only.or_else(|| transaction.block().map(|block| block.read_only)) {
             Some(read_only) => Some(if read_only { "on" } else { "off" }),
             None => settings.value("default_transaction_read_only"),
         },
@@ -182,7 +182,8 @@ impl<I: Interrupts> Session<I> {
             read_only: modes.read_only,
             deferrable: modes.deferrable.or(deferrable.then_some(true)),
         };
-        self.transaction.begin(modes);
+        let read_only = self.settings.value("default_transaction_read_only") == Some("on");
+        self.transaction.begin(modes, read_only);
         self.settings.push();
     }
 
@@ -262,6 +263,7 @@ impl<I: Interrupts> Session<I> {
         let (depth, number) = self.transaction.release(name)?;
         self.settings.release(depth + 1);
         self.cursors.release(depth);
+        self.names.release_portals(depth);
         self.control(TransactionCommand::Release(number)).await?;
         Ok("RELEASE")
     }
@@ -270,7 +272,7 @@ impl<I: Interrupts> Session<I> {
         let (depth, number) = self.transaction.rollback_to(name)?;
         self.settings.rollback_to(depth + 1);
         self.roll_cursors_back_to(depth);
-        self.end_portals();
+        self.end_portals_above(depth);
         self.control(TransactionCommand::RollbackTo(number)).await?;
         Ok("ROLLBACK")
     }

@@ -17,6 +17,7 @@ mod comment;
 mod copy;
 mod cursor;
 mod cursors;
+mod decide;
 mod describe;
 mod draft;
 mod drift;
@@ -48,6 +49,7 @@ mod upstream;
 mod withdraw;
 
 pub use bind::{Bind, Formats, Parameters};
+pub use decide::{First, first_statement};
 pub use lane::{Common, Lane, LaneStatus};
 pub use quota::Quotas;
 pub use session::{Ended, Interrupt, Interrupts, Session, Start};

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, SessionError},
-    sql::{Execute, Prepare, Statement, TypeReference, catalog::Oid},
+    sql::{Execute, Prepare, Statement, TypeReference, ValueType, catalog::Oid},
 };
 
 impl<I: Interrupts> Session<I> {
@@ -114,17 +114,135 @@ impl<I: Interrupts> Session<I> {
     }
 }
 
-/// The values as a Bind message has them, in text form.
+/// The values as a Bind message has them, in text form, each as an assignment makes it of its parameter's type.
 fn values_for(plan: &Plan, execute: &Execute) -> Result<Vec<u8>, Error> {
     let needed = plan.governed().map_or(0, |governed| governed.client_parameters());
     if execute.values.len() != needed {
         return Err(SessionError::ValueCount { statement: execute.name.as_str().into(), needed, given: execute.values.len() }.into());
     }
+    let types = plan.description().map_or(&[][..], |description| description.parameter_types());
     let mut bytes = Vec::new();
-    for value in &execute.values {
+    for (place, value) in execute.values.iter().enumerate() {
+        let value = match &value.text {
+            Some(text) => Some(
+                assigned(text, value.of, types.get(place).copied().unwrap_or(0))
+                    .map_err(|(from, to)| Error::from(SessionError::Coercion { number: place + 1, from, to }))?,
+            ),
+            None => None,
+        };
         let length = value.as_ref().map_or(-1, |value| i32::try_from(value.len()).unwrap_or(i32::MAX));
         bytes.extend_from_slice(&length.to_be_bytes());
         bytes.extend_from_slice(value.as_deref().unwrap_or_default().as_bytes());
     }
     Ok(bytes)
+}
+
+/// The names of built-in types, as an error has them. In order: `bool`, numbers, text, and what nothing but its own kind is assigned to.
+const NAMES: [(Oid, &str, Kind); 32] = [
+    (16, "boolean", Kind::Boolean),
+    (20, "bigint", Kind::Integer),
+    (21, "smallint", Kind::Integer),
+    (23, "integer", Kind::Integer),
+    (26, "oid", Kind::Oid),
+    (700, "real", Kind::Number),
+    (701, "double precision", Kind::Number),
+    (1700, "numeric", Kind::Number),
+    (790, "money", Kind::Number),
+    (19, "name", Kind::Text),
+    (25, "text", Kind::Text),
+    (1042, "character", Kind::Text),
+    (1043, "character varying", Kind::Text),
+    (17, "bytea", Kind::Other),
+    (18, "\"char\"", Kind::Other),
+    (114, "json", Kind::Other),
+    (142, "xml", Kind::Other),
+    (650, "cidr", Kind::Other),
+    (829, "macaddr", Kind::Other),
+    (869, "inet", Kind::Other),
+    (1007, "integer[]", Kind::Other),
+    (1009, "text[]", Kind::Other),
+    (1016, "bigint[]", Kind::Other),
+    (1082, "date", Kind::Other),
+    (1083, "time without time zone", Kind::Other),
+    (1114, "timestamp without time zone", Kind::Other),
+    (1184, "timestamp with time zone", Kind::Other),
+    (1186, "interval", Kind::Other),
+    (1266, "time with time zone", Kind::Other),
+    (1560, "bit", Kind::Other),
+    (2950, "uuid", Kind::Other),
+    (3802, "jsonb", Kind::Other),
+];
+
+/// What may be assigned to a type (`pg_cast`, contexts `i` and `a`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Boolean,
+    Integer,
+    Oid,
+    Number,
+    Text,
+    Other,
+}
+
+/// A constant's text as the parameter's type takes it, or the names of the two types. What is not known here, the source reads.
+fn assigned(text: &str, of: ValueType, wanted: Oid) -> Result<String, (&'static str, &'static str)> {
+    let Some((_, name, kind)) = NAMES.iter().find(|(oid, _, _)| *oid == wanted) else { return Ok(text.to_owned()) };
+    match (of, kind) {
+        (ValueType::Unknown, _)
+        | (ValueType::Boolean, Kind::Boolean)
+        | (ValueType::Integer, Kind::Integer | Kind::Oid | Kind::Number | Kind::Text)
+        | (ValueType::Numeric, Kind::Number | Kind::Text)
+        | (ValueType::Text, Kind::Text) => Ok(text.to_owned()),
+        (ValueType::Numeric, Kind::Integer) => Ok(rounded(text)),
+        (ValueType::Boolean, Kind::Text) => Ok(if text == "t" { "true" } else { "false" }.to_owned()),
+        (ValueType::Integer, _) => Err(("integer", name)),
+        (ValueType::Numeric, _) => Err(("numeric", name)),
+        (ValueType::Boolean, _) => Err(("boolean", name)),
+        (ValueType::Text, _) => Err(("text", name)),
+    }
+}
+
+/// A decimal to the nearest integer, halves away from zero, as `numeric` is rounded.
+fn rounded(text: &str) -> String {
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
+    let Some((whole, part)) = digits.split_once('.').filter(|(_, part)| part.bytes().all(|byte| byte.is_ascii_digit())) else {
+        return text.to_owned();
+    };
+    let mut number: Vec<u8> = if whole.is_empty() { vec![b'0'] } else { whole.bytes().collect() };
+    if part.as_bytes().first().is_some_and(|digit| *digit >= b'5') {
+        let nines = number.iter().rev().take_while(|digit| **digit == b'9').count();
+        let kept = number.len() - nines;
+        number.iter_mut().skip(kept).for_each(|digit| *digit = b'0');
+        match kept.checked_sub(1).and_then(|last| number.get_mut(last)) {
+            Some(digit) => *digit += 1,
+            None => number.insert(0, b'1'),
+        }
+    }
+    format!("{sign}{}", String::from_utf8(number).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_constant_is_assigned_as_postgresql_assigns_it() {
+        for (text, of, wanted, given) in [
+            ("2.5", ValueType::Numeric, 23, Ok("3")),
+            ("-2.5", ValueType::Numeric, 20, Ok("-3")),
+            ("2.49", ValueType::Numeric, 21, Ok("2")),
+            ("99.5", ValueType::Numeric, 23, Ok("100")),
+            (".5", ValueType::Numeric, 23, Ok("1")),
+            ("1", ValueType::Integer, 16, Err(("integer", "boolean"))),
+            ("1", ValueType::Integer, 25, Ok("1")),
+            ("1", ValueType::Integer, 1082, Err(("integer", "date"))),
+            ("t", ValueType::Boolean, 25, Ok("true")),
+            ("t", ValueType::Boolean, 23, Err(("boolean", "integer"))),
+            ("x", ValueType::Text, 23, Err(("text", "integer"))),
+            ("x", ValueType::Unknown, 23, Ok("x")),
+            ("1.5", ValueType::Numeric, 3802, Err(("numeric", "jsonb"))),
+        ] {
+            assert_eq!(assigned(text, of, wanted), given.map(str::to_owned), "{text} {of:?} {wanted}");
+        }
+    }
 }

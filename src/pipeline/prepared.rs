@@ -13,6 +13,8 @@ use crate::{
 
 /// Prepared statements of one session at most.
 const STATEMENTS: usize = 10_000;
+/// `NAMEDATALEN` of PostgreSQL, less one. Unit: bytes.
+const IDENTIFIER: usize = 63;
 /// Portals of one session at most.
 const PORTALS: usize = 1_000;
 
@@ -98,6 +100,8 @@ pub(super) struct Portal {
     pub(super) done: bool,
     /// The values of a write, until its Execute.
     pub(super) bound: Option<Box<Bound>>,
+    /// Savepoints that there were when it was made: a rollback to one before that ends it.
+    pub(super) level: usize,
 }
 
 /// A portal's number. The unnamed portal has a new one at each Bind.
@@ -114,6 +118,12 @@ impl PortalNumber {
     }
 }
 
+/// What tells names apart: their first 63 bytes, as PostgreSQL's tables of them do, so that a name of a message and the same name in
+/// a text, which the lexer cuts, are one.
+fn key(name: &str) -> &str {
+    name.get(..name.floor_char_boundary(IDENTIFIER)).unwrap_or(name)
+}
+
 /// Both kinds, by name; the unnamed ones apart, since they are the ones in the way of most statements.
 #[derive(Debug, Default)]
 pub(super) struct Names {
@@ -127,6 +137,7 @@ pub(super) struct Names {
 impl Names {
     /// Whether Parse may make a statement of that name.
     pub(super) fn check_statement(&self, name: &str) -> Result<(), SessionError> {
+        let name = key(name);
         if !name.is_empty() && self.statements.contains_key(name) {
             return Err(SessionError::DuplicateStatement(name.into()));
         }
@@ -138,19 +149,19 @@ impl Names {
         if name.is_empty() {
             self.unnamed_statement = Some(prepared);
         } else {
-            self.statements.insert(name.into(), prepared);
+            self.statements.insert(key(name).into(), prepared);
         }
     }
 
     /// The statement of that name.
     pub(super) fn statement(&self, name: &str) -> Result<&Prepared, SessionError> {
-        let found = if name.is_empty() { self.unnamed_statement.as_ref() } else { self.statements.get(name) };
+        let found = if name.is_empty() { self.unnamed_statement.as_ref() } else { self.statements.get(key(name)) };
         found.ok_or_else(|| SessionError::NoStatement(name.into()))
     }
 
     /// Forgets a statement.
     pub(super) fn remove_statement(&mut self, name: &str) -> Option<Prepared> {
-        if name.is_empty() { self.unnamed_statement.take() } else { self.statements.remove(name) }
+        if name.is_empty() { self.unnamed_statement.take() } else { self.statements.remove(key(name)) }
     }
 
     /// DEALLOCATE ALL: the unnamed one stays.
@@ -160,7 +171,7 @@ impl Names {
 
     /// A number for a new portal of that name, if it may be made.
     pub(super) fn new_portal(&mut self, name: &str) -> Result<PortalNumber, SessionError> {
-        if !name.is_empty() && self.portals.contains_key(name) {
+        if !name.is_empty() && self.portals.contains_key(key(name)) {
             return Err(SessionError::DuplicatePortal(name.into()));
         }
         if self.portals.len() >= PORTALS {
@@ -172,12 +183,12 @@ impl Names {
 
     /// Keeps a portal; answers the unnamed one it displaces.
     pub(super) fn put_portal(&mut self, name: &str, portal: Portal) -> Option<Portal> {
-        if name.is_empty() { self.unnamed_portal.replace(portal) } else { self.portals.insert(name.into(), portal) }
+        if name.is_empty() { self.unnamed_portal.replace(portal) } else { self.portals.insert(key(name).into(), portal) }
     }
 
     /// The portal of that name.
     pub(super) fn portal(&mut self, name: &str) -> Result<&mut Portal, SessionError> {
-        let found = if name.is_empty() { self.unnamed_portal.as_mut() } else { self.portals.get_mut(name) };
+        let found = if name.is_empty() { self.unnamed_portal.as_mut() } else { self.portals.get_mut(key(name)) };
         found.ok_or_else(|| SessionError::NoPortal(name.into()))
     }
 
@@ -191,7 +202,7 @@ impl Names {
 
     /// Whether there is a portal of that name.
     pub(super) fn has_portal(&self, name: &str) -> bool {
-        self.portals.contains_key(name)
+        self.portals.contains_key(key(name))
     }
 
     /// The names of the portals that have one.
@@ -201,7 +212,7 @@ impl Names {
 
     /// Forgets a portal.
     pub(super) fn remove_portal(&mut self, name: &str) -> Option<Portal> {
-        if name.is_empty() { self.unnamed_portal.take() } else { self.portals.remove(name) }
+        if name.is_empty() { self.unnamed_portal.take() } else { self.portals.remove(key(name)) }
     }
 
     /// Forgets the portal of that number.
@@ -210,6 +221,18 @@ impl Names {
             return self.portals.extract_if(|_, portal| portal.number == number).next().map(|(_, portal)| portal);
         }
         self.unnamed_portal.take_if(|portal| portal.number == number)
+    }
+
+    /// ROLLBACK TO the savepoint at this depth: forgets the portals that were made after it.
+    pub(super) fn take_portals_above(&mut self, depth: usize) -> Vec<Portal> {
+        let unnamed = self.unnamed_portal.take_if(|portal| portal.level > depth);
+        unnamed.into_iter().chain(self.portals.extract_if(|_, portal| portal.level > depth).map(|(_, portal)| portal)).collect()
+    }
+
+    /// RELEASE of the savepoint at this depth: what was made after it belongs to what is around it.
+    pub(super) fn release_portals(&mut self, depth: usize) {
+        let portals = self.unnamed_portal.iter_mut().chain(self.portals.values_mut());
+        portals.for_each(|portal| portal.level = portal.level.min(depth));
     }
 
     /// Forgets every portal: the transaction they lived in is over.

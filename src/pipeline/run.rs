@@ -6,6 +6,7 @@ use super::{
     appended::Values,
     bind::Parameters,
     binding::recorded,
+    decide,
     describe::Description,
     draft::Bound,
     open::Open,
@@ -17,16 +18,19 @@ use super::{
     upstream::Failure,
 };
 use crate::{
-    error::{Error, SessionError, TransactionError},
-    govern::{self, GovernedStatement, Refusal, RefusalCode, Request, Template},
+    error::{Error, Report, SessionError, TransactionError},
+    govern::{self, GovernedStatement, Request, Template},
     journal::{BoundParameters, Decision},
     policy::EvidenceRows,
     source::{BindParameters, SourceError},
-    sql::{self, Copy, Declare, Explain, Statement, catalog::Oid},
+    sql::{self, Statement, catalog::Oid},
 };
 
 /// Times that a statement runs again because the source has changed under it: once, unless it changes on and on.
 const MOST_CHANGES: usize = 8;
+
+/// Identifiers of one text that are told as cut, at most.
+const MOST_CUT: usize = 100;
 
 impl<I: Interrupts> Session<I> {
     /// One statement of the simple protocol, top to bottom. The extended protocol takes the same steps: Parse plans,
@@ -93,12 +97,21 @@ impl<I: Interrupts> Session<I> {
         if let Some(open) = self.names.remove_portal("").and_then(|portal| portal.open) {
             self.close_early(open);
         }
+        self.note_cut_identifiers(text);
         match self.several(text) {
             Ok(None) => self.run_or_refuse(text).await?,
             Ok(Some(statements)) => self.run_several(text, &statements).await?,
             Err(error) => self.refuse(error.into(), Some(text)).await?,
         }
         self.sync().await
+    }
+
+    /// Tells of identifiers that are longer than PostgreSQL's: what is read is cut.
+    pub(super) fn note_cut_identifiers(&mut self, text: &str) {
+        for (written, read) in sql::cut_identifiers(text).iter().take(MOST_CUT) {
+            let message = format!("identifier \"{written}\" will be truncated to \"{read}\"");
+            self.notice(&Report { sqlstate: "42622".into(), ..Report::notice(message) });
+        }
     }
 
     /// One statement of the simple protocol, its failure told.
@@ -161,60 +174,8 @@ impl<I: Interrupts> Session<I> {
             {
                 Err(refused.unwrap_or(TransactionError::Failed).into())
             }
-            Statement::Read => Ok(Action::Forward(govern::govern(&self.request(text, declared_types))?)),
-            Statement::Write => Ok(Action::Write(govern::propose(&self.request(text, declared_types))?)),
-            Statement::Copy(copy) => self.decide_copy(copy),
-            Statement::Explain(explain) => self.decide_explain(explain, declared_types),
-            Statement::Declare(declare) => self.decide_declare(declare, declared_types),
-            Statement::Refused(refused) => Err(Error::Kind(refused)),
-            local @ (Statement::Empty
-            | Statement::Begin { .. }
-            | Statement::Commit { .. }
-            | Statement::Rollback { .. }
-            | Statement::Savepoint(_)
-            | Statement::Release(_)
-            | Statement::RollbackTo(_)
-            | Statement::SetTransaction(_)
-            | Statement::SetSessionCharacteristics(_)
-            | Statement::Set { .. }
-            | Statement::Reset(_)
-            | Statement::ResetAll
-            | Statement::Show(_)
-            | Statement::ShowAll
-            | Statement::DiscardAll
-            | Statement::DiscardPart(_)
-            | Statement::Prepare(_)
-            | Statement::Execute(_)
-            | Statement::Deallocate(_)
-            | Statement::Fetch(_)
-            | Statement::Close(_)
-            | Statement::CloseAll
-            | Statement::Unlisten) => Ok(Action::Local(local)),
+            statement => decide::decide(&self.request(text, declared_types), statement),
         }
-    }
-
-    fn decide_copy(&self, copy: Copy) -> Result<Action, Error> {
-        super::copy::check(&copy)?;
-        let governed = govern::govern(&self.request(&copy.text, &[])).map_err(|refusal| match copy.before {
-            Some(before) => refusal.after(before),
-            None => Refusal { position: None, ..refusal },
-        })?;
-        if governed.client_parameters() > 0 { Err(SessionError::NoParameter.into()) } else { Ok(Action::Copy(copy, governed)) }
-    }
-
-    fn decide_explain(&self, explain: Explain, declared_types: &[Oid]) -> Result<Action, Error> {
-        let Some(text) = &explain.text else { return Ok(Action::Local(Statement::Explain(explain))) };
-        if !self.agent.allow_explain {
-            let refusal = Refusal::new(RefusalCode::Denied, "EXPLAIN is not allowed here");
-            return Err(refusal.hint("its estimates speak of all rows; the policy may allow it with allow_explain").into());
-        }
-        let governed = govern::govern(&self.request(text, declared_types)).map_err(|refusal| refusal.after(explain.before))?;
-        Ok(Action::Explain(explain, governed))
-    }
-
-    fn decide_declare(&self, declare: Declare, declared_types: &[Oid]) -> Result<Action, Error> {
-        let governed = govern::govern(&self.request(&declare.text, declared_types)).map_err(|refusal| refusal.after(declare.before))?;
-        Ok(Action::Declare(declare, governed))
     }
 
     /// The decision on the text of a plan by itself.

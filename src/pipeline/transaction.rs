@@ -47,6 +47,8 @@ pub(super) enum Upstream {
 pub(super) struct Block {
     /// Modes of BEGIN and SET TRANSACTION, defaults filled in.
     pub(super) modes: TransactionModes,
+    /// What `default_transaction_read_only` was when it began.
+    pub(super) read_only: bool,
     /// How far the source followed.
     pub(super) upstream: Upstream,
     /// Whether it failed.
@@ -95,10 +97,18 @@ impl Transaction {
     }
 
     /// BEGIN outside a block.
-    pub(super) fn begin(&mut self, modes: TransactionModes) {
+    pub(super) fn begin(&mut self, modes: TransactionModes, read_only: bool) {
         let (savepoints, numbers) = (Vec::new(), 0);
-        self.block =
-            Some(Block { modes, upstream: Upstream::NotBegun, failed: false, expired: None, implicit: false, savepoints, numbers });
+        self.block = Some(Block {
+            modes,
+            read_only,
+            upstream: Upstream::NotBegun,
+            failed: false,
+            expired: None,
+            implicit: false,
+            savepoints,
+            numbers,
+        });
     }
 
     /// The block is around the statements of one message, which end it.
@@ -249,7 +259,7 @@ mod tests {
     fn savepoints_nest_by_name_and_shadow_each_other() {
         let mut transaction = Transaction::default();
         assert_eq!(transaction.savepoint("a"), Err(TransactionError::NoBlock("SAVEPOINT")));
-        transaction.begin(TransactionModes::default());
+        transaction.begin(TransactionModes::default(), true);
         assert_eq!(transaction.savepoint("a"), Ok(1));
         assert_eq!(transaction.savepoint("b"), Ok(2));
         assert_eq!(transaction.savepoint("a"), Ok(3));
@@ -262,7 +272,7 @@ mod tests {
     #[test]
     fn a_failed_block_takes_nothing_but_its_end_or_a_rollback_to() {
         let mut transaction = Transaction::default();
-        transaction.begin(TransactionModes::default());
+        transaction.begin(TransactionModes::default(), true);
         transaction.savepoint("a").unwrap();
         transaction.fail();
         assert_eq!(transaction.status().byte(), b'E');
@@ -278,9 +288,9 @@ mod tests {
     fn a_block_keeps_its_modes_and_its_isolation_after_the_first_statement() {
         let mut transaction = Transaction::default();
         let write = TransactionModes { read_only: Some(false), ..TransactionModes::default() };
-        transaction.begin(write);
+        transaction.begin(write, true);
         assert_eq!(transaction.block().unwrap().modes.read_only, Some(false));
-        transaction.begin(TransactionModes::default());
+        transaction.begin(TransactionModes::default(), true);
         let serializable = TransactionModes { isolation: Some(Isolation::Serializable), ..TransactionModes::default() };
         transaction.set_modes(serializable).unwrap();
         transaction.block_mut().unwrap().upstream = Upstream::Begun("s".parse().unwrap());

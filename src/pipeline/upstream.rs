@@ -1,10 +1,11 @@
 //! The connection to a source that a session holds: for one statement, or for one transaction.
 
-use std::{rc::Rc, time::Duration};
+use std::{pin::pin, rc::Rc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
+    answer::READ_AHEAD,
     catalog::is_catalog,
     queue::Expected,
     session::{Ended, Interrupt, Interrupts, Session},
@@ -126,13 +127,20 @@ impl<I: Interrupts> Session<I> {
 
     /// A connection of a pool, unless the client gives up first.
     pub(super) async fn acquire(&mut self, pool: &Pool, settings: &Rc<Settings>) -> Result<Lease, Failure> {
-        tokio::select! {
-            biased;
-            lease = pool.acquire(settings) => Ok(lease?),
-            interrupt = self.interrupts.interrupted() => match interrupt {
-                Interrupt::Cancel => Err(SessionError::Canceled.into()),
-                Interrupt::Close => Err(Ended::Fatal(Box::new(Error::from(SessionError::ShuttingDown).report())).into()),
-            },
+        let mut acquiring = pin!(pool.acquire(settings));
+        loop {
+            let may_read = self.client.incoming().len() < READ_AHEAD;
+            tokio::select! {
+                biased;
+                lease = &mut acquiring => return Ok(lease?),
+                interrupt = self.interrupts.interrupted() => return match interrupt {
+                    Interrupt::Cancel => Err(SessionError::Canceled.into()),
+                    Interrupt::Close => Err(Ended::Fatal(Box::new(Error::from(SessionError::ShuttingDown).report())).into()),
+                },
+                read = self.client.watch(true), if may_read => if read.is_err() {
+                    return Err(Ended::Gone.into());
+                },
+            }
         }
     }
 

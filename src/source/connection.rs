@@ -381,6 +381,17 @@ impl Connection {
         }
     }
 
+    /// Sends what the source takes without waiting; [`Self::next`] sends the rest, where the caller hears what else happens.
+    pub fn send_now(&mut self) {
+        self.return_lent();
+        self.channel.send_now();
+    }
+
+    /// Whether a row has been handed over in part.
+    pub fn is_within_row(&self) -> bool {
+        self.rest_of_row > 0
+    }
+
     /// Bytes queued and not yet sent: a caller that queues without end sends, and reads answers, in between.
     pub fn queued_bytes(&mut self) -> usize {
         self.channel.outgoing().len()

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use pg_query::protobuf::KeywordKind;
+use pg_query::protobuf::{KeywordKind, Token};
 
 use super::tree::{self, Node, Tree};
 
@@ -141,6 +141,29 @@ pub fn is_plain_identifier(name: &str) -> bool {
     let Ok(tokens) = pg_query::scan_tokens(name) else { return false };
     let plain = |kind: KeywordKind| matches!(kind, KeywordKind::NoKeyword | KeywordKind::UnreservedKeyword);
     matches!(tokens.as_slice(), [token] if plain(token.keyword_kind()))
+}
+
+/// `NAMEDATALEN` of PostgreSQL, less one. Unit: bytes.
+const IDENTIFIER: usize = 63;
+
+/// The identifiers of a text that PostgreSQL's lexer cuts, each as it is written and as it is read, in order.
+pub fn cut_identifiers(text: &str) -> Vec<(String, String)> {
+    // Most texts have no run of letters that long, and are not read for it.
+    let long = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '$'))).any(|run| run.len() > IDENTIFIER);
+    if !long && !text.split('"').any(|run| run.len() > IDENTIFIER) {
+        return Vec::new();
+    }
+    let tokens = pg_query::scan_tokens(text).unwrap_or_default();
+    let names = tokens.iter().filter(|token| token.token() == Token::Ident).filter_map(|token| {
+        let written = text.get(usize::try_from(token.start).ok()?..usize::try_from(token.end).ok()?)?;
+        let name = match written.strip_prefix('"') {
+            Some(quoted) => quoted.strip_suffix('"')?.replace("\"\"", "\""),
+            None => written.to_ascii_lowercase(),
+        };
+        let cut = name.get(..name.floor_char_boundary(IDENTIFIER))?.to_owned();
+        (cut != name).then_some((name, cut))
+    });
+    names.collect()
 }
 
 /// The 1-based character position of a byte offset.

@@ -32,8 +32,32 @@ pub struct TypeReference {
 pub struct Execute {
     /// The name.
     pub name: String,
-    /// The values in text form; `None` is NULL.
-    pub values: Vec<Option<String>>,
+    /// The values.
+    pub values: Vec<Value>,
+}
+
+/// A constant that is given to a parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    /// Its text form; `None` is NULL.
+    pub text: Option<String>,
+    /// What it is.
+    pub of: ValueType,
+}
+
+/// The type of a constant, as the grammar reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueType {
+    /// A string or NULL: read as the parameter's type.
+    Unknown,
+    /// `1`
+    Integer,
+    /// `1.5`
+    Numeric,
+    /// `true`
+    Boolean,
+    /// A string cast to a text type.
+    Text,
 }
 
 /// Reads a PREPARE. `None`: in a form that is not supported.
@@ -68,21 +92,25 @@ pub(super) fn execute(node: &Node) -> Result<Option<Execute>, Misread> {
     Ok(values.map(|values| Execute { name: node.text("name").unwrap_or_default().to_owned(), values }))
 }
 
-/// A constant's text form, `Some(None)` for NULL.
-#[expect(clippy::option_option, reason = "NULL is a constant; what is none is refused")]
-fn constant(node: &Node) -> Result<Option<Option<String>>, Misread> {
+/// A constant with its type.
+fn constant(node: &Node) -> Result<Option<Value>, Misread> {
     let of = |field: &'static str| node.field(field)?.as_node().map_or(Ok(None), constant);
+    let value = |text: String, of| Some(Value { text: Some(text), of });
     Ok(match node.kind {
-        "AConst" if node.flag("isnull")? => Some(None),
+        "AConst" if node.flag("isnull")? => Some(Value { text: None, of: ValueType::Unknown }),
         "AConst" => of("val")?,
-        "Integer" => Some(Some(node.int("ival")?.to_string())),
-        "Float" => Some(Some(node.text("fval")?.to_owned())),
-        "String" => Some(Some(node.text("sval")?.to_owned())),
-        "Boolean" => Some(Some(if node.flag("boolval")? { "t" } else { "f" }.to_owned())),
-        "TypeCast" => of("arg")?,
+        "Integer" => value(node.int("ival")?.to_string(), ValueType::Integer),
+        "Float" => {
+            let written = node.text("fval")?;
+            let digits = written.bytes().all(|byte| byte.is_ascii_digit());
+            value(written.to_owned(), if digits { ValueType::Integer } else { ValueType::Numeric })
+        }
+        "String" => value(node.text("sval")?.to_owned(), ValueType::Unknown),
+        "Boolean" => value(if node.flag("boolval")? { "t" } else { "f" }.to_owned(), ValueType::Boolean),
+        "TypeCast" => cast(node, of("arg")?)?,
         "AExpr" if *node.field("lexpr")? == Tree::Null && node.names("name")? == ["-"] => match of("rexpr")? {
-            Some(Some(number)) if number.starts_with(|first: char| first.is_ascii_digit() || first == '.') => {
-                Some(Some(format!("-{number}")))
+            Some(Value { text: Some(number), of: of @ (ValueType::Integer | ValueType::Numeric) }) if !number.starts_with('-') => {
+                value(format!("-{number}"), of)
             }
             Some(_) | None => None,
         },
@@ -90,8 +118,32 @@ fn constant(node: &Node) -> Result<Option<Option<String>>, Misread> {
     })
 }
 
+/// A constant under a cast. What another type would make of it is not known here, but for a string, which is read as the type.
+fn cast(node: &Node, inner: Option<Value>) -> Result<Option<Value>, Misread> {
+    let Some(inner) = inner else { return Ok(None) };
+    let Some(wanted) = node.node("type_name")? else { return Ok(None) };
+    let plain = wanted.list("array_bounds")?.is_empty() && wanted.list("typmods")?.is_empty();
+    let names = wanted.names("names")?;
+    let of = match names.as_slice() {
+        ["int2" | "int4" | "int8"] | ["pg_catalog", "int2" | "int4" | "int8"] => ValueType::Integer,
+        ["numeric" | "float4" | "float8"] | ["pg_catalog", "numeric" | "float4" | "float8"] => ValueType::Numeric,
+        ["bool"] | ["pg_catalog", "bool"] => ValueType::Boolean,
+        ["text" | "varchar"] | ["pg_catalog", "text" | "varchar"] => ValueType::Text,
+        _ => ValueType::Unknown,
+    };
+    let same = inner.of == of || (inner.of == ValueType::Integer && of == ValueType::Numeric);
+    Ok(match (inner.of, of) {
+        // NULL is NULL of every type.
+        _ if inner.text.is_none() => Some(inner),
+        (ValueType::Unknown, _) if plain || of == ValueType::Unknown => Some(Value { of, ..inner }),
+        _ if same && plain => Some(Value { of, ..inner }),
+        _ => None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use super::ValueType;
     use crate::sql::{Statement, classify};
 
     #[test]
@@ -109,8 +161,12 @@ mod tests {
         let Ok(Statement::Execute(execute)) = classify("execute p (1, -2.5, 'x', null, true, '2026-01-01'::date, E'\\n')") else {
             panic!()
         };
-        let values: Vec<_> = execute.values.iter().map(Option::as_deref).collect();
+        let values: Vec<_> = execute.values.iter().map(|value| value.text.as_deref()).collect();
         assert_eq!(values, [Some("1"), Some("-2.5"), Some("x"), None, Some("t"), Some("2026-01-01"), Some("\n")]);
+        let types: Vec<_> = execute.values.iter().map(|value| value.of).collect();
+        let expected = [ValueType::Integer, ValueType::Numeric, ValueType::Unknown, ValueType::Unknown, ValueType::Boolean];
+        assert_eq!(types.get(..5), Some(&expected[..]));
+        assert!(matches!(classify("execute p (2.5::int)"), Ok(Statement::Refused(_))));
         assert!(matches!(classify("execute p (1 + 1)"), Ok(Statement::Refused(_))));
         assert!(matches!(classify("execute p (-null)"), Ok(Statement::Refused(_))));
         assert!(matches!(classify("execute p (pg_sleep(1))"), Ok(Statement::Refused(_))));

@@ -2,8 +2,8 @@
 
 use std::{
     fs::{OpenOptions, Permissions},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -44,14 +44,42 @@ pub(super) struct Database {
     pool: sqlx::AnyPool,
     kind: Kind,
     location: Location,
+    /// The file of SQLite, as it was opened.
+    file: Option<OpenedFile>,
     /// SQLite has one writer at a time: those of this process queue here, in order, instead of polling its lock.
     writer: Mutex<()>,
+}
+
+/// A file, and which one of those that may come to stand at its path it is. SQLite goes on in a file that was removed, and what it
+/// stores there is lost.
+struct OpenedFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl OpenedFile {
+    fn of(path: PathBuf) -> Result<Self, StoreError> {
+        let found = std::fs::metadata(&path).map_err(|error| StoreError::Location(format!("{}: {error}", path.display()).into()))?;
+        Ok(Self { device: found.dev(), inode: found.ino(), path })
+    }
+
+    /// Whether it is still the file at its path, with its log beside it.
+    fn check(&self) -> Result<(), StoreError> {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        match std::fs::metadata(&self.path) {
+            Ok(found) if (found.dev(), found.ino()) == (self.device, self.inode) && Path::new(&log).exists() => Ok(()),
+            Ok(_) | Err(_) => Err(StoreError::Unavailable("its file was removed or replaced while it was in use: restart pgwicket".into())),
+        }
+    }
 }
 
 /// A writing transaction; rolled back unless it is committed.
 pub(super) struct Work<'d> {
     transaction: Transaction<'static, Any>,
     kind: Kind,
+    file: Option<&'d OpenedFile>,
     _writer: Option<MutexGuard<'d, ()>>,
 }
 
@@ -94,7 +122,11 @@ impl Database {
             .idle_timeout(Duration::from_mins(10))
             .after_connect(move |connection, _| Box::pin(async move { connection.execute(sqlx::raw_sql(settings)).await.map(drop) }));
         let pool = pool.connect_with(options.disable_statement_logging()).await.map_err(Fault::from)?;
-        Ok(Self { pool, kind, location: location.clone(), writer: Mutex::new(()) })
+        let file = match location {
+            Location::Sqlite(path) => Some(OpenedFile::of(sqlite_file(path)?)?),
+            Location::Postgres(_) => None,
+        };
+        Ok(Self { pool, kind, location: location.clone(), file, writer: Mutex::new(()) })
     }
 
     pub(super) async fn close(&self) {
@@ -111,7 +143,9 @@ impl Database {
 
     /// A connection to read with.
     pub(super) async fn reader(&self) -> Result<PoolConnection<Any>, Fault> {
-        Ok(self.pool.acquire().await?)
+        let connection = self.pool.acquire().await?;
+        self.file.as_ref().map_or(Ok(()), OpenedFile::check)?;
+        Ok(connection)
     }
 
     /// Begins a writing transaction.
@@ -120,7 +154,9 @@ impl Database {
             Kind::Sqlite => (Some(self.writer.lock().await), "BEGIN IMMEDIATE"),
             Kind::Postgres => (None, "BEGIN"),
         };
-        Ok(Work { transaction: self.pool.begin_with(begin).await?, kind: self.kind, _writer: writer })
+        let transaction = self.pool.begin_with(begin).await?;
+        self.file.as_ref().map_or(Ok(()), OpenedFile::check)?;
+        Ok(Work { transaction, kind: self.kind, file: self.file.as_ref(), _writer: writer })
     }
 }
 
@@ -130,7 +166,9 @@ impl Work<'_> {
     }
 
     pub(super) async fn commit(self) -> Result<(), Fault> {
-        Ok(self.transaction.commit().await?)
+        self.transaction.commit().await?;
+        // What went into a file that is there no more is not acknowledged.
+        Ok(self.file.map_or(Ok(()), OpenedFile::check)?)
     }
 
     /// The end of a SELECT that locks what it reads, waiting for others. SQLite's writer is alone.
@@ -235,10 +273,14 @@ fn bound(text: impl Into<String>, values: Vec<Value>) -> Query<'static, Any, Any
     })
 }
 
-fn sqlite_url(path: &Path) -> Result<String, StoreError> {
+fn sqlite_file(path: &Path) -> Result<PathBuf, StoreError> {
     let path = if path.is_dir() { path.join("pgwicket-state.db") } else { path.to_owned() };
+    std::path::absolute(&path).map_err(|error| StoreError::Location(format!("{}: {error}", path.display()).into()))
+}
+
+fn sqlite_url(path: &Path) -> Result<String, StoreError> {
+    let path = sqlite_file(path)?;
     let unusable = |error: std::io::Error| StoreError::Location(format!("{}: {error}", path.display()).into());
-    let path = std::path::absolute(&path).map_err(unusable)?;
     // SQLite gives its other files the mode of this one.
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(unusable)?;
     // A file that its owner opened to a group, and to nobody else, stays so: a worker that runs as another user.

@@ -11,13 +11,16 @@ use std::{
 use bytes::{Buf as _, BytesMut};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _},
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
 
-use super::{FrameError, Header, Socket, frame};
+use super::{FrameError, Header, MessageWriter, Socket, frame};
 
 /// Read at most this much at once, so that one busy connection does not hold a large buffer.
 const READ_CHUNK: usize = 64 * 1024;
+
+/// How often a peer that sends nothing more is asked whether it is there.
+const PROBE: Duration = Duration::from_millis(500);
 
 /// A buffered connection. Nothing here waits but the `async` functions.
 #[derive(Debug)]
@@ -29,12 +32,14 @@ pub struct Channel {
     unflushed: bool,
     /// How long the peer may take nothing.
     patience: Option<Duration>,
+    /// Nothing more comes from the peer; when it is asked next whether it is still there.
+    ended: Option<Instant>,
 }
 
 impl Channel {
     /// A channel with empty buffers.
     pub fn new(socket: Socket) -> Self {
-        Self { socket, incoming: BytesMut::new(), outgoing: BytesMut::new(), unflushed: false, patience: None }
+        Self { socket, incoming: BytesMut::new(), outgoing: BytesMut::new(), unflushed: false, patience: None, ended: None }
     }
 
     /// From now on a peer that takes nothing for so long is given up: [`io::ErrorKind::TimedOut`].
@@ -68,6 +73,34 @@ impl Channel {
             self.incoming.reserve(READ_CHUNK);
         }
         self.socket.read_buf(&mut self.incoming).await
+    }
+
+    /// Reads what the peer sends while something else is waited for; an error once it is gone. A peer that has only shut its sending
+    /// side still takes answers: it looks the same as one that is gone until something is written to it. So it is asked from time to
+    /// time by a message that says nothing new, where one may stand. Cancel safe.
+    pub async fn watch(&mut self, between_messages: bool) -> io::Result<()> {
+        let mut next = match self.ended {
+            Some(next) => next,
+            None => {
+                if self.fill().await? > 0 {
+                    return Ok(());
+                }
+                Instant::now() + PROBE
+            }
+        };
+        loop {
+            self.ended = Some(next);
+            sleep_until(next).await;
+            next = Instant::now() + PROBE;
+            if let Some(Err(error)) = self.fill_now() {
+                return Err(error);
+            }
+            if between_messages {
+                MessageWriter::new(&mut self.outgoing, b'S').string("server_encoding").string("UTF8").finish();
+                self.ended = Some(next);
+                poll_fn(|cx| self.poll_send(cx)).await?;
+            }
+        }
     }
 
     /// Waits until a whole message of at most `limit` body bytes is in [`Channel::incoming`]; `None` at a clean end of stream.

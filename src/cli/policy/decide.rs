@@ -5,10 +5,11 @@ use std::sync::Arc;
 use anyhow::bail;
 
 use crate::{
-    error::{Error, Report},
-    govern::{GovernedStatement, Request, govern, propose},
+    error::Report,
+    govern::{GovernedStatement, Request},
+    pipeline::{First, first_statement},
     policy::{Agent, PolicySet},
-    sql::{Statement, classify},
+    sql::Statement,
     types::AgentName,
 };
 
@@ -24,55 +25,49 @@ pub(super) enum Decision {
     Refused(Box<Report>),
 }
 
-/// Decides as a session that has just begun would.
+/// Decides as a session that has just begun would: by the function that decides there.
 pub(super) fn decide(policy: &PolicySet, agent: &Agent, text: &str) -> Decision {
-    let refused = |error: &Error| Decision::Refused(Box::new(error.report()));
-    match classify(text) {
-        Err(error) => refused(&Error::Parse(error)),
-        Ok(Statement::Refused(kind)) => refused(&Error::Kind(kind)),
-        // What is around a query decides nothing about it.
-        Ok(Statement::Explain(explain)) => {
-            explain.text.map_or(Decision::Local("a plan that says nothing"), |text| decide(policy, agent, &text))
-        }
-        Ok(Statement::Copy(copy)) => decide(policy, agent, &copy.text),
-        Ok(Statement::Declare(declare)) => decide(policy, agent, &declare.text),
-        Ok(kind @ (Statement::Read | Statement::Write)) => {
-            let search_path: Vec<Box<str>> = agent.schemas.iter().map(|schema| schema.name.clone()).collect();
-            let request = Request { text, declared_types: &[], agent, policy, search_path: &search_path, database: agent.name.as_str() };
-            let decided = if kind == Statement::Read {
-                govern(&request).map(Decision::Governed)
-            } else {
-                propose(&request).map(|draft| Decision::Proposed(Arc::clone(draft.read())))
-            };
-            decided.unwrap_or_else(|refusal| refused(&Error::Refused(refusal)))
-        }
-        Ok(
-            Statement::Begin { .. }
-            | Statement::Commit { .. }
-            | Statement::Rollback { .. }
-            | Statement::Savepoint(_)
-            | Statement::Release(_)
-            | Statement::RollbackTo(_)
-            | Statement::SetTransaction(_)
-            | Statement::SetSessionCharacteristics(_),
-        ) => Decision::Local("transaction control: the session runs its own read-only transaction on the source"),
-        Ok(Statement::Empty) => Decision::Local("nothing to run"),
-        Ok(
-            Statement::Set { .. }
-            | Statement::Reset(_)
-            | Statement::ResetAll
-            | Statement::Show(_)
-            | Statement::ShowAll
-            | Statement::DiscardAll
-            | Statement::DiscardPart(_)
-            | Statement::Prepare(_)
-            | Statement::Execute(_)
-            | Statement::Deallocate(_)
-            | Statement::Fetch(_)
-            | Statement::Close(_)
-            | Statement::CloseAll
-            | Statement::Unlisten,
-        ) => Decision::Local("a session setting: pgwicket's virtual session answers or refuses it, the source never sees it"),
+    let search_path: Vec<Box<str>> = agent.schemas.iter().map(|schema| schema.name.clone()).collect();
+    let request = Request { text, declared_types: &[], agent, policy, search_path: &search_path, database: agent.name.as_str() };
+    match first_statement(&request) {
+        Ok(First::Forward(governed)) => Decision::Governed(governed),
+        Ok(First::Write(write)) => Decision::Proposed(Arc::clone(write.read())),
+        Ok(First::Local(statement)) => Decision::Local(answered_here(&statement)),
+        Err(error) => Decision::Refused(Box::new(error.report())),
+    }
+}
+
+fn answered_here(statement: &Statement) -> &'static str {
+    match statement {
+        Statement::Begin { .. }
+        | Statement::Commit { .. }
+        | Statement::Rollback { .. }
+        | Statement::Savepoint(_)
+        | Statement::Release(_)
+        | Statement::RollbackTo(_)
+        | Statement::SetTransaction(_)
+        | Statement::SetSessionCharacteristics(_) => "transaction control: the session runs its own read-only transaction on the source",
+        Statement::Empty => "nothing to run",
+        Statement::Explain(_) => "a plan that says nothing",
+        Statement::Read
+        | Statement::Write
+        | Statement::Copy(_)
+        | Statement::Declare(_)
+        | Statement::Refused(_)
+        | Statement::Set { .. }
+        | Statement::Reset(_)
+        | Statement::ResetAll
+        | Statement::Show(_)
+        | Statement::ShowAll
+        | Statement::DiscardAll
+        | Statement::DiscardPart(_)
+        | Statement::Prepare(_)
+        | Statement::Execute(_)
+        | Statement::Deallocate(_)
+        | Statement::Fetch(_)
+        | Statement::Close(_)
+        | Statement::CloseAll
+        | Statement::Unlisten => "a session setting: pgwicket's virtual session answers it, the source never sees it",
     }
 }
 

@@ -88,10 +88,9 @@ impl Proposals {
 
 impl List {
     fn run(self, server: &Server) -> anyhow::Result<ExitCode> {
-        let status = (self.status != "any").then_some(self.status);
         let limit = self.limit.to_string();
         let query = [
-            ("status", status.as_deref()),
+            ("status", Some(&*self.status)),
             ("agent", self.agent.as_deref()),
             ("tenant", self.tenant.as_deref()),
             ("source", self.source.as_deref()),
@@ -104,7 +103,10 @@ impl List {
             super::print(&format!("{:#}\n", server.get::<Value>("/v1/control/proposals", &query)?));
         } else {
             let page: ProposalPage = server.get("/v1/control/proposals", &query)?;
-            super::print(&print::list(&page, now()));
+            let filters =
+                query.iter().filter(|(name, value)| !matches!(*name, "cursor" | "limit") && value.is_some_and(|value| value != "any"));
+            let filters: Vec<String> = filters.map(|(name, value)| format!("--{name} {}", value.unwrap_or_default())).collect();
+            super::print(&print::list(&page, &filters, now()));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -28,7 +28,8 @@ pub(super) fn colours_of(terminal: bool) -> Paint {
     Paint(terminal)
 }
 
-pub(super) fn list(page: &ProposalPage, now: i64) -> String {
+/// A page of proposals. `filters`: what keeps others out of it.
+pub(super) fn list(page: &ProposalPage, filters: &[String], now: i64) -> String {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["proposal", "status", "time", "agent", "tenant", "what", "why", "conflicts"]);
@@ -51,6 +52,10 @@ pub(super) fn list(page: &ProposalPage, now: i64) -> String {
     }
     if let Some(next) = &page.next {
         put(&mut out, format_args!("more: --cursor {}\n", visible(next)));
+    }
+    if !filters.is_empty() {
+        let filters = filters.iter().map(|filter| visible(filter)).collect::<Vec<_>>().join(" ");
+        put(&mut out, format_args!("only these: {filters} (--status any shows every status)\n"));
     }
     out
 }
@@ -336,7 +341,7 @@ mod tests {
     fn a_list_is_a_table_that_text_cannot_break() {
         let page =
             ProposalPage { ok: true, proposals: vec![detail().summary], next: Some("c1".to_owned()), malformed: vec![HOSTILE.to_owned()] };
-        let shown = list(&page, 60_000);
+        let shown = list(&page, &["--status pending".to_owned()], 60_000);
         assert!(shown.chars().all(|c| c == '\n' || !c.is_control()) && !shown.contains('\u{202e}'), "{shown:?}");
         assert_snapshot!(shown, @r"
         ┌─────────────────────────────────┬─────────┬──────────────────────┬───────────────┬────────┬──────────────────────────────┬───────────────────────┬────────────────────┐
@@ -346,6 +351,7 @@ mod tests {
         └─────────────────────────────────┴─────────┴──────────────────────┴───────────────┴────────┴──────────────────────────────┴───────────────────────┴────────────────────┘
         x\u{1b}[2J\u{202e}y\nz: its stored content cannot be read
         more: --cursor c1
+        only these: --status pending (--status any shows every status)
         ");
         assert_eq!(outcome(&page.proposals[0]), format!("{} is pending, approved by bob\n", page.proposals[0].proposal_id));
     }

@@ -30,7 +30,8 @@ fn an_approved_change_is_handed_out_with_every_named_field() {
             "external_schema": "public", "external_table": "tickets",
             "changes": { "amount": "12.50" }, "primary_key": { "id": "100" }, "tenant_column": "tenant_id", "tenant_id": "acme",
             "conflict_column": "updated_at", "conflict": { "updated_at": "2026-01-01 00:00:00+00" },
-            "allowed_columns": ["amount", "note"], "idempotency_key": id,
+            "allowed_columns": ["id", "tenant_id", "updated_at", "amount", "note"], "guard_columns": ["id", "tenant_id", "updated_at"],
+            "idempotency_key": id,
             "before": { "amount": "10.00", "note": null },
             "types": { "id": "bigint", "amount": "numeric(10,2)", "note": "text", "updated_at": "timestamp with time zone", "tenant_id": "text" },
             "defaults": ["note"], "digest": digest, "evidence_id": EvidenceId::new(1, 1).to_string(), "approved_at": null,
@@ -74,7 +75,11 @@ fn a_proposal_of_several_rows_is_several_items_and_one_report() {
     let (bench, worker, bob) = bench();
     let (id, _) = bench.propose(1, 3);
     bench.post(&bob, &format!("{BASE}/{id}/approve"), &json!({}));
-    let items = bench.get(&worker, BASE).1["proposals"].as_array().unwrap().clone();
+    let (_, unasked) = bench.get(&worker, BASE);
+    assert_eq!(unasked["proposals"], json!([]), "a worker that does not say so might apply one of them alone");
+    assert_eq!(unasked["withheld"][0]["proposal_id"], json!(id));
+    assert!(unasked["withheld"][0]["reason"].as_str().unwrap().contains("transactions=true"), "{unasked}");
+    let items = bench.get(&worker, &format!("{BASE}?transactions=true")).1["proposals"].as_array().unwrap().clone();
     let keys: Vec<&str> = items.iter().map(|item| item["idempotency_key"].as_str().unwrap()).collect();
     assert_eq!(keys, [format!("{id}:0"), format!("{id}:1"), format!("{id}:2")]);
     assert!(items.iter().enumerate().all(|(at, item)| item["proposal_id"] == json!(id) && item["change_index"] == json!(at)));

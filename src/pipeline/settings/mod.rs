@@ -341,9 +341,7 @@ fn joined(name: &str, values: &[String]) -> Result<String, SettingError> {
         (Ok(Kind::Identifiers), values) => Ok(print_identifiers(values)),
         (Ok(Kind::DateStyle), values) => Ok(values.join(", ")),
         (_, [value]) => Ok(value.clone()),
-        (found, _) => {
-            Err(SettingError::OneArgument(found.map_or(name, |_| definition(name).map_or(name, |definition| definition.name)).into()))
-        }
+        (_, _) => Err(SettingError::OneArgument(name.into())),
     }
 }
 

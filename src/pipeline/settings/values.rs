@@ -45,7 +45,7 @@ pub(super) fn check(definition: &'static Definition, value: &str, held: Held<'_>
             Some(number) if (least..=most).contains(&number) => Ok(number::print(number, unit).into()),
             Some(number) => Err(SettingError::Range {
                 name: definition.name,
-                value: number.to_string().into(),
+                value: in_unit(number, unit).into(),
                 range: format!("{least} .. {most}").into(),
             }),
             None => Err(invalid()),
@@ -90,6 +90,11 @@ pub(super) fn check(definition: &'static Definition, value: &str, held: Held<'_>
             }
         }
     }
+}
+
+/// A number with the unit that it counts in.
+fn in_unit(number: f64, unit: &str) -> String {
+    if unit.is_empty() { number.to_string() } else { format!("{number} {unit}") }
 }
 
 /// What goes with a value that is over the bound: the bound as SHOW prints it.

@@ -128,3 +128,26 @@ fn a_url_is_never_in_an_error() {
         }
     });
 }
+
+/// What is stored in a file that is not at its path any more is lost at the next start: nothing is acknowledged then.
+#[test]
+fn a_file_that_was_removed_or_replaced_is_noticed_at_once() {
+    for replaced in [false, true] {
+        run(sqlite(), async |bench| {
+            let Location::Sqlite(path) = &bench.location else { panic!("not SQLite") };
+            bench.store.create(Content::of(proposal(&["1"])), None, NOW).await.unwrap();
+            bench.store.check().await.unwrap();
+            if replaced {
+                let copy = path.with_extension("copy");
+                std::fs::copy(path, &copy).unwrap();
+                std::fs::rename(&copy, path).unwrap();
+            } else {
+                std::fs::remove_file(path).unwrap();
+            }
+            let told = |refused: StoreError| assert!(refused.to_string().contains("removed or replaced"), "{refused}");
+            told(bench.store.check().await.unwrap_err());
+            told(bench.store.create(Content::of(proposal(&["2"])), None, NOW).await.unwrap_err());
+            told(bench.store.keys().await.unwrap_err());
+        });
+    }
+}

@@ -84,7 +84,7 @@ def apply(connection, items):
 
 
 def main():
-    status, answer = ask("?status=approved&project_id=any")
+    status, answer = ask("?status=approved&project_id=any&transactions=true")
     assert status == 200 and answer["ok"], answer
     with psycopg.connect(os.environ["TARGET_URL"], autocommit=True) as connection:
         for proposal, items in itertools.groupby(answer["proposals"], key=lambda item: item["proposal_id"]):

@@ -82,6 +82,11 @@ impl Wire {
         self.stream.get_mut().write_all(bytes)
     }
 
+    /// Says that nothing more comes.
+    pub(crate) fn stop_sending(&mut self) -> io::Result<()> {
+        self.stream.get_mut().shutdown(std::net::Shutdown::Write)
+    }
+
     /// Receives one byte, as the answer to SSLRequest is.
     pub(crate) fn receive_byte(&mut self) -> io::Result<u8> {
         let mut byte = [0];

@@ -4,6 +4,7 @@
 //! pgwicket. The expectations in the script are what both answer; where they differ on purpose the script says so.
 //! With `PGWICKET_REWRITE=1` the expectations are written anew from what the servers answer, for review by `git diff`.
 
+mod connecting;
 mod held;
 mod isolation;
 mod limits;
