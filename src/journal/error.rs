@@ -37,6 +37,12 @@ pub enum JournalError {
         /// What is wrong.
         reason: String,
     },
+    /// The file that says how far a lane was durable does not hold a number.
+    #[error("{path} does not say how far the lane was durable; see docs/EVIDENCE.md, \"A broken chain\"", path = .path.display())]
+    Head {
+        /// The file.
+        path: PathBuf,
+    },
     /// An entry larger than the format can say.
     #[error("journal entry of {bytes} bytes is too large")]
     TooLarge {

@@ -88,7 +88,7 @@ pub struct Lane {
     broken: Option<Arc<str>>,
     healed: Instant,
     /// Held for its lock.
-    _lock: File,
+    _lock: recover::Lock,
 }
 
 /// Where the next entry goes.

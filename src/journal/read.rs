@@ -11,8 +11,8 @@ use super::{
     entry::{Entry, Kind},
     error::JournalError,
     record::{self, DecisionRecord, OutcomeRecord, SharedBlocks, Verdict},
+    recover::is_being_written,
     segment::{self, SegmentReader, Step},
-    verify::is_being_written,
 };
 use crate::types::EvidenceId;
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -32,20 +32,51 @@ pub(super) struct Recovered {
 }
 
 /// The lock file of a lane.
-pub(super) const LOCK: &str = "lock";
+const LOCK: &str = "lock";
 
-/// Takes the lane's advisory lock. `evidence verify` may hold it for an instant, hence the patience.
-pub(super) fn lock(directory: &Path) -> Result<File, JournalError> {
+/// A lane's advisory locks, held until it is dropped: on its directory, which stays the same when somebody removes the lock file,
+/// and on that file, which earlier versions and file systems that lock no directories go by.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _directory: Option<File>,
+    _file: File,
+}
+
+/// Takes the lane's lock. `evidence verify` may hold it for an instant, hence the patience.
+pub(super) fn lock(directory: &Path) -> Result<Lock, JournalError> {
     let path = directory.join(LOCK);
+    let taken = File::open(directory).map_err(JournalError::io("open", directory))?;
+    let taken = take(&taken, directory)?.then_some(taken);
     let file = segment::writing().create(true).truncate(false).open(&path).map_err(JournalError::io("open", &path))?;
+    if !take(&file, directory)? {
+        return Err(JournalError::io("lock", &path)(ErrorKind::Unsupported.into()));
+    }
+    Ok(Lock { _directory: taken, _file: file })
+}
+
+/// Locks a file of the lane; false where the file system has no locks for it (NFS, of a directory).
+fn take(file: &File, lane: &Path) -> Result<bool, JournalError> {
     for _ in 0..10 {
         match file.try_lock() {
-            Ok(()) => return Ok(file),
+            Ok(()) => return Ok(true),
             Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(30)),
-            Err(TryLockError::Error(error)) => return Err(JournalError::io("lock", &path)(error)),
+            Err(TryLockError::Error(error)) if matches!(error.raw_os_error(), Some(EBADF | ENOLCK | EOPNOTSUPP)) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(JournalError::io("lock", lane)(error)),
         }
     }
-    Err(JournalError::Locked { path: directory.to_path_buf() })
+    Err(JournalError::Locked { path: lane.to_path_buf() })
+}
+
+const EBADF: i32 = 9;
+const ENOLCK: i32 = 37;
+const EOPNOTSUPP: i32 = 95;
+
+/// Whether a process holds the lane's lock.
+pub(super) fn is_being_written(lane_directory: &Path) -> bool {
+    [lane_directory.to_path_buf(), lane_directory.join(LOCK)].iter().any(|path| {
+        let Ok(file) = File::open(path) else { return false };
+        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    })
 }
 
 /// Finds where a lane goes on.
@@ -66,13 +97,13 @@ pub(super) fn recover(directory: &Path, lane: u16, clock: &Clock, batch: &mut Ba
         if scan.end < scan.file_length {
             torn.push(set_aside(&path, scan.end, clock)?);
         }
-        let known = read_head(directory);
+        let known = read_head(directory)?;
         if scan.sequence < known {
             return Err(scan.error(format!("entries up to {known} were durable, but the lane ends before")));
         }
         return scan.finish(directory, &segments, &torn, clock, batch);
     }
-    if read_head(directory) > 0 {
+    if read_head(directory)? > 0 {
         return Err(JournalError::Chain {
             path: directory.to_path_buf(),
             entry: 1,

@@ -183,10 +183,20 @@ impl Syncer {
 /// The file that says how far a lane was known to be durable: a lane that ends before it has lost entries.
 pub(super) const HEAD: &str = "head";
 
-/// The sequence number in a lane's head file; 0 when there is none.
-pub(super) fn read_head(lane_directory: &Path) -> u64 {
-    let text = std::fs::read(lane_directory.join(HEAD)).unwrap_or_default();
-    std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+/// The sequence number in a lane's head file; 0 when there is none yet, or when a power loss kept its content from the disk.
+/// What cannot be read, or says something else, is an error: it must not pass for a lane of which nothing was durable.
+pub(super) fn read_head(lane_directory: &Path) -> Result<u64, JournalError> {
+    let path = lane_directory.join(HEAD);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(JournalError::io("read", &path)(error)),
+    };
+    if text.iter().all(|byte| *byte == 0) {
+        return Ok(0);
+    }
+    let number = std::str::from_utf8(&text).ok().and_then(|text| text.strip_suffix('\n')?.parse().ok());
+    number.ok_or(JournalError::Head { path })
 }
 
 struct Worker {
@@ -316,7 +326,7 @@ mod tests {
         figures.written.store(2, Ordering::Release);
         syncer.durable(2).await.unwrap();
         syncer.stop();
-        assert_eq!(read_head(directory.path()), 2);
+        assert_eq!(read_head(directory.path()).unwrap(), 2);
     }
 
     #[tokio::test]

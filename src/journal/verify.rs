@@ -2,8 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File, TryLockError},
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -14,18 +13,12 @@ use super::{
     error::JournalError,
     field::{Fields, Tag, integer},
     record::{self, Kept, OutcomeRecord, SharedBlocks, Verdict},
-    recover::LOCK,
+    recover::is_being_written,
     report::{Anchor, Finding, Report},
     segment::{self, SegmentReader, Step},
     sync::read_head,
 };
 use crate::types::{Digest, EvidenceId};
-
-/// Whether a process holds the lane's lock.
-pub(super) fn is_being_written(lane_directory: &Path) -> bool {
-    let Ok(lock) = File::open(lane_directory.join(LOCK)) else { return false };
-    matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))
-}
 
 /// Verifies a journal, also while it is being written.
 pub fn verify(journal: &Path, anchors: &[Anchor]) -> Result<Report, JournalError> {
@@ -99,7 +92,14 @@ impl<'r> Check<'r> {
 
     fn run(mut self) -> Result<(), JournalError> {
         // Read first: a writer moves it on while we read.
-        let durable = read_head(&self.directory);
+        let durable = match read_head(&self.directory) {
+            Ok(durable) => durable,
+            Err(damaged @ JournalError::Head { .. }) => {
+                self.find(None, None, None, damaged.to_string());
+                0
+            }
+            Err(error) => return Err(error),
+        };
         let segments = segment::segments(&self.directory).map_err(JournalError::io("list", &self.directory))?;
         let last = segments.last().map_or(0, |(number, _)| *number);
         let mut expected = 1;

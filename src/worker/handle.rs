@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use tokio::time::{self, Instant, MissedTickBehavior};
 
-use super::{Workshop, WriteSource, backoff, clock, report};
+use super::{Workshop, WriteSource, backoff, clock, report, run::Stop};
 use crate::{
     policy::{ApprovedChange, NotPermitted, PolicySet},
     proposal::Outcome,
@@ -52,7 +52,7 @@ impl Workshop {
     }
 
     /// Applies a claimed proposal and tells the store.
-    pub(super) async fn handle(&self, claim: &Claim, appliers: &mut Appliers) -> Handled {
+    pub(super) async fn handle(&self, claim: &Claim, appliers: &mut Appliers, stop: Stop) -> Handled {
         let began = Instant::now();
         let source = claim.record.content.proposal().target.source.clone();
         let policy = self.policy.load_full();
@@ -66,7 +66,7 @@ impl Workshop {
             }
         };
         match verdict {
-            Verdict::Report(report) => self.tell(claim, &report, began.elapsed()).await,
+            Verdict::Report(report) => self.tell(claim, &report, began.elapsed(), stop).await,
             Verdict::Release(why) => self.release(claim, &why).await,
         }
     }
@@ -136,16 +136,24 @@ impl Workshop {
         Verdict::Report(Box::new(refusal))
     }
 
-    /// Reports until the store knows.
-    async fn tell(&self, claim: &Claim, report: &Report, took: Duration) -> Handled {
+    /// Reports until the store knows, or until it is time to stop: then once more.
+    async fn tell(&self, claim: &Claim, report: &Report, took: Duration, mut stop: Stop) -> Handled {
         let proposal = claim.record.content.proposal();
         let (id, source) = (proposal.id, &proposal.target.source);
+        let mut stopping = *stop.borrow();
         for failures in 0.. {
             match self.store.report(id, Holder::Token(claim.token), report, clock::now()).await {
                 Ok(_) => break,
+                Err(error) if error.is_retryable() && stopping => {
+                    tracing::warn!(%error, proposal = %id, "the outcome could not be reported; the next worker finds the receipt");
+                    return Handled::Lost;
+                }
                 Err(error) if error.is_retryable() => {
                     tracing::warn!(%error, proposal = %id, "the outcome could not be reported; it is tried again");
-                    time::sleep(backoff::wait((Duration::from_millis(50), Duration::from_secs(5)), failures)).await;
+                    tokio::select! {
+                        () = time::sleep(backoff::wait((Duration::from_millis(50), Duration::from_secs(5)), failures)) => {}
+                        _ = stop.wait_for(|stop| *stop) => stopping = true,
+                    }
                 }
                 Err(StoreError::LeaseLost(_)) => {
                     tracing::warn!(proposal = %id, "the lease was lost before the report; whoever has it finds the receipt");

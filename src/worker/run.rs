@@ -62,7 +62,7 @@ impl Slots {
         let mut appliers = Appliers::default();
         while let Some(claim) = self.next().await {
             let source = claim.record.content.proposal().target.source.clone();
-            match self.workshop.handle(&claim, &mut appliers).await {
+            match self.workshop.handle(&claim, &mut appliers, self.stop.clone()).await {
                 Handled::Away => self.is_away(source),
                 Handled::Reported | Handled::Released => {
                     self.away.borrow_mut().remove(&source);

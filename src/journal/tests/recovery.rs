@@ -133,6 +133,44 @@ fn one_lane_has_one_writer() {
     open(directory.path());
 }
 
+#[test]
+fn one_lane_has_one_writer_also_when_its_lock_file_is_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut lane = open(directory.path());
+    Fixture::new().run(&mut lane, "SELECT 1", &[], FULL);
+    fs::remove_file(directory.path().join("lane-0000/lock")).unwrap();
+    let refused = Lane::open(&config(directory.path()), 0, Clock::system()).unwrap_err();
+    assert!(matches!(refused, JournalError::Locked { .. }), "{refused}");
+    drop(lane);
+    open(directory.path());
+}
+
+#[test]
+fn a_head_that_cannot_be_read_is_not_a_lane_of_which_nothing_was_durable() {
+    let directory = tempfile::tempdir().unwrap();
+    stopped(directory.path());
+    let head = directory.path().join("lane-0000/head");
+    for damaged in [&b"0000000000000000001x\n"[..], b"\xff\n", b"\n", b"-1\n", b"17", b"99999999999999999999\n"] {
+        fs::write(&head, damaged).unwrap();
+        let refused = Lane::open(&config(directory.path()), 0, Clock::system()).unwrap_err();
+        assert!(matches!(refused, JournalError::Head { .. }), "{refused}");
+        let report = verified(directory.path(), &[]);
+        assert!(report.findings[0].reason.contains("does not say how far"), "{:?}", report.findings);
+    }
+    fs::remove_file(&head).unwrap();
+    fs::create_dir(&head).unwrap();
+    let refused = Lane::open(&config(directory.path()), 0, Clock::system()).unwrap_err();
+    assert!(matches!(refused, JournalError::Io { action: "read", .. }), "{refused}");
+    assert!(verify(directory.path(), &[]).is_err());
+    fs::remove_dir(&head).unwrap();
+    // A power loss kept it from the disk.
+    for lost in [&b""[..], &[0; 21]] {
+        fs::write(&head, lost).unwrap();
+        drop(open(directory.path()));
+        assert_clean(directory.path());
+    }
+}
+
 #[tokio::test]
 async fn strict_waits_for_the_disk() {
     let directory = tempfile::tempdir().unwrap();

@@ -50,6 +50,38 @@ fn a_worker_killed_between_commit_and_report_has_applied_and_the_next_says_so() 
 }
 
 #[test]
+fn a_worker_whose_store_is_away_stops_when_it_is_told_to_and_the_next_says_what_it_did() {
+    let bank = Bank::open(Kind::Postgres, 2);
+    let id = bank.approved(&Transfer::between(&bank.amounts(), 1, 2, 100));
+    let store = bank.store_database.clone().unwrap();
+    let row = client(&bank, &bank.database, WORKER);
+    bank.block_on(row.batch_execute("begin; select from accounts where id = 2 for update")).unwrap();
+    let mut first = bank.worker("first", &["--lease", "1", "--drain-timeout", "300"]);
+    wait(|| waiting(&bank) > 0);
+    let away = Duration::from_secs(10);
+    std::thread::scope(|scope| {
+        let began = Instant::now();
+        scope.spawn(|| store.away_for(away));
+        let gone = format!(
+            "select not datallowconn and not exists (select from pg_stat_activity where datname = d.datname) from pg_database d where datname = '{}'",
+            store.name
+        );
+        wait(|| bank.seen(&gone) == "t");
+        bank.block_on(row.batch_execute("commit")).unwrap();
+        wait(|| first.log().contains("it is tried again"));
+        first.signal("TERM");
+        first.ended();
+        assert!(began.elapsed() < away, "it waited for its store");
+    });
+    assert_eq!(bank.record(id).status, Status::Applying);
+    let _second = bank.worker("second", &["--lease", "1"]);
+    let record = bank.settled(id);
+    assert_eq!((record.status, record.worker.as_deref()), (Status::Applied, Some("second")));
+    assert!(record.result.unwrap().report.metadata.unwrap().contains("\"found_applied\":true"));
+    assert_eq!((bank.amounts()[&1], bank.amounts()[&2]), (900, 1100));
+}
+
+#[test]
 fn a_worker_that_slept_through_its_lease_does_not_apply_again() {
     for kind in [Kind::Sqlite, Kind::Postgres] {
         let bank = Bank::open(kind, 2);
