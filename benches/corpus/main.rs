@@ -74,7 +74,9 @@ fn judge(sql: &str) -> Verdict {
         Ok(None) => return Verdict::NotARead,
         // What PostgreSQL itself does not parse is not ours to take; what only our bounds refuse is.
         Err(ParseError::Syntax { .. } | ParseError::Multiple) => return Verdict::NotSql,
-        Err(error @ (ParseError::TooLong { .. } | ParseError::TooComplex)) => return Verdict::refused(&error.to_string()),
+        Err(error @ (ParseError::TooLong { .. } | ParseError::TooManyTokens | ParseError::TooComplex)) => {
+            return Verdict::refused(&error.to_string());
+        }
     };
     if classify_tree(Some(&tree)) != Statement::Read {
         return Verdict::NotARead;

@@ -1,10 +1,11 @@
 //! Keeps the policy in force: reads it, asks the sources for their catalogs, compiles, and puts it in force as a whole.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use tokio::{sync::oneshot, time::timeout};
 
-use super::{LoadError, drift, issuers::Issuers, load_policy};
+use super::{LoadError, LoadedPolicy, drift, issuers::Issuers, load_policy};
 use crate::{
     auth::{LoginError, Logins},
     config::Process,
@@ -26,7 +27,12 @@ pub(super) struct Keeper {
     logins: Arc<Logins>,
     issuers: Issuers,
     epoch: PolicyEpoch,
+    /// Reading that did not end in time.
+    reading: Option<oneshot::Receiver<Result<LoadedPolicy, LoadError>>>,
 }
+
+/// How long reading the policy's files may take.
+const READING: Duration = Duration::from_secs(10);
 
 /// Why a policy was not put in force. The one before stays.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +54,12 @@ pub(super) enum ReloadError {
         /// Why.
         error: SourceError,
     },
+    /// The files are on a file system that does not answer.
+    #[error("the policy's files could not be read within {} s", READING.as_secs())]
+    Slow,
+    /// No thread to read them.
+    #[error("the policy's files could not be read: {0}")]
+    Thread(std::io::Error),
     /// Compiling ended by a panic.
     #[error("compiling the policy failed: {0}")]
     Internal(tokio::task::JoinError),
@@ -59,7 +71,7 @@ impl ReloadError {
         match self {
             Self::Policy(errors) => errors.0.iter().map(in_a_line).collect(),
             Self::Logins(errors) => errors.iter().map(ToString::to_string).collect(),
-            Self::Load(_) | Self::Source { .. } | Self::Internal(_) => vec![self.to_string()],
+            Self::Load(_) | Self::Source { .. } | Self::Internal(_) | Self::Slow | Self::Thread(_) => vec![self.to_string()],
         }
     }
 
@@ -67,6 +79,7 @@ impl ReloadError {
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Source { error, .. } => !matches!(error, SourceError::Configuration(_) | SourceError::Unfit(_)),
+            Self::Slow | Self::Thread(_) => true,
             Self::Load(_) | Self::Policy(_) | Self::Logins(_) | Self::Internal(_) => false,
         }
     }
@@ -84,7 +97,7 @@ pub(super) enum Reload {
 impl Keeper {
     pub(super) fn new(path: PathBuf, policy: Arc<ArcSwap<PolicySet>>, front: Arc<Front>, status: Arc<Status>, logins: Logins) -> Self {
         let issuers = Issuers::new(Arc::clone(&front.keyring));
-        Self { path, policy, front, status, logins: Arc::new(logins), issuers, epoch: PolicyEpoch(0) }
+        Self { path, policy, front, status, logins: Arc::new(logins), issuers, epoch: PolicyEpoch(0), reading: None }
     }
 
     /// Loads the policy and puts it in force. Nothing changes unless all of it is right.
@@ -102,7 +115,7 @@ impl Keeper {
 
     /// The warnings of the policy put in force; `None` when it is the one in force already.
     async fn try_reload(&mut self, which: Reload) -> Result<Option<Vec<Problem>>, ReloadError> {
-        let loaded = load_policy(&Process, &self.path)?;
+        let loaded = self.load().await?;
         let structure = Inputs { resolved: &loaded.resolved, catalogs: &BTreeMap::new() };
         let (_, problems) = policy::check(&loaded.bundle, structure);
         if !policy::clean(&problems) {
@@ -133,6 +146,29 @@ impl Keeper {
         let (compiled, logins) = tokio::task::spawn_blocking(compile).await.map_err(ReloadError::Internal)??;
         self.put_in_force(compiled.policy, logins);
         Ok(Some(compiled.warnings))
+    }
+
+    /// Reads the files on a thread of their own: a file system that hangs must not hold up whoever shares this one. What was begun
+    /// before is waited for first, so that there is one such thread at most.
+    async fn load(&mut self) -> Result<LoadedPolicy, ReloadError> {
+        if let Some(mut before) = self.reading.take()
+            && timeout(READING, &mut before).await.is_err()
+        {
+            self.reading = Some(before);
+            return Err(ReloadError::Slow);
+        }
+        let (read, mut reading) = oneshot::channel();
+        let path = self.path.clone();
+        let body = move || drop(read.send(load_policy(&Process, &path)));
+        std::thread::Builder::new().name("policy-files".into()).spawn(body).map_err(ReloadError::Thread)?;
+        match timeout(READING, &mut reading).await {
+            Ok(Ok(loaded)) => Ok(loaded?),
+            Ok(Err(_ended)) => Err(ReloadError::Slow),
+            Err(_elapsed) => {
+                self.reading = Some(reading);
+                Err(ReloadError::Slow)
+            }
+        }
     }
 
     fn put_in_force(&mut self, policy: PolicySet, logins: Logins) {

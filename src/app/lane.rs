@@ -100,12 +100,12 @@ impl Drop for OpenSession {
 impl Lanes {
     /// Starts one lane for each journal lane.
     pub(super) fn start(journals: Vec<journal::Lane>, store: &Store, catalog: &Catalog, shared: &Shared) -> io::Result<Self> {
-        let count = journals.len();
         let common = Common {
             store: store.clone(),
             catalog: catalog.clone(),
             keyring: Arc::clone(&shared.front.keyring),
             quotas: Arc::<Quotas>::default(),
+            budgets: Arc::default(),
             surprise: Arc::clone(&shared.surprise),
         };
         let start = |(number, journal): (usize, journal::Lane)| {
@@ -115,7 +115,7 @@ impl Lanes {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let body = move || {
                 let gauge = journal.gauge();
-                let lane = pipeline::Lane::new(Arc::clone(&shared.policy), journal, common, count);
+                let lane = pipeline::Lane::new(Arc::clone(&shared.policy), journal, common);
                 let serving = serve(number, gauge, lane, shared, arrivals);
                 LocalSet::new().block_on(&runtime, serving);
             };

@@ -100,9 +100,12 @@ fn refused_kind(refused: &Refused) -> Report {
 fn parse(error: &ParseError) -> Report {
     match error {
         ParseError::Syntax { message, position } => Report { position: *position, ..Report::error("42601", message.clone()) },
+        ParseError::TooManyTokens => Report::error("54000", error.to_string())
+            .hint("give a long list as one array parameter: = any($1); send many rows in several statements"),
         ParseError::TooLong { .. } => Report::error("54000", error.to_string()).hint("give long values as bind parameters"),
-        ParseError::TooComplex => Report::error("54001", "statement is nested too deeply")
-            .hint("split it: fewer nested subqueries, chained operators or joins in one statement"),
+        ParseError::TooComplex => Report::error("54001", "statement is nested too deeply").hint(
+            "split it: fewer nested subqueries, joins and parts of UNION ALL in one statement; concat(a, b, …) instead of a || b || …",
+        ),
         ParseError::Multiple => Report::error("42601", "cannot insert multiple commands into a prepared statement"),
     }
 }
@@ -179,7 +182,19 @@ fn setting(error: &SettingError) -> Report {
     let detail = match error {
         SettingError::LeapSeconds(_) => Some("PostgreSQL does not support leap seconds."),
         SettingError::Invalid { name: "search_path", .. } => Some("List syntax is invalid."),
-        _ => None,
+        SettingError::Unknown(_)
+        | SettingError::Forbidden(_)
+        | SettingError::Fixed(_)
+        | SettingError::Invalid { .. }
+        | SettingError::Range { .. }
+        | SettingError::NotBoolean(_)
+        | SettingError::Server { .. }
+        | SettingError::Hidden(_)
+        | SettingError::Steady { .. }
+        | SettingError::OneArgument(_)
+        | SettingError::Name(_)
+        | SettingError::TooMany(_)
+        | SettingError::TooLarge(_) => None,
     };
     Report { detail: detail.map(Into::into), hint: hint.map(Into::into), ..Report::error(sqlstate, error.to_string()) }
 }

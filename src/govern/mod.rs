@@ -151,7 +151,7 @@ impl From<ParseError> for Refusal {
     fn from(error: ParseError) -> Self {
         match error {
             ParseError::Syntax { message, position } => Self { position, ..Self::new(RefusalCode::Syntax, message) },
-            ParseError::TooLong { .. } | ParseError::TooComplex => Self::too_complex(),
+            ParseError::TooLong { .. } | ParseError::TooManyTokens | ParseError::TooComplex => Self::too_complex(),
             ParseError::Multiple => Self::unsupported("more than one statement at once").hint("send them one after the other"),
         }
     }

@@ -124,7 +124,7 @@ impl Refusal {
     /// 54001 for what is deeper or longer than the bounds.
     pub fn too_complex() -> Self {
         Self::new(RefusalCode::TooComplex, "statement is too complex")
-            .hint("split it: fewer nested subqueries, shorter chains of operators, fewer joins")
+            .hint("split it: fewer nested subqueries, shorter chains of operators (concat(a, b, …) instead of a || b || …), fewer joins, fewer parts of UNION ALL")
     }
 
     /// Adds what to do instead.

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
@@ -86,7 +86,6 @@ pub struct Lane {
     figures: Arc<Figures>,
     syncer: Syncer,
     broken: Option<Arc<str>>,
-    healed: Instant,
     /// Held for its lock.
     _lock: recover::Lock,
 }
@@ -103,8 +102,6 @@ pub(super) struct Tail {
 
 /// Recorders whose buffers a lane keeps.
 const SPARE: usize = 64;
-/// Pause between attempts to write a lane again after a failed sync.
-const HEAL_PAUSE: Duration = Duration::from_secs(1);
 
 impl Lane {
     /// Opens a lane, creating it when missing; repairs a torn tail, refuses a broken chain.
@@ -132,7 +129,6 @@ impl Lane {
             figures,
             syncer,
             broken: None,
-            healed: Instant::now(),
             _lock: lock,
         };
         lane.prepare()?;
@@ -240,11 +236,7 @@ impl Lane {
             self.broken = None;
         }
         if let Some(error) = self.syncer.failed() {
-            if self.healed.elapsed() < HEAL_PAUSE {
-                return Err(error);
-            }
-            self.healed = Instant::now();
-            self.syncer.heal(&self.tail.file).map_err(JournalError::io("write again", &self.directory))?;
+            return Err(error);
         }
         if self.tail.offset >= self.segment_bytes {
             self.rotate()?;
@@ -292,8 +284,8 @@ impl Lane {
         let segment = self.tail.segment + 1;
         let created = create_segment(&self.directory, self.number, segment, self.chain, self.clock.microseconds(), &mut self.batch);
         let (file, offset) = created.inspect_err(|error| self.failed(error))?;
-        let old = std::mem::replace(&mut self.tail.file, file.clone());
-        self.syncer.rotated(self.tail.sequence, old, file);
+        self.tail.file = file.clone();
+        self.syncer.rotated(file);
         (self.tail.segment, self.tail.offset) = (segment, offset);
         self.written();
         self.dictionary.clear();

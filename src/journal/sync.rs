@@ -62,6 +62,9 @@ pub(super) struct Figures {
     failed: AtomicBool,
 }
 
+/// Pause between attempts to write a lane again after a failed sync.
+const HEAL_PAUSE: Duration = Duration::from_secs(1);
+
 /// How far a lane is durable.
 #[derive(Debug, Clone)]
 struct Synced {
@@ -74,8 +77,6 @@ enum Wake {
     Now,
     /// The lane goes on in this file.
     File(Arc<File>),
-    /// The lane wrote everything again after a failed sync, and synced it itself.
-    Healed,
     /// Sync for the last time.
     Stop,
 }
@@ -86,8 +87,6 @@ pub(super) struct Syncer {
     wake: mpsc::Sender<Wake>,
     synced: watch::Receiver<Synced>,
     thread: Option<thread::JoinHandle<()>>,
-    /// Segments left behind that may not be synced yet, with the sequence of their last entry.
-    behind: Vec<(u64, Arc<File>)>,
     figures: Arc<Figures>,
 }
 
@@ -112,38 +111,21 @@ impl Syncer {
             .name(format!("journal-{lane}"))
             .spawn(move || worker.run())
             .map_err(JournalError::io("start the sync thread of", &head_path))?;
-        Ok(Self { wake, synced, thread: Some(thread), behind: Vec::new(), figures })
+        Ok(Self { wake, synced, thread: Some(thread), figures })
     }
 
-    /// The lane rotated: `last` is the sequence of the old file's last entry.
-    pub(super) fn rotated(&mut self, last: u64, old: Arc<File>, new: Arc<File>) {
-        let durable = self.synced.borrow().sequence;
-        self.behind.retain(|(sequence, _)| *sequence > durable);
-        self.behind.push((last, old));
+    /// The lane goes on in another file.
+    pub(super) fn rotated(&self, new: Arc<File>) {
         self.tell(Wake::File(new));
     }
 
-    /// Whether a sync failed since the lane was last whole.
+    /// Whether a sync failed since the lane was last whole. The thread makes it whole again by itself; until then nothing may be written.
     pub(super) fn failed(&self) -> Option<JournalError> {
         if !self.figures.failed.load(Ordering::Acquire) {
             return None;
         }
         let reason = self.synced.borrow().failed.clone().unwrap_or_else(|| "the last sync failed, see the log".into());
         Some(JournalError::Sync { reason })
-    }
-
-    /// After a failed sync the kernel may call pages clean that never reached the disk: writes every unsynced file
-    /// again from what the page cache holds, and syncs.
-    pub(super) fn heal(&mut self, current: &File) -> io::Result<()> {
-        let durable = self.synced.borrow().sequence;
-        self.behind.retain(|(sequence, _)| *sequence > durable);
-        for file in self.behind.iter().map(|(_, file)| &**file).chain([current]) {
-            write_again(file)?;
-        }
-        self.behind.clear();
-        self.tell(Wake::Healed);
-        self.figures.failed.store(false, Ordering::Release);
-        Ok(())
     }
 
     /// Waits until the entry with this sequence number is durable. Borrows nothing.
@@ -214,15 +196,15 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        let mut stop = false;
+        let (mut stop, mut tried) = (false, Instant::now());
         while !stop {
-            let mut next = self.woken.recv_timeout(self.interval);
+            let failed = self.figures.failed.load(Ordering::Acquire);
+            let mut next = self.woken.recv_timeout(if failed { self.interval.min(HEAL_PAUSE) } else { self.interval });
             // Read before the channel is drained: the file of every entry counted here is known below.
             let mut reached = self.reached();
             while !matches!(next, Err(mpsc::RecvTimeoutError::Timeout)) && !stop {
                 match next {
                     Ok(Wake::File(file)) => self.files.push(file),
-                    Ok(Wake::Healed) => self.publish.send_modify(|state| state.failed = None),
                     Ok(Wake::Stop) | Err(_) => stop = true,
                     Ok(Wake::Now) => {}
                 }
@@ -232,11 +214,27 @@ impl Worker {
                 // The lane writes no more and no message is left.
                 reached = self.reached();
             }
-            let failed = self.publish.borrow().failed.is_some();
-            if reached.0 > self.sequence && !failed {
+            if self.figures.failed.load(Ordering::Acquire) && (stop || tried.elapsed() >= HEAL_PAUSE) {
+                tried = Instant::now();
+                self.heal();
+            }
+            if reached.0 > self.sequence && !self.figures.failed.load(Ordering::Acquire) {
                 self.sync(reached.0, reached.1);
+                tried = Instant::now();
             }
         }
+    }
+
+    /// After a failed sync the kernel may call pages clean that never reached the disk: writes every unsynced file again from what the
+    /// page cache holds, and syncs. The lane writes nothing meanwhile.
+    fn heal(&self) {
+        for file in &self.files {
+            if let Err(error) = write_again(file) {
+                return tracing::warn!(%error, directory = %self.directory.display(), "the journal cannot be written again yet");
+            }
+        }
+        self.publish.send_modify(|state| state.failed = None);
+        self.figures.failed.store(false, Ordering::Release);
     }
 
     /// Sequence of the last entry written, and bytes written until it at least.
@@ -313,14 +311,17 @@ mod tests {
         std::fs::write(&path, b"entries").unwrap();
         let file = Arc::new(File::options().read(true).write(true).open(&path).unwrap());
         let figures = Arc::new(Figures::default());
-        let hour = Duration::from_hours(1);
-        let mut syncer = Syncer::start(directory.path(), 0, file.clone(), 1, hour, figures.clone()).unwrap();
+        let often = Duration::from_millis(10);
+        let mut syncer = Syncer::start(directory.path(), 0, file.clone(), 1, often, figures.clone()).unwrap();
         assert!(syncer.failed().is_none());
         figures.failed.store(true, Ordering::Release);
         assert!(matches!(syncer.failed(), Some(JournalError::Sync { .. })));
         let before = file.metadata().unwrap().modified().unwrap();
-        syncer.heal(&file).unwrap();
-        assert!(syncer.failed().is_none());
+        let began = Instant::now();
+        while syncer.failed().is_some() {
+            assert!(began.elapsed() < Duration::from_secs(20), "the thread heals by itself");
+            thread::yield_now();
+        }
         assert!(file.metadata().unwrap().modified().unwrap() > before, "nothing was written");
         assert_eq!(std::fs::read(&path).unwrap(), b"entries");
         figures.written.store(2, Ordering::Release);

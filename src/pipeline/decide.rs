@@ -10,6 +10,14 @@ use crate::{
     sql::{self, Copy, Declare, Explain, Statement},
 };
 
+/// Whether a statement is governed, rather than answered from the session.
+pub(super) fn is_governed(statement: &Statement) -> bool {
+    matches!(
+        statement,
+        Statement::Read | Statement::Write | Statement::Declare(_) | Statement::Copy(_) | Statement::Explain(_) | Statement::Refused(_)
+    )
+}
+
 /// What is done with a statement of this kind and text.
 pub(super) fn decide(request: &Request<'_>, statement: Statement) -> Result<Action, Error> {
     match statement {
@@ -162,9 +170,13 @@ fn local(request: &Request<'_>, statement: Statement, settings: &mut Settings) -
         | Statement::Deallocate(None)
         | Statement::CloseAll
         | Statement::Unlisten
-        | Statement::Explain(_) => {}
-        // They are decided before, and are not answered here.
-        Statement::Read | Statement::Write | Statement::Copy(_) | Statement::Declare(_) | Statement::Refused(_) => {}
+        | Statement::Explain(_)
+        // These are decided before, and are not answered here.
+        | Statement::Read
+        | Statement::Write
+        | Statement::Copy(_)
+        | Statement::Declare(_)
+        | Statement::Refused(_) => {}
     }
     Ok(First::Local(statement))
 }

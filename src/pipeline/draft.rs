@@ -202,14 +202,13 @@ impl<I: Interrupts> Session<I> {
                     failure = failure.or_else(|| Some(too_many().into()));
                     continue;
                 }
-                Woken::Event(Ok(Event::Prepared | Event::Controlled { .. } | Event::Message { .. })) => continue,
+                Woken::Event(Ok(Event::Prepared | Event::Controlled { .. } | Event::Message { .. })) | Woken::Client(true) => continue,
                 Woken::Event(Err(error)) => return Err(self.lose_upstream(error).into()),
                 Woken::Interrupt(Interrupt::Close) => {
                     return Err(Ended::Fatal(Box::new(Error::from(SessionError::ShuttingDown).report())).into());
                 }
                 Woken::Interrupt(Interrupt::Cancel) => interruption.begin(SessionError::Canceled),
                 Woken::TooOld => return Err(self.end_in_hand().into()),
-                Woken::Client(true) => continue,
                 // What a client that is gone asked for is not proposed.
                 Woken::Client(false) => return Err(self.gone().into()),
                 Woken::StillAtWork => {}

@@ -9,6 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use dashmap::DashMap;
 use hashbrown::HashMap;
 use metrics::{Counter, Histogram, counter, histogram};
 use tokio::sync::Notify;
@@ -19,7 +20,7 @@ use crate::{
     catalog::{Catalog, CatalogError},
     journal,
     policy::{PolicySet, Source, Visible},
-    source::{KnownSettings, Pool, PoolStatus, Settings, SourceError},
+    source::{Budget, KnownSettings, Pool, PoolStatus, Settings, SourceError},
     store::Store,
     types::{PolicyEpoch, SourceName},
 };
@@ -28,8 +29,6 @@ use crate::{
 #[derive(Debug)]
 pub struct Lane {
     policy: Arc<ArcSwap<PolicySet>>,
-    /// How many lanes share a source's connections.
-    lanes: usize,
     journal: RefCell<journal::Lane>,
     pools: RefCell<Pools>,
     catalog_pools: RefCell<HashMap<SourceName, Pool>>,
@@ -50,6 +49,8 @@ pub struct Common {
     pub keyring: Arc<Keyring>,
     /// What principals have used.
     pub quotas: Arc<Quotas>,
+    /// How many connections there may be to each source, over all lanes.
+    pub budgets: Arc<DashMap<SourceName, Arc<Budget>>>,
     /// An error that a source's changed catalog would explain.
     pub surprise: Arc<Notify>,
 }
@@ -79,11 +80,10 @@ pub(super) struct Figures {
 }
 
 impl Lane {
-    /// A lane of a server that runs `lanes` of them; each gets its share of a source's connections.
-    pub fn new(policy: Arc<ArcSwap<PolicySet>>, journal: journal::Lane, common: Common, lanes: usize) -> Self {
+    /// A lane of a server; what it may have of a source's connections is counted with the other lanes' ([`Common`]).
+    pub fn new(policy: Arc<ArcSwap<PolicySet>>, journal: journal::Lane, common: Common) -> Self {
         Self {
             policy,
-            lanes: lanes.max(1),
             journal: RefCell::new(journal),
             pools: RefCell::default(),
             catalog_pools: RefCell::default(),
@@ -129,8 +129,8 @@ impl Lane {
             pools.by_source.retain(|name, _| policy.sources.contains_key(name));
             for (name, source) in &policy.sources {
                 match pools.by_source.get(name) {
-                    Some(pool) => pool.replace(Arc::clone(source), self.connections(source)),
-                    None => drop(pools.by_source.insert(name.clone(), Pool::new(Arc::clone(source), self.connections(source)))),
+                    Some(pool) => pool.replace(Arc::clone(source), source.pool_max),
+                    None => drop(pools.by_source.insert(name.clone(), Pool::sharing(Arc::clone(source), self.budget(source)))),
                 }
             }
         }
@@ -162,10 +162,10 @@ impl Lane {
     pub(super) fn catalog_pool(&self, source: &Arc<Source>) -> Pool {
         let mut pools = self.catalog_pools.borrow_mut();
         if let Some(pool) = pools.get(&source.name) {
-            pool.replace(Arc::clone(source), self.connections(source));
+            pool.replace(Arc::clone(source), source.pool_max);
             return pool.clone();
         }
-        let pool = Pool::new(Arc::clone(source), self.connections(source));
+        let pool = Pool::sharing(Arc::clone(source), self.budget(source));
         pools.insert(source.name.clone(), pool.clone());
         pool
     }
@@ -215,8 +215,10 @@ impl Lane {
         &self.figures
     }
 
-    fn connections(&self, source: &Source) -> usize {
-        (source.pool_max / self.lanes).max(1)
+    fn budget(&self, source: &Source) -> Arc<Budget> {
+        let budget = Arc::clone(self.common.budgets.entry(source.name.clone()).or_insert_with(|| Budget::new(source.pool_max)).value());
+        budget.set_max(source.pool_max);
+        budget
     }
 }
 

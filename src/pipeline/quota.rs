@@ -54,7 +54,8 @@ impl Quotas {
     pub(super) fn of(&self, principal: &Principal) -> Arc<Usage> {
         if self.0.len() > MANY {
             let today = now().div_euclid(DAY);
-            self.0.retain(|_, usage| usage.running.load(Ordering::Relaxed) > 0 || usage.windows.lock().day == today);
+            // What a session holds stays: another session of the principal must not count anew beside it.
+            self.0.retain(|_, usage| Arc::strong_count(usage) > 1 || usage.windows.lock().day == today);
         }
         Arc::clone(&self.0.entry((principal.agent.clone(), principal.tenant.clone())).or_default())
     }
@@ -181,6 +182,25 @@ mod tests {
         let refused = begin(NOON + 2 * MINUTE).unwrap_err();
         assert!(refused.message.contains("100 rows a day") && refused.detail.unwrap().contains("2027-01-16T00:00:00Z"));
         assert!(begin(NOON + DAY).is_ok());
+    }
+
+    /// A live session's counts stay the principal's, however many others come and go.
+    #[test]
+    fn what_a_session_holds_is_not_forgotten() {
+        let quotas = Quotas::default();
+        let principal = |number: usize| Principal {
+            agent: "ada".parse().unwrap(),
+            tenant: Some(format!("t{number}").parse().unwrap()),
+            run: None,
+            subject: None,
+            attributes: Vec::new(),
+        };
+        let held = quotas.of(&principal(0));
+        for number in 1..=MANY + 10 {
+            quotas.of(&principal(number));
+        }
+        assert!(Arc::ptr_eq(&held, &quotas.of(&principal(0))));
+        assert!(quotas.0.len() < MANY, "those of other days that nobody holds are forgotten");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::{
     upstream::Failure,
 };
 use crate::{
-    error::{Error, Report, SessionError, TransactionError},
+    error::{Error, Report, SessionError},
     govern::{self, GovernedStatement, Request, Template},
     journal::{BoundParameters, Decision},
     policy::EvidenceRows,
@@ -161,21 +161,12 @@ impl<I: Interrupts> Session<I> {
     }
 
     fn decide_action(&self, text: &str, declared_types: &[Oid]) -> Result<Action, Error> {
-        let refused = self.transaction.check().err();
-        match sql::classify(text).map_err(Error::Parse)? {
-            // In a failed block nothing is governed, so nothing is told that a live one would not tell.
-            Statement::Read
-            | Statement::Write
-            | Statement::Declare(_)
-            | Statement::Copy(_)
-            | Statement::Explain(_)
-            | Statement::Refused(_)
-                if refused.is_some() =>
-            {
-                Err(refused.unwrap_or(TransactionError::Failed).into())
-            }
-            statement => decide::decide(&self.request(text, declared_types), statement),
+        let statement = sql::classify(text).map_err(Error::Parse)?;
+        // In a failed block nothing is governed, so nothing is told that a live one would not tell.
+        if decide::is_governed(&statement) {
+            self.transaction.check()?;
         }
+        decide::decide(&self.request(text, declared_types), statement)
     }
 
     /// The decision on the text of a plan by itself.

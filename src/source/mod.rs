@@ -8,6 +8,7 @@
 
 mod apply;
 mod bind;
+mod budget;
 mod cancel;
 mod connect;
 mod connection;
@@ -35,6 +36,7 @@ mod transaction;
 pub(crate) use apply::BETWEEN_ROWS;
 pub use apply::{Applier, ApplyOptions, Difference, Divergence, Ending, Failure, RECEIPTS_SCHEMA, Undecided, migration};
 pub use bind::BindParameters;
+pub use budget::Budget;
 pub use cancel::CancelToken;
 pub use connect::SourceAddress;
 pub use connection::{Connection, Wanted};

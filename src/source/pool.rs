@@ -1,4 +1,5 @@
-//! The pool of one lane: connections lent to one client session at a time, first come first served.
+//! The pool of one lane: connections lent to one client session at a time, first come first served. How many there may be is counted
+//! over all lanes ([`Budget`]).
 
 use std::{
     cell::RefCell,
@@ -11,13 +12,15 @@ use std::{
 
 use tokio::{
     sync::{Notify, oneshot},
-    time::{Instant, timeout},
+    task::spawn_local,
+    time::{Instant, interval, timeout},
 };
 
 use crate::policy::Source;
 
 use super::{
-    Lease, Settings, SourceAddress, SourceError,
+    Budget, Lease, Settings, SourceAddress, SourceError,
+    budget::Share,
     connect::{Connector, within},
     connection::Connection,
     error::Step,
@@ -28,6 +31,14 @@ use super::{
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// The longest such wait, before jitter.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// A connection is not lent again when it is older than this: what a server keeps for a session grows, and a name may lead to another
+/// host meanwhile.
+const GREATEST_AGE: Duration = Duration::from_hours(1);
+/// A connection that nobody asked for in this time is closed.
+const IDLE: Duration = Duration::from_mins(5);
+/// How often idle connections are looked at.
+const SWEEP: Duration = Duration::from_secs(15);
 
 /// How old may be what is known of the schemas in which names are looked up, when a connection is lent.
 const RESOLVING: Duration = Duration::from_secs(1);
@@ -57,6 +68,8 @@ pub struct PoolStatus {
 struct Shared {
     state: RefCell<State>,
     freed: Notify,
+    budget: Arc<Budget>,
+    share: Arc<Share>,
 }
 
 #[derive(Debug)]
@@ -65,10 +78,12 @@ struct State {
     connector: Option<Rc<Connector>>,
     /// Grows when the source is replaced; connections of an older one are not lent again.
     generation: u64,
-    max: usize,
     open: usize,
     kept: usize,
-    idle: Vec<(Box<Connection>, Slot)>,
+    /// The one that was given back last comes last.
+    idle: Vec<(Box<Connection>, Slot, Instant)>,
+    /// It is looked after, by a local task.
+    tended: bool,
     waiters: VecDeque<oneshot::Sender<Grant>>,
     draining: bool,
     failed: Option<Failed>,
@@ -103,22 +118,30 @@ enum Turn {
 #[derive(Debug)]
 pub(super) struct Slot {
     shared: Weak<Shared>,
+    share: Arc<Share>,
     generation: u64,
+    made: Instant,
     /// Cursors WITH HOLD keep its connection.
     kept: bool,
 }
 
 impl Pool {
-    /// A pool of at most `max` connections, none of them made yet.
-    pub fn new(source: Arc<Source>, max: usize) -> Self {
+    /// A pool of at most `max` connections, none of them made yet, that no other lane has a part in.
+    #[cfg(test)]
+    pub(crate) fn new(source: Arc<Source>, max: usize) -> Self {
+        Self::sharing(source, Budget::new(max))
+    }
+
+    /// A pool of connections that are counted with those of other lanes, none of them made yet.
+    pub fn sharing(source: Arc<Source>, budget: Arc<Budget>) -> Self {
         let state = State {
             source,
             connector: None,
             generation: 0,
-            max: max.max(1),
             open: 0,
             kept: 0,
             idle: Vec::new(),
+            tended: false,
             waiters: VecDeque::new(),
             draining: false,
             failed: None,
@@ -126,7 +149,8 @@ impl Pool {
             connects: 0,
             failures: 0,
         };
-        Self(Rc::new(Shared { state: RefCell::new(state), freed: Notify::new() }))
+        let share = budget.share();
+        Self(Rc::new(Shared { state: RefCell::new(state), freed: Notify::new(), budget, share }))
     }
 
     /// A connection with these settings queued, for one statement or one transaction.
@@ -135,6 +159,7 @@ impl Pool {
     /// [`SourceError::PoolTimeout`] after the policy's `pool_wait`; [`SourceError::BackingOff`] at once while the
     /// source is away; what connecting failed with; [`SourceError::Draining`] at shutdown.
     pub async fn acquire(&self, settings: &Rc<Settings>) -> Result<Lease, SourceError> {
+        self.tend();
         loop {
             let grant = match self.0.turn()? {
                 Turn::Now(grant) => grant,
@@ -170,11 +195,11 @@ impl Pool {
     /// Takes what a reloaded policy says of the source. When it is to be reached otherwise than before, the
     /// connections there are serve their leases to the end and no other.
     pub fn replace(&self, source: Arc<Source>, max: usize) {
+        self.0.budget.set_max(max);
         let idle = {
             let mut state = self.0.state.borrow_mut();
             let same = reached_alike(&state.source, &source);
             state.source = source;
-            state.max = max.max(1);
             if same {
                 return;
             }
@@ -184,6 +209,26 @@ impl Pool {
             mem::take(&mut state.idle)
         };
         drop(idle);
+    }
+
+    /// Sees to it that somebody looks after the pool for as long as it is there: closes what is idle for long or asked for by another
+    /// lane, and makes connections for those who wait when another lane has given one up.
+    fn tend(&self) {
+        if mem::replace(&mut self.0.state.borrow_mut().tended, true) {
+            return;
+        }
+        let (pool, share) = (Rc::downgrade(&self.0), Arc::clone(&self.0.share));
+        drop(spawn_local(async move {
+            let mut sweep = interval(SWEEP);
+            loop {
+                tokio::select! {
+                    () = share.wake.notified() => {}
+                    _ = sweep.tick() => {}
+                }
+                let Some(pool) = pool.upgrade() else { return };
+                pool.look_after();
+            }
+        }));
     }
 
     /// Lends nothing any more, closes what is idle, and waits for what is lent. Bounding the wait is the caller's;
@@ -212,11 +257,15 @@ impl Shared {
         if state.draining {
             return Err(SourceError::Draining);
         }
-        if let Some((connection, slot)) = state.idle.pop() {
+        if let Some((connection, slot, _)) = state.idle.pop() {
+            self.note(&state);
             return Ok(Turn::Now(Grant::Connection(connection, slot)));
         }
-        if state.open < state.max {
-            state.check_backoff()?;
+        if self.share.take() {
+            if let Err(error) = state.check_backoff() {
+                self.share.give();
+                return Err(error);
+            }
             return Ok(Turn::Now(Grant::Slot(state.open_slot(self))));
         }
         while state.waiters.front().is_some_and(oneshot::Sender::is_closed) {
@@ -224,7 +273,49 @@ impl Shared {
         }
         let (sender, receiver) = oneshot::channel();
         state.waiters.push_back(sender);
+        self.note(&state);
         Ok(Turn::Wait(receiver, state.source.pool_wait))
+    }
+
+    /// Tells the other lanes what this one has idle and how many wait here.
+    fn note(&self, state: &State) {
+        self.share.note(state.idle.len(), state.waiters.iter().filter(|waiter| !waiter.is_closed()).count());
+    }
+
+    /// Closes what has been idle for long, or is of use in another lane; lets in who waits where there is room.
+    fn look_after(self: &Rc<Self>) {
+        let closed: Vec<_> = {
+            let mut state = self.state.borrow_mut();
+            self.note(&state);
+            let now = Instant::now();
+            let mut closed: Vec<_> = state.idle.extract_if(.., |(_, slot, since)| now - *since > IDLE || slot.is_old(now)).collect();
+            if closed.is_empty() && self.share.is_asked() && !state.idle.is_empty() {
+                closed.push(state.idle.remove(0));
+            }
+            self.note(&state);
+            closed
+        };
+        drop(closed);
+        self.let_in();
+    }
+
+    /// Makes room for those who wait, as far as there is any.
+    fn let_in(self: &Rc<Self>) {
+        loop {
+            if self.state.borrow().draining || !self.has_waiter() || !self.share.take() {
+                return;
+            }
+            let slot = self.state.borrow_mut().open_slot(self);
+            // A session that gave up meanwhile hands the slot on as it is dropped.
+            match self.next_waiter() {
+                Some(waiter) => drop(waiter.send(Grant::Slot(slot))),
+                None => return,
+            }
+        }
+    }
+
+    fn has_waiter(&self) -> bool {
+        self.state.borrow().waiters.iter().any(|waiter| !waiter.is_closed())
     }
 
     async fn connect(&self) -> Result<Box<Connection>, SourceError> {
@@ -291,19 +382,23 @@ impl Shared {
     /// The next session in the queue that still waits.
     fn next_waiter(&self) -> Option<oneshot::Sender<Grant>> {
         let mut state = self.state.borrow_mut();
+        let mut found = None;
         while let Some(waiter) = state.waiters.pop_front() {
             if !waiter.is_closed() {
-                return Some(waiter);
+                found = Some(waiter);
+                break;
             }
         }
-        None
+        self.note(&state);
+        found
     }
 }
 
 impl State {
     fn open_slot(&mut self, shared: &Rc<Shared>) -> Slot {
         self.open += 1;
-        Slot { shared: Rc::downgrade(shared), generation: self.generation, kept: false }
+        let share = Arc::clone(&shared.share);
+        Slot { shared: Rc::downgrade(shared), share, generation: self.generation, made: Instant::now(), kept: false }
     }
 
     fn check_backoff(&self) -> Result<(), SourceError> {
@@ -333,23 +428,25 @@ impl Slot {
     /// Counts its connection among those that cursors keep: half of the pool at most, so that statements find the other half.
     pub(super) fn keep(&mut self) -> Result<(), SourceError> {
         let Some(shared) = self.shared.upgrade().filter(|_| !self.kept) else { return Ok(()) };
-        let mut state = shared.state.borrow_mut();
-        let most = (state.max / 2).max(1);
-        if state.kept >= most {
-            return Err(SourceError::Kept { most });
-        }
-        state.kept += 1;
+        self.share.keep().map_err(|most| SourceError::Kept { most })?;
+        shared.state.borrow_mut().kept += 1;
         self.kept = true;
         Ok(())
     }
 
     /// No cursor keeps it any more.
     pub(super) fn end_keeping(&mut self) {
-        if mem::take(&mut self.kept)
-            && let Some(shared) = self.shared.upgrade()
-        {
-            shared.state.borrow_mut().kept -= 1;
+        if mem::take(&mut self.kept) {
+            self.share.end_keeping();
+            if let Some(shared) = self.shared.upgrade() {
+                shared.state.borrow_mut().kept -= 1;
+            }
         }
+    }
+
+    /// Whether its connection is too old to be lent again.
+    fn is_old(&self, now: Instant) -> bool {
+        now - self.made > GREATEST_AGE
     }
 
     /// How long a session may hold its connection without asking anything.
@@ -363,7 +460,7 @@ impl Slot {
         let Some(shared) = self.shared.upgrade() else { return };
         {
             let state = shared.state.borrow();
-            if state.draining || self.generation != state.generation || state.open > state.max {
+            if state.draining || self.generation != state.generation || self.is_old(Instant::now()) || self.share.owes() {
                 drop(state);
                 drop(connection);
                 return;
@@ -376,24 +473,26 @@ impl Slot {
                 Err(Grant::Connection(refused, its_slot)) => (connection, slot) = (refused, its_slot),
             }
         }
-        shared.state.borrow_mut().idle.push((connection, slot));
+        let mut state = shared.state.borrow_mut();
+        state.idle.push((connection, slot, Instant::now()));
+        shared.note(&state);
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         self.end_keeping();
-        let Some(shared) = self.shared.upgrade() else { return };
-        shared.state.borrow_mut().open -= 1;
-        shared.freed.notify_waiters();
-        let has_room = {
-            let state = shared.state.borrow();
-            state.open < state.max && !state.draining
-        };
-        if has_room && let Some(waiter) = shared.next_waiter() {
-            let slot = shared.state.borrow_mut().open_slot(&shared);
-            // A session that gave up between the two lines hands the slot on as it is dropped.
-            drop(waiter.send(Grant::Slot(slot)));
+        let shared = self.shared.upgrade();
+        if let Some(shared) = &shared {
+            shared.state.borrow_mut().open -= 1;
+            shared.freed.notify_waiters();
+        }
+        // Who waits with the fewest, in whichever lane, is let in; it may be this one.
+        self.share.give();
+        if let Some(shared) = shared
+            && !self.share.owes()
+        {
+            shared.let_in();
         }
     }
 }

@@ -8,6 +8,8 @@ use super::tree::{self, Node, Tree};
 
 /// Statements longer than this are refused before parsing. Unit: bytes.
 const MAX_TEXT: usize = 1 << 20;
+/// Statements of more words and signs than this are refused before a tree is made of them.
+const MAX_TOKENS: usize = 60_000;
 /// Bytes that the lexer may look at for comment openings.
 const MAX_COMMENT_COST: usize = 4 << 20;
 
@@ -31,6 +33,9 @@ pub enum ParseError {
     /// Deeper than the parser's bounds.
     #[error("statement is too complex")]
     TooComplex,
+    /// More words and signs than are parsed.
+    #[error("statement has more than {MAX_TOKENS} words and signs")]
+    TooManyTokens,
     /// More than one statement where one is asked for: a prepared statement.
     #[error("more than one statement")]
     Multiple,
@@ -63,6 +68,10 @@ fn parse_all(text: &str) -> Result<pg_query::ParseResult, ParseError> {
     }
     if comment_cost(text) > MAX_COMMENT_COST {
         return Err(ParseError::TooComplex);
+    }
+    // A tree takes more than a thousand times the bytes of a text like `1,1,1`: what is short cannot have too many words.
+    if text.len() > MAX_TOKENS && pg_query::scan_tokens(text).is_ok_and(|tokens| tokens.len() > MAX_TOKENS) {
+        return Err(ParseError::TooManyTokens);
     }
     pg_query::parse(text, pg_query::ParserOptions::DEFAULT).map_err(|error| describe(text, &error))
 }
@@ -195,6 +204,8 @@ mod tests {
         let nested = |depth: usize| format!("select {}{} 1", "/*".repeat(depth), "*/".repeat(depth));
         assert!(parse(&nested(500)).is_ok_and(|tree| tree.is_some()));
         assert_eq!(parse(&nested(50_000)), Err(ParseError::TooComplex));
+        assert_eq!(parse(&format!("select {}1", "1,".repeat(500_000))), Err(ParseError::TooManyTokens));
+        assert!(parse(&format!("select 1 where 1 in ({}1)", "1,".repeat(20_000))).is_ok());
         assert_eq!(parse(&format!("select {}", "/*".repeat(50_000))), Err(ParseError::TooComplex));
         let deep = format!("select {}1{}", "(select ".repeat(200), ")".repeat(200));
         assert_eq!(parse(&deep), Err(ParseError::TooComplex));

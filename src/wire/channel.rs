@@ -79,14 +79,13 @@ impl Channel {
     /// side still takes answers: it looks the same as one that is gone until something is written to it. So it is asked from time to
     /// time by a message that says nothing new, where one may stand. Cancel safe.
     pub async fn watch(&mut self, between_messages: bool) -> io::Result<()> {
-        let mut next = match self.ended {
-            Some(next) => next,
-            None => {
-                if self.fill().await? > 0 {
-                    return Ok(());
-                }
-                Instant::now() + PROBE
+        let mut next = if let Some(next) = self.ended {
+            next
+        } else {
+            if self.fill().await? > 0 {
+                return Ok(());
             }
+            Instant::now() + PROBE
         };
         loop {
             self.ended = Some(next);

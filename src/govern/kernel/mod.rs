@@ -262,7 +262,7 @@ impl Expectation {
         match parse(text) {
             Ok(Some(tree)) if tree == self.tree => Ok(Verified { text: text.into(), literals: Literals::of(&tree, self.holds_time()) }),
             Ok(_) => Err(unverified("the governed text is not what the policy asks for")),
-            Err(ParseError::TooLong { .. } | ParseError::TooComplex) => Err(Refusal::too_complex()),
+            Err(ParseError::TooLong { .. } | ParseError::TooManyTokens | ParseError::TooComplex) => Err(Refusal::too_complex()),
             Err(_) => Err(unverified("the governed text does not parse to one statement")),
         }
     }

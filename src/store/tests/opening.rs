@@ -135,6 +135,7 @@ fn a_file_that_was_removed_or_replaced_is_noticed_at_once() {
     for replaced in [false, true] {
         run(sqlite(), async |bench| {
             let Location::Sqlite(path) = &bench.location else { panic!("not SQLite") };
+            let path = &if path.is_dir() { path.join("pgwicket-state.db") } else { path.clone() };
             bench.store.create(Content::of(proposal(&["1"])), None, NOW).await.unwrap();
             bench.store.check().await.unwrap();
             if replaced {

@@ -103,8 +103,8 @@ fn what_a_vanished_client_asked_for_ends() {
     let source = Cluster::desk();
     let pgwicket = Pgwicket::start(&source);
     let mut wire = pgwicket.login().wire().unwrap();
-    wire.send(b'Q', b"select count(*) from external_support.tickets a, external_support.tickets b, external_support.tickets c where a.subject || b.subject || c.subject = 'x'\0").unwrap();
-    let running = "select count(*) from pg_stat_activity where datname = current_database() and state = 'active' and query like '%a.subject%' and pid <> pg_backend_pid()";
+    wire.send(b'Q', b"select count(*) as vanished from external_support.tickets a, external_support.tickets b, external_support.tickets c where a.subject || b.subject || c.subject = 'x'\0").unwrap();
+    let running = "select count(*) from pg_stat_activity where datname = current_database() and state = 'active' and query like '%as vanished%' and pid <> pg_backend_pid()";
     let wait = |wanted: &str| {
         let began = Instant::now();
         while source.sql(running).trim() != wanted {

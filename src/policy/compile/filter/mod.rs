@@ -54,7 +54,7 @@ pub(super) fn parse(compiler: &mut Compiler<'_>, written: &Spanned<String>) -> O
             compiler.problems.error(&written.at, format!("`where` is not an SQL expression: {message}")).hint(SHAPE);
             None
         }
-        (Ok(_) | Err(ParseError::TooLong { .. } | ParseError::TooComplex | ParseError::Multiple), _) => {
+        (Ok(_) | Err(ParseError::TooLong { .. } | ParseError::TooManyTokens | ParseError::TooComplex | ParseError::Multiple), _) => {
             compiler.problems.error(&written.at, "`where` is more than one expression").hint(SHAPE);
             None
         }
