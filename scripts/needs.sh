@@ -246,7 +246,7 @@ need_python_drivers() {
 # --- Node, Java. ----------------------------------------------------------------------------------------------
 
 # A version of npm that reads our lock files, and a node that runs what they name.
-node_works() { works node -e 'if (parseInt(process.versions.node) < 16) { throw "node 16 or newer is needed, this is " + process.versions.node }'; }
+node_works() { works node -e 'if (parseInt(process.versions.node) < 18) { throw "node 18 or newer is needed, this is " + process.versions.node }'; }
 npm_works() { works npm --version && { [ "${trouble%%.*}" -ge 7 ] 2>/dev/null || { trouble="npm 7 or newer is needed, this is $trouble"; false; }; }; }
 
 need_node() {
@@ -278,13 +278,18 @@ as_locked() {
     }' "$1"
 }
 
-node_drivers_work() { as_locked "$root/tests/drivers/node" && works env -C "$root/tests/drivers/node" node -e 'require("pg").Client; require("pg-cursor")'; }
+node_drivers_work() {
+  as_locked "$root/tests/drivers/node" && works env -C "$root/tests/drivers/node" node -e 'require("pg").Client; require("pg-cursor")' &&
+    as_locked "$root/tests/drivers/node-orms" &&
+    works env -C "$root/tests/drivers/node-orms" node -e 'require("slonik"); require("typeorm"); require("drizzle-orm"); require("zod")'
+}
 
 need_node_drivers() {
   need_node
   if node_drivers_work; then return; fi
-  say "installing node-postgres into tests/drivers/node"
+  say "installing node-postgres and ORMs into tests/drivers/node and node-orms"
   npm_install "$root/tests/drivers/node"
+  npm_install "$root/tests/drivers/node-orms" --ignore-scripts
   node_drivers_work || die "node-postgres does not work: $trouble"
 }
 

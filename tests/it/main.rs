@@ -15,6 +15,7 @@ mod changing;
 mod channels;
 mod crash;
 mod dataset;
+mod deciding;
 mod drivers;
 mod estimation;
 mod evidence;

@@ -89,8 +89,22 @@ def by_orm(engine, tickets):
         step("the pool goes on", rows=canonical([tuple(row) for row in connection.execute(sa.text("select count(*) from tickets where id < 50"))]))
 
 
+def read_only():
+    """A pooled connection that was asked to be read-only is an ordinary one again for whoever gets it next."""
+    for driver in ["psycopg", "psycopg2"]:
+        engine = sa.create_engine(f"postgresql+{driver}://", pool_size=1, max_overflow=0)
+        for options in [{"postgresql_readonly": True}, {}, {"postgresql_readonly": False}, {"isolation_level": "SERIALIZABLE", "postgresql_readonly": True,
+                        "postgresql_deferrable": True}, {"isolation_level": "REPEATABLE READ", "postgresql_readonly": False}, {"isolation_level": "AUTOCOMMIT"}]:
+            with engine.connect().execution_options(**options) as connection:
+                asked = {name: value for name, value in options.items() if value is not False}
+                seen = connection.execute(sa.text("select count(*), current_setting('transaction_isolation') from tickets where id < 50")).one()
+                mode = connection.execute(sa.text("show transaction_read_only")).scalar() if "postgresql_readonly" in options else None
+                step(f"{driver} {sorted(options)}", asked=canonical(asked), seen=canonical(tuple(seen)), mode=mode)
+        engine.dispose()
+
+
 def main():
-    client("SQLAlchemy", sa.__version__, "reflection, Core, ORM reads, ORM writes refused, server-side cursors, pool reset; over psycopg 3")
+    client("SQLAlchemy", sa.__version__, "reflection, Core, ORM reads, ORM writes refused, server-side cursors, pool reset, read-only and isolation options; over psycopg 3 and psycopg2")
     engine = sa.create_engine("postgresql+psycopg://", pool_size=2, pool_pre_ping=True)
     reflected(sa.inspect(engine))
     metadata = sa.MetaData(schema=SCHEMA)
@@ -100,6 +114,7 @@ def main():
     native_enum(engine, metadata.tables[f"{SCHEMA}.tickets"])
     by_orm(engine, metadata.tables[f"{SCHEMA}.tickets"])
     engine.dispose()
+    read_only()
 
 
 main()

@@ -84,6 +84,21 @@ fn node_postgres_sees_what_a_tenant_only_copy_shows() {
 }
 
 #[test]
+fn slonik_sees_what_a_tenant_only_copy_shows() {
+    same(|login| orm(login, "slonik"));
+}
+
+#[test]
+fn typeorm_sees_what_a_tenant_only_copy_shows() {
+    same(|login| orm(login, "typeorm"));
+}
+
+#[test]
+fn drizzle_sees_what_a_tenant_only_copy_shows() {
+    same(|login| orm(login, "drizzle"));
+}
+
+#[test]
 fn pgjdbc_sees_what_a_tenant_only_copy_shows() {
     let steps = compare(|login| {
         let mut java = Command::new("java");
@@ -124,6 +139,13 @@ fn psql_version() -> String {
     let version = run(Command::new("psql").arg("--version")).ok();
     let version = version.split(' ').find(|word| word.starts_with(|first: char| first.is_ascii_digit())).unwrap();
     version.split_once('.').map_or(version, |(major, _)| major).to_owned()
+}
+
+fn orm(login: &Login, name: &str) -> String {
+    let mut node = Command::new("node");
+    node.args(["--no-deprecation", "orms.mjs", name]).current_dir(repository("tests/drivers/node-orms"));
+    login.environment(&mut node);
+    run(&mut node).ok()
 }
 
 fn python(login: &Login, arguments: &[&str]) -> String {
