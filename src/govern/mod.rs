@@ -69,11 +69,12 @@ pub fn structure(request: &Request<'_>) -> Result<String, Refusal> {
 
 fn decide(request: &Request<'_>, lists: bool) -> Result<GovernedStatement, Refusal> {
     let mut tree = read(request.text)?;
-    let unqualified = kernel::unqualified(request.text, &mut tree, request.database)?;
+    let mut unqualified = kernel::unqualified(request.text, &mut tree, request.database)?;
     let client = client_parameters(&tree, request.declared_types)?;
     // The gate knows the server by the agent's first source; all sources are checked when there are several.
     let catalogs =
         request.agent.schemas.iter().filter_map(|schema| request.policy.sources.get(&schema.source)).map(|source| &*source.catalog);
+    kernel::qualify(&mut tree, request.agent, catalogs.clone(), &mut unqualified);
     for catalog in catalogs.clone() {
         gate::Gate { text: request.text, agent: request.agent, catalog, lists }.kinds(&tree)?;
         older_server(request.text, catalog.server_version)?;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::*;
 use crate::{
     policy::{
-        AgentAuth, Durability, ExposedColumn, ExposedSchema, Limits, Mask, OnWrite, Receipts, RowCheck, RowFilter, Source, SourceTls,
+        AgentAuth, Durability, ExposedColumn, ExposedFunction, ExposedSchema, Limits, Mask, OnWrite, Receipts, RowCheck, RowFilter, Source, SourceTls,
         TenantRule, Visible, Writes,
     },
     sql::catalog::{CatalogSnapshot, Operator, Shapes, Type, TypeShape},
@@ -242,7 +242,7 @@ pub(super) fn policy() -> PolicySet {
         auth: AgentAuth::ScramPassword(Secret::new("x")),
         tenant: Some("acme".parse().unwrap()),
         schemas,
-        functions: Vec::new(),
+        functions: vec![ExposedFunction { schema: "ext".into(), name: "slow".into(), arguments: 1 }],
         allow_explain: false,
         statement_timeout: Duration::ZERO,
         max_connections: 1,
@@ -593,4 +593,16 @@ fn what_is_not_allowed_is_refused_by_name() {
         let answer = governed(text);
         assert!(answer.starts_with(refusal), "{text}: {answer}");
     }
+}
+
+#[test]
+fn a_function_of_the_policy_is_called_with_and_without_its_schema() {
+    let written = |text: &str| governed(text).replace('"', "");
+    for text in ["select slow(0) from t where slow(id) is null", "select SLOW (slow(id)) from t"] {
+        let with = text.to_lowercase().replace("slow", "ext.slow");
+        assert_eq!(written(text), written(&with), "{text}");
+        assert!(written(text).contains("ext.slow"), "{}", written(text));
+    }
+    assert!(governed("select slow(0, 1)").starts_with("REFUSED 42883"));
+    assert!(governed("select public.slow(0)").starts_with("REFUSED 42883"));
 }

@@ -60,7 +60,8 @@ fn the_tools_decide_what_a_session_does() {
     let texts: Vec<String> = KINDS.iter().map(|text| (*text).to_owned()).chain(redteam::texts()).chain(queries).collect();
     let login = pgwicket.login();
     let (mut wire, mut wrong, mut asked) = (connect(&login), Vec::new(), 0);
-    for text in texts.iter().filter(|text| !text.contains('\0') && matches!(statements(text).map(|found| found.len()), Ok(0 | 1) | Err(_))) {
+    for text in texts.iter().filter(|text| !text.contains('\0') && matches!(statements(text).map(|found| found.len()), Ok(0 | 1) | Err(_)))
+    {
         asked += 1;
         let said = decided(&policy, agent, text, &login.database);
         let answered = wire.simple(text).ok().map(|messages| error(&messages));

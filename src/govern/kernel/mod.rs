@@ -10,6 +10,7 @@
 mod database;
 mod derived;
 mod foreign;
+mod functions;
 mod grouped;
 mod leak;
 mod lifted;
@@ -21,6 +22,7 @@ mod wrapped;
 
 pub(super) use database::{Unqualified, unqualified};
 pub(super) use derived::{Parameters, identifier};
+pub(super) use functions::qualify;
 pub(super) use lifted::is_lifted;
 pub(super) use scope::{Scope, walk};
 pub(super) use session::{answers, check_configs, is_answered_in_from, is_open_setting, unanswered};

@@ -96,8 +96,31 @@ pub(super) fn split_arguments(text: &str) -> Vec<String> {
             last.push(c);
         }
     }
-    let tidy = |part: &String| part.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+    let tidy = |part: &String| spelled_out(&part.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase());
     parts.iter().map(tidy).filter(|part| !part.is_empty()).collect()
+}
+
+/// A type by the name that PostgreSQL prints (`format_type`), arrays too.
+fn spelled_out(written: &str) -> String {
+    let (element, array) = written.split_once('[').map_or((written, ""), |(element, _)| (element.trim_end(), "[]"));
+    let name = match element {
+        "int" | "int4" => "integer",
+        "int8" => "bigint",
+        "int2" => "smallint",
+        "bool" => "boolean",
+        "float8" | "float" => "double precision",
+        "float4" => "real",
+        "decimal" => "numeric",
+        "varchar" => "character varying",
+        "char" | "bpchar" => "character",
+        "timestamptz" => "timestamp with time zone",
+        "timestamp" => "timestamp without time zone",
+        "timetz" => "time with time zone",
+        "time" => "time without time zone",
+        "varbit" => "bit varying",
+        other => other,
+    };
+    format!("{name}{array}")
 }
 
 #[cfg(test)]
@@ -121,6 +144,8 @@ mod tests {
         assert_eq!((schema.as_str(), name.as_str()), ("public", "similarity"));
         assert_eq!(arguments, ["text", "text"]);
         assert_eq!(signature("public.f()").unwrap().2, Vec::<String>::new());
+        let spelled = signature("public.f(int, INT4[], timestamptz, varchar, bool)").unwrap().2;
+        assert_eq!(spelled, ["integer", "integer[]", "timestamp with time zone", "character varying", "boolean"]);
         assert_eq!(signature("public.f(timestamp  with time zone)").unwrap().2, ["timestamp with time zone"]);
         assert_eq!(signature("similarity(text)"), None);
         assert_eq!(signature("public.similarity"), None);
