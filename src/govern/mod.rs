@@ -74,7 +74,7 @@ fn decide(request: &Request<'_>, lists: bool) -> Result<GovernedStatement, Refus
     // The gate knows the server by the agent's first source; all sources are checked when there are several.
     let catalogs =
         request.agent.schemas.iter().filter_map(|schema| request.policy.sources.get(&schema.source)).map(|source| &*source.catalog);
-    kernel::qualify(&mut tree, request.agent, catalogs.clone(), &mut unqualified);
+    kernel::qualify(&mut tree, request.agent, &catalogs, &mut unqualified);
     for catalog in catalogs.clone() {
         gate::Gate { text: request.text, agent: request.agent, catalog, lists }.kinds(&tree)?;
         older_server(request.text, catalog.server_version)?;

@@ -145,7 +145,8 @@ impl Share {
         }
         let others = state.waiting().into_iter().filter(|lane| !std::ptr::eq(&raw const **lane, self));
         let least = others.map(|lane| lane.counts.lock().open).min();
-        let (mine, fair) = (self.counts.lock().open, state.fair());
+        let mine = self.counts.lock().open;
+        let fair = state.fair();
         least.is_some_and(|least| state.open >= state.max && mine > least && (mine > fair || least == 0))
     }
 

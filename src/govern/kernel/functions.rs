@@ -10,7 +10,7 @@ use crate::{
 pub(in crate::govern) fn qualify<'a>(
     tree: &mut Tree,
     agent: &Agent,
-    catalogs: impl Iterator<Item = &'a CatalogSnapshot> + Clone,
+    catalogs: &(impl Iterator<Item = &'a CatalogSnapshot> + Clone),
     found: &mut Unqualified,
 ) {
     if agent.functions.is_empty() {
