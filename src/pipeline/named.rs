@@ -120,7 +120,8 @@ fn values_for(plan: &Plan, execute: &Execute) -> Result<Vec<u8>, Error> {
     if execute.values.len() != needed {
         return Err(SessionError::ValueCount { statement: execute.name.as_str().into(), needed, given: execute.values.len() }.into());
     }
-    let types = plan.description().map_or(&[][..], |description| description.parameter_types());
+    let description = plan.description();
+    let types = description.as_deref().map_or(&[][..], |description| description.parameter_types());
     let mut bytes = Vec::new();
     for (place, value) in execute.values.iter().enumerate() {
         let value = match &value.text {
