@@ -59,3 +59,20 @@ fn each(tree: &mut Tree, change: &mut dyn FnMut(&mut Node)) {
         Tree::Null | Tree::Bool(_) | Tree::Int(_) | Tree::Text(_) | Tree::Position(_) => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::govern::tests::governed;
+
+    #[test]
+    fn a_function_of_the_policy_is_called_with_and_without_its_schema() {
+        let written = |text: &str| governed(text).replace('"', "");
+        for text in ["select slow(0) from t where slow(id) is null", "select SLOW (slow(id)) from t"] {
+            let with = text.to_lowercase().replace("slow", "ext.slow");
+            assert_eq!(written(text), written(&with), "{text}");
+            assert!(written(text).contains("ext.slow"), "{}", written(text));
+        }
+        assert!(governed("select slow(0, 1)").starts_with("REFUSED 42883"));
+        assert!(governed("select public.slow(0)").starts_with("REFUSED 42883"));
+    }
+}
