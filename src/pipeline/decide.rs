@@ -5,7 +5,7 @@ use super::{
     settings::{self, Settings},
 };
 use crate::{
-    error::{Error, SessionError, TransactionError},
+    error::{Error, SessionError, SettingError, TransactionError},
     govern::{self, AppendedValue, ConfigArgument, GovernedStatement, Refusal, RefusalCode, Request, SessionValue},
     sql::{self, Copy, Declare, Explain, Statement},
 };
@@ -118,7 +118,10 @@ pub enum First {
 fn settle(governed: &GovernedStatement, settings: &mut Settings) -> Result<(), Error> {
     for appended in governed.appended() {
         match &appended.value {
-            AppendedValue::Session(SessionValue::Setting { name, missing_ok: false }) => drop(settings.shown(name)?),
+            AppendedValue::Session(SessionValue::Setting { name, missing_ok }) => match settings.shown(name) {
+                Err(SettingError::Unknown(_)) if *missing_ok => {}
+                found => drop(found?),
+            },
             AppendedValue::Session(SessionValue::Config { name, value: ConfigArgument::Text(value), .. }) if !is_of_transaction(name) => {
                 drop(settings.set_text(name, value, false)?);
             }

@@ -15,7 +15,6 @@ mod changing;
 mod channels;
 mod crash;
 mod dataset;
-mod deciding;
 mod drivers;
 mod estimation;
 mod evidence;
