@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use super::*;
 use crate::{
     policy::{
-        AgentAuth, Durability, ExposedColumn, ExposedFunction, ExposedSchema, Limits, Mask, OnWrite, Receipts, RowCheck, RowFilter, Source, SourceTls,
-        TenantRule, Visible, Writes,
+        AgentAuth, Durability, ExposedColumn, ExposedFunction, ExposedSchema, Limits, Mask, OnWrite, Receipts, RowCheck, RowFilter, Source,
+        SourceTls, TenantRule, Visible, Writes,
     },
     sql::catalog::{CatalogSnapshot, Operator, Shapes, Type, TypeShape},
     types::{Digest, PolicyEpoch, Secret},

@@ -143,7 +143,7 @@ fn named(text: &str, names: &mut BTreeMap<String, usize>) -> String {
         };
         let next = names.len() + 1;
         let number = *names.entry(id.to_owned()).or_insert(next);
-        out.push_str(&format!("{}#{number}", &rest[..at]));
+        out = format!("{out}{}#{number}", &rest[..at]);
         rest = &rest[at + length..];
     }
     out + rest
@@ -190,7 +190,8 @@ fn what_an_agent_is_told_of_itself_is_the_same_whatever_others_do() {
     // The control: the same done by the observer's own agent for its own tenant is seen.
     let shared = World::new(&published);
     let mut others = [shared.session(&token("acme"))];
-    let seen = observe(&shared, &mut shared.session(&token("acme")), &mine, |world| world.disturb(&mut others, &[mine.clone()]));
+    let seen =
+        observe(&shared, &mut shared.session(&token("acme")), &mine, |world| world.disturb(&mut others, std::slice::from_ref(&mine)));
     let differing = alone.iter().zip(&seen).filter(|(alone, seen)| alone != seen).count();
     assert!(differing > 10, "the observer sees {differing} differences");
 }
