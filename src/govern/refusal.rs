@@ -39,8 +39,6 @@ pub enum RefusalCode {
     UndefinedObject,
     /// 42804 `datatype_mismatch`
     DatatypeMismatch,
-    /// 42809 `wrong_object_type`
-    WrongObject,
     /// 23502 `not_null_violation`
     NotNull,
     /// 23503 `foreign_key_violation`
@@ -89,7 +87,6 @@ impl RefusalCode {
             Self::UndefinedFunction => "42883",
             Self::UndefinedObject => "42704",
             Self::DatatypeMismatch => "42804",
-            Self::WrongObject => "42809",
             Self::NotNull => "23502",
             Self::ForeignKey => "23503",
             Self::Unique => "23505",

@@ -52,7 +52,7 @@ fn plain(text: &str, node: &Node) -> Result<(), Refusal> {
         "OVER" => format!("OVER specified, but {name} is not {wanted}"),
         _ => format!("{what} specified, but {name} is not {wanted}"),
     };
-    let refusal = Refusal::new(RefusalCode::WrongObject, message);
+    let refusal = Refusal::new(RefusalCode::WrongObjectType, message);
     Err(node.location().map_or(refusal.clone(), |at| refusal.at(character(text, at))))
 }
 
