@@ -95,7 +95,7 @@ fn what_speaks_of_the_server_or_does_something_is_refused() {
         ("select 'canary_reader'::regrole from pg_class", "42704"),
         ("select to_regrole('canary_reader') from pg_class", "42501"),
         ("select * from pg_toast.pg_database", "42P01"),
-        ("select * from pg_catalog.pg_authid", "42P01"),
+        ("select * from pg_catalog.pg_authid", "42501"),
         ("select pg_toast.pgwicket_setting('data_directory') from pg_class", "42883"),
         ("select * into temp x from pg_class", "25006"),
         ("select * from pg_class for update", "25006"),
