@@ -153,7 +153,7 @@ async fn errors(client: &Client, seen: &mut String) {
         "select no_such_function(id) from tickets",
         "update tickets set priority = 'high' where id = 42",
         "with gone as (delete from tickets returning *) select * from gone",
-        "insert into tickets default values",
+        "insert into tickets (id, subject) values (999999, 'x')",
         "select id from tickets where subject = 1",
         "select sum(subject) from tickets",
         "select id, count(*) from tickets",
