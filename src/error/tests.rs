@@ -87,7 +87,7 @@ fn each_error_has_its_sqlstate() {
     Error 0A000 UPDATE is not supported
     Error 42601 syntax error at end of input
     Error 54000 statement of 2000000 bytes is over the limit of 1048576 bytes
-    Error 54000 statement has more than 60000 words and signs
+    Error 54000 statement has more than 150000 words and signs
     Error 54001 statement is nested too deeply
     Error 42601 cannot insert multiple commands into a prepared statement
     Error 58030 could not record evidence, so the statement was not answered

@@ -8,8 +8,9 @@ use super::tree::{self, Node, Tree};
 
 /// Statements longer than this are refused before parsing. Unit: bytes.
 const MAX_TEXT: usize = 1 << 20;
-/// Statements of more words and signs than this are refused before a tree is made of them.
-const MAX_TOKENS: usize = 60_000;
+/// Statements of more words and signs than this are refused before a tree is made of them, which takes up to 800 bytes for each. An IN
+/// list of the 65 535 parameters that a Bind can hold has 131 070.
+const MAX_TOKENS: usize = 150_000;
 /// Bytes that the lexer may look at for comment openings.
 const MAX_COMMENT_COST: usize = 4 << 20;
 
