@@ -49,7 +49,11 @@ def statement(item):
     """The change as SQL with parameters."""
     table = sql.Identifier(item["external_schema"], item["external_table"])
     new, defaults = item["changes"], item["defaults"]
-    assert set(new) | set(defaults) == set(item["allowed_columns"])
+    # As published workers check it: whatever a statement names is allowed, what says which row is meant too.
+    named = set(new) | set(defaults) | set(item["primary_key"]) | set(item["conflict"] or ())
+    named |= {item["tenant_column"]} if item["tenant_column"] else set()
+    assert named == set(item["allowed_columns"]) and set(item["guard_columns"]) <= named
+    assert item["operation"] == "insert" or not set(new) & set(item["guard_columns"])
     if item["operation"] == "insert":
         if item["tenant_column"]:
             new = {**new, item["tenant_column"]: item["tenant_id"]}
