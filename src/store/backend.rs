@@ -367,8 +367,8 @@ impl From<sqlx::Error> for Fault {
             Ok(number) if code.len() < 5 => matches!(number & 0xff, 8 | 10 | 13 | 14),
             // PostgreSQL: serialisation failure, deadlock, lock timeout.
             _ if matches!(&*code, "40001" | "40P01" | "55P03") => return Self::Lost(reason),
-            // It starts, stops, was told to stop this, is read-only after a failover, lost the connection, is full.
-            _ => ["57P0", "57014", "25P03", "25006", "08", "53"].iter().any(|class| code.starts_with(class)),
+            // It takes no connections, starts, stops, was told to stop this, is read-only after a failover, lost the connection, is full.
+            _ => ["55000", "57P0", "57014", "25P03", "25006", "08", "53"].iter().any(|class| code.starts_with(class)),
         };
         Self::Store(if unavailable { StoreError::Unavailable(reason) } else { StoreError::Database(reason) })
     }
