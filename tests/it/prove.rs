@@ -157,12 +157,12 @@ fn a_policy_that_names_the_wrong_tenant_is_pointed_out() {
     assert!(policy.contains(&format!("{documents}{tenant}")) && policy.contains(&format!("{customers}{tenant}")));
     let policy = policy
         .replace(&format!("{documents}{tenant}"), &format!("{documents}single_tenant: true"))
-        .replace(&format!("{customers}{tenant}"), &format!("{customers}tenant_column: country"));
+        .replace(&format!("{customers}{tenant}"), &format!("{customers}tenant_column: plan"));
     let proof = prove("pgwicket_reader", &policy, &["--agent", "globex_agent", "--statements", "5", "--seed", "1"]);
     let tenancy = proof.says("policy/tenancy");
     assert!(tenancy.contains("documents: `single_tenant: true`, but the table has a column tenant_id"), "{tenancy}");
-    assert!(tenancy.contains("customers: `tenant_column: country`, but the table has a column tenant_id"), "{tenancy}");
-    assert!(tenancy.contains("customers: no row has country = 'globex'"), "{tenancy}");
+    assert!(tenancy.contains("customers: `tenant_column: plan`, but the table has a column tenant_id"), "{tenancy}");
+    assert!(tenancy.contains("customers: no row has plan = 'globex'"), "{tenancy}");
     // What the policy says holds; that it says the wrong thing is for a person.
     assert_eq!(proof.code, Some(0), "{}", proof.text);
     assert_eq!(proof.not_run(), BTreeSet::from(["isolation/noninterference"]));
