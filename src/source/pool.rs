@@ -38,7 +38,7 @@ const GREATEST_AGE: Duration = Duration::from_hours(1);
 /// A connection that nobody asked for in this time is closed.
 const IDLE: Duration = Duration::from_mins(5);
 /// How often idle connections are looked at.
-const SWEEP: Duration = Duration::from_secs(15);
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// How old may be what is known of the schemas in which names are looked up, when a connection is lent.
 const RESOLVING: Duration = Duration::from_secs(1);
@@ -84,6 +84,8 @@ struct State {
     idle: Vec<(Box<Connection>, Slot, Instant)>,
     /// It is looked after, by a local task.
     tended: bool,
+    /// What the other lanes were told last: whether somebody waits here.
+    said_waiting: bool,
     waiters: VecDeque<oneshot::Sender<Grant>>,
     draining: bool,
     failed: Option<Failed>,
@@ -142,6 +144,7 @@ impl Pool {
             kept: 0,
             idle: Vec::new(),
             tended: false,
+            said_waiting: false,
             waiters: VecDeque::new(),
             draining: false,
             failed: None,
@@ -237,7 +240,9 @@ impl Pool {
         let (idle, waiters) = {
             let mut state = self.0.state.borrow_mut();
             state.draining = true;
-            (mem::take(&mut state.idle), mem::take(&mut state.waiters))
+            let taken = (mem::take(&mut state.idle), mem::take(&mut state.waiters));
+            self.0.say_waiting(&mut state);
+            taken
         };
         drop((idle, waiters));
         loop {
@@ -258,41 +263,41 @@ impl Shared {
             return Err(SourceError::Draining);
         }
         if let Some((connection, slot, _)) = state.idle.pop() {
-            self.note(&state);
             return Ok(Turn::Now(Grant::Connection(connection, slot)));
         }
-        if self.share.take() {
+        while state.waiters.front().is_some_and(oneshot::Sender::is_closed) {
+            state.waiters.pop_front();
+        }
+        if state.waiters.is_empty() && self.share.take() {
             if let Err(error) = state.check_backoff() {
                 self.share.give();
                 return Err(error);
             }
             return Ok(Turn::Now(Grant::Slot(state.open_slot(self))));
         }
-        while state.waiters.front().is_some_and(oneshot::Sender::is_closed) {
-            state.waiters.pop_front();
-        }
         let (sender, receiver) = oneshot::channel();
         state.waiters.push_back(sender);
-        self.note(&state);
+        self.say_waiting(&mut state);
         Ok(Turn::Wait(receiver, state.source.pool_wait))
     }
 
-    /// Tells the other lanes what this one has idle and how many wait here.
-    fn note(&self, state: &State) {
-        self.share.note(state.idle.len(), state.waiters.iter().filter(|waiter| !waiter.is_closed()).count());
+    /// Tells the other lanes whether somebody waits here, where that has changed.
+    fn say_waiting(&self, state: &mut State) {
+        let waits = state.waiters.iter().any(|waiter| !waiter.is_closed());
+        if mem::replace(&mut state.said_waiting, waits) != waits {
+            self.share.set_waiting(waits);
+        }
     }
 
     /// Closes what has been idle for long, or is of use in another lane; lets in who waits where there is room.
     fn look_after(self: &Rc<Self>) {
         let closed: Vec<_> = {
             let mut state = self.state.borrow_mut();
-            self.note(&state);
             let now = Instant::now();
-            let mut closed: Vec<_> = state.idle.extract_if(.., |(_, slot, since)| now - *since > IDLE || slot.is_old(now)).collect();
+            let mut closed: Vec<_> = state.idle.extract_if(.., |(_, slot, since)| now - *since > IDLE || slot.is_old()).collect();
             if closed.is_empty() && self.share.is_asked() && !state.idle.is_empty() {
                 closed.push(state.idle.remove(0));
             }
-            self.note(&state);
             closed
         };
         drop(closed);
@@ -302,8 +307,12 @@ impl Shared {
     /// Makes room for those who wait, as far as there is any.
     fn let_in(self: &Rc<Self>) {
         loop {
-            if self.state.borrow().draining || !self.has_waiter() || !self.share.take() {
-                return;
+            {
+                let mut state = self.state.borrow_mut();
+                self.say_waiting(&mut state);
+                if state.draining || !state.said_waiting || !self.share.take() {
+                    return;
+                }
             }
             let slot = self.state.borrow_mut().open_slot(self);
             // A session that gave up meanwhile hands the slot on as it is dropped.
@@ -312,10 +321,6 @@ impl Shared {
                 None => return,
             }
         }
-    }
-
-    fn has_waiter(&self) -> bool {
-        self.state.borrow().waiters.iter().any(|waiter| !waiter.is_closed())
     }
 
     async fn connect(&self) -> Result<Box<Connection>, SourceError> {
@@ -389,7 +394,7 @@ impl Shared {
                 break;
             }
         }
-        self.note(&state);
+        self.say_waiting(&mut state);
         found
     }
 }
@@ -444,9 +449,13 @@ impl Slot {
         }
     }
 
+    fn age(&self) -> Duration {
+        self.made.elapsed()
+    }
+
     /// Whether its connection is too old to be lent again.
-    fn is_old(&self, now: Instant) -> bool {
-        now - self.made > GREATEST_AGE
+    fn is_old(&self) -> bool {
+        self.age() > GREATEST_AGE
     }
 
     /// How long a session may hold its connection without asking anything.
@@ -460,7 +469,7 @@ impl Slot {
         let Some(shared) = self.shared.upgrade() else { return };
         {
             let state = shared.state.borrow();
-            if state.draining || self.generation != state.generation || self.is_old(Instant::now()) || self.share.owes() {
+            if state.draining || self.generation != state.generation || self.is_old() || self.share.owes(self.age()) {
                 drop(state);
                 drop(connection);
                 return;
@@ -473,25 +482,18 @@ impl Slot {
                 Err(Grant::Connection(refused, its_slot)) => (connection, slot) = (refused, its_slot),
             }
         }
-        let mut state = shared.state.borrow_mut();
-        state.idle.push((connection, slot, Instant::now()));
-        shared.note(&state);
+        shared.state.borrow_mut().idle.push((connection, slot, Instant::now()));
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         self.end_keeping();
-        let shared = self.shared.upgrade();
-        if let Some(shared) = &shared {
+        // It goes to the lane that waits with the fewest; that may be this one.
+        self.share.give();
+        if let Some(shared) = self.shared.upgrade() {
             shared.state.borrow_mut().open -= 1;
             shared.freed.notify_waiters();
-        }
-        // Who waits with the fewest, in whichever lane, is let in; it may be this one.
-        self.share.give();
-        if let Some(shared) = shared
-            && !self.share.owes()
-        {
             shared.let_in();
         }
     }

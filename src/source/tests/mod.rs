@@ -4,6 +4,7 @@ mod lending;
 mod reaching;
 mod reading;
 mod server;
+mod sharing;
 mod streaming;
 
 use std::{rc::Rc, sync::Arc};
