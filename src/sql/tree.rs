@@ -62,7 +62,33 @@ pub struct Misread {
 
 static NULL: Tree = Tree::Null;
 
+/// Kinds of expressions that hold values, tests of these, and types by which they are read, and name and compare nothing of their own.
+const PLAIN: &[&str] = &[
+    "AArrayExpr",
+    "AConst",
+    "BitString",
+    "Boolean",
+    "BoolExpr",
+    "BooleanTest",
+    "CaseExpr",
+    "CaseWhen",
+    "CoalesceExpr",
+    "Float",
+    "Integer",
+    "MinMaxExpr",
+    "NamedArgExpr",
+    "NullTest",
+    "String",
+    "TypeCast",
+    "TypeName",
+];
+
 impl Node {
+    /// Whether this is a kind that is nothing but its parts: it calls no function, compares nothing, and names nothing but a type.
+    pub fn is_plain(&self) -> bool {
+        PLAIN.contains(&self.kind)
+    }
+
     /// The field of that name.
     pub fn field(&self, field: &'static str) -> Result<&Tree, Misread> {
         self.fields.iter().find(|(name, _)| *name == field).map(|(_, tree)| tree).ok_or(Misread { kind: self.kind, field })

@@ -293,8 +293,9 @@ fn is_plain(text: &str) -> bool {
                 }
                 (_, _) => false,
             },
-            "ColumnRef" | "SubLink" | "SqlValueFunction" => false,
-            _ => true,
+            "SelectStmt" | "ResTarget" | "AExpr" | "CollateClause" => true,
+            // A column, a subquery, a clock, and whatever else is not known to be nothing but its parts.
+            _ => node.is_plain(),
         };
     });
     plain

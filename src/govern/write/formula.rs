@@ -134,8 +134,10 @@ impl Context<'_> {
                     Ok(_) | Err(_) => Err(NoFormula::Unread),
                 },
                 "SqlValueFunction" if node.int("op").is_ok_and(|op| op <= SqlValueFunctionOp::SvfopLocaltimestampN as i64) => Ok(()),
-                "SubLink" | "ParamRef" | "AIndirection" | "SqlValueFunction" => Err(NoFormula::Unread),
-                _ => Ok(()),
+                "CollateClause" => Ok(()),
+                // A subquery, a parameter, and whatever else is not known to be nothing but its parts.
+                _ if node.is_plain() => Ok(()),
+                _ => Err(NoFormula::Unread),
             };
             if found.is_ok() {
                 found = checked;

@@ -107,10 +107,10 @@ pub(super) fn holds_no_equality(tree: &Tree) -> Result<bool, Misread> {
         let holds = match node.kind {
             "AExpr" => is_no_equality(node),
             "CaseExpr" => node.field("arg").map(|operand| *operand == Tree::Null),
-            "RowExpr" | "SubLink" | "AIndirection" | "CollateClause" => Ok(false),
+            "ColumnRef" | "ParamRef" | "SqlValueFunction" => Ok(true),
             "FuncCall" => node.names("funcname").map(|names| matches!(names.as_slice(), [_] | ["pg_catalog", _])),
-            // The rest compares nothing.
-            _ => Ok(true),
+            // What is not known to be nothing but its parts may hold one.
+            _ => Ok(node.is_plain()),
         };
         match holds {
             Ok(holds) => none &= holds,
