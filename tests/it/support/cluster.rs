@@ -239,7 +239,7 @@ impl Cluster {
         }
         let port = free_port();
         let options = format!(
-            "-p {port} -k {} -c listen_addresses=127.0.0.1 -c fsync=off {settings} -c full_page_writes=off \
+            "-p {port} -k {} -c listen_addresses=127.0.0.1 -c fsync=off {settings} -c full_page_writes=off -c max_wal_size=128MB \
              -c max_connections=200 -c shared_buffers=256MB -c autovacuum=off -c log_statement=all -c log_line_prefix='%m %p %d %u '",
             directory.display()
         );

@@ -20,6 +20,7 @@ while read -r verb rest; do
     server) servers+="$rest " ;;
     forget-server) servers=${servers/" $rest "/" "} ;;
     remove) directories+=("$rest") ;;
+    remove-soon) for _ in {1..20}; do rm -rf "$rest" && break; sleep 0.5; done & ;;
   esac
 done
 for pid in $pids; do kill -KILL "$pid" 2>/dev/null; done
@@ -67,4 +68,9 @@ pub(super) fn stop_server_at_end(pid: u32) {
 /// Remove this directory at the end, after the servers.
 pub(crate) fn remove_at_end(directory: &Path) {
     order(&format!("remove {}\n", directory.display()));
+}
+
+/// Remove this directory as soon as nobody writes to it: the process that it belonged to has just ended.
+pub(super) fn remove_soon(directory: &Path) {
+    order(&format!("remove-soon {}\n", directory.display()));
 }

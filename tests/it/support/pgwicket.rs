@@ -212,7 +212,10 @@ impl Drop for Pgwicket {
         // Its own log is kept by its process.
         if std::thread::panicking() {
             drop(fs::copy(self.source.cluster().log(), failure_logs().join("postgresql.log")));
+            return;
         }
+        self.process.kill();
+        guardian::remove_soon(&self.directory);
     }
 }
 
