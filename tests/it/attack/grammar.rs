@@ -54,12 +54,14 @@ const RELATIONS: &[(&str, &[Column])] = &[
             ("at", Time),
             ("status", Other),
             ("c_id", Int),
+            ("twice", Int),
             ("ca", Text),
             ("cp", Text),
         ],
     ),
     ("c", &[("id", Int), ("name", Text), ("score", Other), ("n", Int), ("flag", Bool), ("uid", Other)]),
     ("m", &[("id", Int), ("t_id", Int), ("day", Time), ("nums", Other), ("code", Text)]),
+    ("v", &[("id", Int), ("number", Int), ("share", Int), ("label", Text)]),
     ("g", &[("id", Int), ("x", Int), ("label", Text)]),
 ];
 

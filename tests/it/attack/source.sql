@@ -22,9 +22,10 @@ create table s.t as select * from base.t;
 create table public.c as select id, 'CANARY' as name from base.c;
 
 grant usage on schema base, s to attack_judge;
-grant select (id, amount, price, subject, meta, tags, at, status, c_id, ca, cp, tenant_id, deleted_at) on base.t to attack_judge;
+grant select (id, amount, price, subject, meta, tags, at, status, c_id, twice, ca, cp, tenant_id, deleted_at) on base.t to attack_judge;
 grant select (id, name, score, n, flag, uid, tenant_id) on base.c to attack_judge;
 grant select (id, t_id, day, nums, code, tenant_id) on base.m to attack_judge;
+grant select (id, number, share, label, tenant_id) on base.v to attack_judge;
 grant select (id, x, label) on base.g to attack_judge;
 
 -- Everything of the catalogs, and whatever is volatile or speaks of the server, its files, settings, names or sessions.

@@ -24,6 +24,8 @@ pub(super) enum Domain {
     Any,
     /// 1 to 20.
     Amount,
+    /// Even, 2 to 40.
+    Twice,
     /// Halves from 0.5 to 9.5.
     Price,
     /// Digits.
@@ -67,6 +69,7 @@ pub(super) const RELATIONS: &[Relation] = &[
             ("at", Ty::Timestamp, Domain::At),
             ("status", Ty::Enum, Domain::Status),
             ("c_id", Ty::Int, Domain::Any),
+            ("twice", Ty::Int, Domain::Twice),
         ],
     ),
     (
@@ -90,6 +93,15 @@ pub(super) const RELATIONS: &[Relation] = &[
             ("code", Ty::Text, Domain::Code),
         ],
     ),
+    (
+        "v",
+        &[
+            ("id", Ty::Int, Domain::Any),
+            ("number", Ty::Int, Domain::Amount),
+            ("share", Ty::Int, Domain::Amount),
+            ("label", Ty::Text, Domain::Digits),
+        ],
+    ),
     ("g", &[("id", Ty::Int, Domain::Any), ("x", Ty::Int, Domain::Any), ("label", Ty::Text, Domain::Any)]),
 ];
 
@@ -98,7 +110,7 @@ pub(super) const RELATIONS: &[Relation] = &[
 pub(super) fn computed(domain: Domain) -> &'static [(&'static str, Ty)] {
     match domain {
         Domain::Any => &[],
-        Domain::Amount => &[
+        Domain::Amount | Domain::Twice => &[
             ("<i>/({} - 7777)", Ty::Int),
             ("<i> % {}", Ty::Int),
             ("<i> / {}", Ty::Int),

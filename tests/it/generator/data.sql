@@ -25,9 +25,15 @@ create type public.st as enum ('open', 'closed', 'lost');
 create schema base;
 create table base.t (id bigint primary key, tenant_id text not null, amount int, price numeric, subject text, meta jsonb, tags text[],
   at timestamptz, status public.st, c_id bigint, deleted_at timestamptz, hidden text,
-  ca text collate "C" default 'c', cp text collate "en-x-icu");
+  ca text collate "C" default 'c', cp text collate "en-x-icu", twice int generated always as (amount % 1000 * 2) stored);
 create table base.c (id bigint primary key, tenant_id text not null, name text, score float8, n int, flag bool, uid uuid, hidden text);
-create table base.m (id bigint primary key, tenant_id text not null, t_id bigint, day date, nums int[], code text, hidden int);
+-- Rows in a table of its own that inherits, rows in partitions, and columns that a view computes: they fail on poison.
+create table base.c_old (primary key (id)) inherits (base.c);
+create table base.m (id bigint primary key, tenant_id text not null, t_id bigint, day date, nums int[], code text, hidden int) partition by hash (id);
+create table base.m_0 partition of base.m for values with (modulus 3, remainder 0);
+create table base.m_1 partition of base.m for values with (modulus 3, remainder 1);
+create table base.m_2 partition of base.m for values with (modulus 3, remainder 2);
+create view base.v as select id, tenant_id, name::int as number, 20 / n as share, lower(name) as label, hidden from base.c;
 create table base.g (id bigint primary key, x int, label text);
 
 insert into base.t
@@ -41,6 +47,8 @@ insert into base.c
 insert into base.m
   select i, 'acme', i, date '2024-03-01' + i % 20, array[i % 4 + 1, 3], (1000 + i % 9)::text, :poison from generate_series(1, 30) i;
 insert into base.g select i, i % 7, 'g' || i from generate_series(1, 8) i;
+
+with moved as (delete from only base.c where id % 3 = 0 returning *) insert into base.c_old select * from moved order by id;
 
 \if :copy
 \else
@@ -73,6 +81,7 @@ insert into base.m
          (case :poison when 1 then array['{0,1}', '{}', '{{1,0},{0,1}}', '{2147483647,0}'] else array['{{0}}', '{0,0}', '{-2147483648,-1}'] end)[i % :kinds + 1]::int[],
          (case :poison when 1 then array['(', 'zz', E'\\', ''] else array['*', '[', 'xyz'] end)[i % :kinds + 1], i
   from generate_series(1, :rows / 2) i;
+with moved as (delete from only base.c where id > 1000 and id % 2 = 0 returning *) insert into base.c_old select * from moved order by id;
 \endif
 
 -- What an estimator may look at: values of everybody, of expressions too, in samples of all sizes.
@@ -95,12 +104,19 @@ create index on base.c (uid);
 create index on base.m (t_id);
 create index on base.m (day);
 create index on base.m (code);
+create index on base.c_old (n);
+create index on base.c_old (name);
+-- Of one part alone.
+create index on base.c_old (upper(name));
+create index on base.m_1 (left(code, 1));
+create index on base.m_2 ((t_id + 1)) where day > date '2024-03-05';
 
 \if :rls
 create schema s;
-create view s.t with (security_invoker = true) as select id, amount, price, subject, meta, tags, at, status, c_id, ca, cp from base.t;
+create view s.t with (security_invoker = true) as select id, amount, price, subject, meta, tags, at, status, c_id, twice, ca, cp from base.t;
 create view s.c with (security_invoker = true) as select id, name, score, n, flag, uid from base.c;
 create view s.m with (security_invoker = true) as select id, t_id, day, nums, code from base.m;
+create view s.v with (security_invoker = true) as select id, name::int as number, 20 / n as share, lower(name) as label from base.c;
 create view s.g with (security_invoker = true) as select id, x, label from base.g;
 create policy tenant on base.t for select to support_agent using (tenant_id = 'acme' and deleted_at is null);
 create policy tenant on base.c for select to support_agent using (tenant_id = 'acme');
@@ -112,19 +128,21 @@ alter table base.c force row level security;
 alter table base.m enable row level security;
 alter table base.m force row level security;
 grant usage on schema base to support_agent;
-grant select (id, amount, price, subject, meta, tags, at, status, c_id, ca, cp) on base.t to support_agent;
+grant select (id, amount, price, subject, meta, tags, at, status, c_id, twice, ca, cp) on base.t to support_agent;
 grant select (id, name, score, n, flag, uid) on base.c to support_agent;
 grant select (id, t_id, day, nums, code) on base.m to support_agent;
 grant select (id, x, label) on base.g to support_agent;
 \elif :copy
 create schema s;
-create table s.t as select id, amount, price, subject, meta, tags, at, status, c_id, ca, cp from base.t order by id;
+create table s.t as select id, amount, price, subject, meta, tags, at, status, c_id, twice, ca, cp from base.t order by id;
 create table s.c as select id, name, score, n, flag, uid from base.c order by id;
 create table s.m as select id, t_id, day, nums, code from base.m order by id;
+create table s.v as select id, number, share, label from base.v order by id;
 create table s.g as select id, x, label from base.g order by id;
 alter table s.t add primary key (id);
 alter table s.c add primary key (id);
 alter table s.m add primary key (id);
+alter table s.v add primary key (id);
 alter table s.g add primary key (id);
 drop schema base cascade;
 \else

@@ -139,6 +139,22 @@ const BAITS: &[Bait] = &[
             "x.day > (select current_date + 2147483647)",
         ],
     ),
+    // What the view computes fails on these rows, whatever it is compared with.
+    (
+        "v",
+        &[("id", Ty::Int, &["1001", "1002", "1003", "1004", "1006", "1130"])],
+        &[
+            "x.number > 0",
+            "x.number is not null",
+            "x.number = any (array[1, 2])",
+            "x.share between 1 and 20",
+            "(x.share, x.id) > (0, 0)",
+            "coalesce(x.share, x.number) <> 3",
+            "x.label::int > 0",
+            "x.label like '[%\\'",
+            "x.number in (select h.x from s.g h)",
+        ],
+    ),
 ];
 
 /// A statement, and the same one in steps.
