@@ -39,10 +39,11 @@ pub(super) enum Door {
     Copy,
     Cursor,
     Prepared,
+    Bound,
 }
 
 /// All of them.
-pub(super) const DOORS: [Door; 6] = [Door::Simple, Door::Extended, Door::Parameters, Door::Copy, Door::Cursor, Door::Prepared];
+pub(super) const DOORS: [Door; 7] = [Door::Simple, Door::Extended, Door::Parameters, Door::Copy, Door::Cursor, Door::Prepared, Door::Bound];
 
 /// How often a prepared statement runs: PostgreSQL decides between its plans after the fifth time.
 const EXECUTIONS: usize = 7;
@@ -53,6 +54,12 @@ pub(super) enum Step {
     Simple(String),
     /// Parse, Bind, Describe, Execute, with these parameters of no declared type.
     Extended(String, Vec<String>),
+    /// Parse of a named statement, with these types of its parameters.
+    Parse(String, Vec<u32>),
+    /// Bind, Describe, Execute of that statement.
+    Bind(Vec<Option<String>>),
+    /// Close of that statement.
+    Close,
     /// By a writer of another tenant, of this number.
     Writer(usize, String),
 }
@@ -106,6 +113,9 @@ impl Options {
 
 /// What is sent for this case in this way; `None` where there is no such way.
 pub(super) fn steps(case: &str, door: Door, script: bool) -> Option<Vec<Step>> {
+    if script && door == Door::Bound {
+        return bound_script(case);
+    }
     if script {
         let steps = case.split(";;").map(str::trim).map(|step| match step.split_once("> ") {
             Some(("w1", text)) => Step::Writer(0, text.to_owned()),
@@ -121,7 +131,7 @@ pub(super) fn steps(case: &str, door: Door, script: bool) -> Option<Vec<Step>> {
         Door::Extended => vec![Step::Extended(literal, Vec::new())],
         Door::Parameters if values.is_empty() => return None,
         Door::Parameters => vec![Step::Extended(numbered, values.into_iter().map(|(value, _)| value).collect())],
-        Door::Copy | Door::Cursor | Door::Prepared if !reads => return None,
+        Door::Copy | Door::Cursor | Door::Prepared | Door::Bound if !reads => return None,
         Door::Copy => vec![Step::Simple(format!("copy ({literal}) to stdout"))],
         Door::Cursor => ["begin", &format!("declare c cursor for {literal}"), "fetch all from c", "rollback"]
             .map(|text| Step::Simple(text.to_owned()))
@@ -134,7 +144,37 @@ pub(super) fn steps(case: &str, door: Door, script: bool) -> Option<Vec<Step>> {
             steps.push(Step::Simple("deallocate all".to_owned()));
             steps
         }
+        Door::Bound => {
+            let given = values.into_iter().map(|(value, _)| Some(value)).collect();
+            let mut steps = vec![Step::Parse(numbered, Vec::new())];
+            steps.extend(std::iter::repeat_n(Step::Bind(given), EXECUTIONS));
+            steps.push(Step::Close);
+            steps
+        }
     })
+}
+
+/// A script of PREPARE, EXECUTE and DEALLOCATE as the extended protocol says it; `None` of one that says anything else.
+fn bound_script(case: &str) -> Option<Vec<Step>> {
+    let mut steps = Vec::new();
+    for step in case.split(";;").map(str::trim) {
+        if let Some((ty, text)) = step.strip_prefix("prepare q (").and_then(|rest| rest.split_once(") as ")) {
+            let oid = match ty {
+                "int" => 23,
+                "text" => 25,
+                "numeric" => 1700,
+                _ => panic!("no such type: {ty}"),
+            };
+            steps.push(Step::Parse(text.to_owned(), vec![oid]));
+        } else if let Some(value) = step.strip_prefix("execute q(").and_then(|rest| rest.strip_suffix(')')) {
+            steps.push(Step::Bind(vec![(value != "null").then(|| value.trim_matches('\'').to_owned())]));
+        } else if step == "deallocate q" {
+            steps.push(Step::Close);
+        } else {
+            return None;
+        }
+    }
+    Some(steps)
 }
 
 /// The case with literals, with numbered parameters, and these: as text and as a literal.

@@ -31,9 +31,13 @@ impl Client {
             match step {
                 Step::Simple(text) => answer.take(self.wire.simple(text).unwrap(), ordered),
                 Step::Extended(text, values) => {
-                    send(&mut self.wire, text, values);
-                    answer.take(self.wire.until_ready().unwrap(), ordered);
+                    let given: Vec<Option<String>> = values.iter().cloned().map(Some).collect();
+                    let messages = [vec![parse("", text, &[])], run_of("", &given)].concat();
+                    answer.take(self.extended(&messages), ordered);
                 }
+                Step::Parse(text, types) => answer.take(self.extended(&[parse(NAMED, text, types)]), ordered),
+                Step::Bind(values) => answer.take(self.extended(&run_of(NAMED, values)), ordered),
+                Step::Close => answer.take(self.extended(&[(b'C', format!("S{NAMED}\0").into_bytes())]), ordered),
                 Step::Writer(number, text) => {
                     if let Some(writer) = self.writers.get_mut(*number) {
                         let messages = writer.simple(text).unwrap();
@@ -51,25 +55,40 @@ impl Client {
         answer
     }
 
+    /// Messages and Sync; what came back.
+    fn extended(&mut self, messages: &[(u8, Vec<u8>)]) -> Vec<Message> {
+        for (tag, body) in messages {
+            self.wire.send(*tag, body).unwrap();
+        }
+        self.wire.send(b'S', b"").unwrap();
+        self.wire.until_ready().unwrap()
+    }
+
     /// A SET, which a server may refuse.
     pub(super) fn set(&mut self, text: &str) -> bool {
         self.wire.simple(text).unwrap().iter().all(|message| message.tag != b'E')
     }
 }
 
-fn send(wire: &mut Wire, text: &str, values: &[String]) {
-    let count = u16::try_from(values.len()).unwrap().to_be_bytes();
-    let parse = [b"\0", text.as_bytes(), b"\0\0\0"].concat();
-    let mut bind = vec![0, 0, 0, 0];
-    bind.extend(count);
+/// What a named statement is called.
+const NAMED: &str = "p";
+
+fn parse(name: &str, text: &str, types: &[u32]) -> (u8, Vec<u8>) {
+    let count = u16::try_from(types.len()).unwrap().to_be_bytes();
+    let types: Vec<u8> = types.iter().flat_map(|oid| oid.to_be_bytes()).collect();
+    (b'P', [name.as_bytes(), b"\0", text.as_bytes(), b"\0", &count, &types].concat())
+}
+
+/// Bind, Describe and Execute of a statement, as text.
+fn run_of(name: &str, values: &[Option<String>]) -> Vec<(u8, Vec<u8>)> {
+    let mut bind = [b"\0", name.as_bytes(), b"\0\0\0"].concat();
+    bind.extend(u16::try_from(values.len()).unwrap().to_be_bytes());
     for value in values {
-        bind.extend(u32::try_from(value.len()).unwrap().to_be_bytes());
-        bind.extend(value.as_bytes());
+        bind.extend(value.as_ref().map_or(-1, |value| i32::try_from(value.len()).unwrap()).to_be_bytes());
+        bind.extend(value.iter().flat_map(|value| value.bytes()));
     }
     bind.extend([0, 0]);
-    for (tag, body) in [(b'P', &parse[..]), (b'B', &bind), (b'D', b"P\0"), (b'E', b"\0\0\0\0\0"), (b'S', b"")] {
-        wire.send(tag, body).unwrap();
-    }
+    vec![(b'B', bind), (b'D', b"P\0".to_vec()), (b'E', vec![0; 5])]
 }
 
 fn said(error: &Message) -> String {
