@@ -38,7 +38,7 @@ async fn contend(server: &Server, max: usize) -> ([usize; 2], u64) {
             }
         }
     });
-    timeout(Duration::from_secs(60), join_all(work)).await.unwrap();
+    timeout(Duration::from_mins(1), join_all(work)).await.unwrap();
     (first.get().unwrap(), pools.iter().map(|pool| pool.status().connects).sum())
 }
 
