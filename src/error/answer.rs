@@ -92,6 +92,9 @@ fn refused_kind(refused: &Refused) -> Report {
             .hint("nothing is written here: a plain INSERT, UPDATE, DELETE or MERGE that the policy allows is stored as a proposal"),
         RefusedKind::Administration => Report::error("42501", format!("permission denied: {verb} is not allowed here"))
             .hint("agents read the relations listed in pgwicket.relations; schema, roles and server stay as they are"),
+        RefusedKind::Unsupported if verb.starts_with("EXECUTE") => Report::error("0A000", format!("{verb} is not supported")).hint(
+            "compute the values in the prepared statement itself, or with a SELECT before, and give constants: EXECUTE name (7, 'x')",
+        ),
         RefusedKind::Unsupported => Report::error("0A000", format!("{verb} is not supported"))
             .hint("send a SELECT or VALUES statement over the relations listed in pgwicket.relations"),
     }

@@ -61,6 +61,10 @@ pub enum RefusalCode {
     Cardinality,
     /// 22001 `string_data_right_truncation`
     TooLong,
+    /// 22026 `string_data_length_mismatch`
+    Length,
+    /// 23P01 `exclusion_violation`
+    Exclusion,
     /// 2202H `invalid_tablesample_argument`
     SampleArgument,
     /// 2202G `invalid_tablesample_repeat`
@@ -98,6 +102,8 @@ impl RefusalCode {
             Self::ObjectState => "55000",
             Self::Cardinality => "21000",
             Self::TooLong => "22001",
+            Self::Length => "22026",
+            Self::Exclusion => "23P01",
             Self::SampleArgument => "2202H",
             Self::SampleRepeat => "2202G",
             Self::Limit => "53400",

@@ -33,7 +33,7 @@ impl<I: Interrupts> Session<I> {
         }
         let most = draft.max_rows().saturating_mul(MATCHES);
         let (mut open, rows) = self.read_write(plan, bound, most, || WriteError::Draft(draft.too_many())).await?;
-        let stored = match self.changes(draft, &rows, &mut open).await {
+        let stored = match self.changes(plan, draft, &rows, bound, &mut open).await {
             Ok(changes) => self.store_proposal(plan, draft, changes, &open).await,
             Err(Failure::Error(error)) => Err(error),
             Err(failure) => {
@@ -70,15 +70,25 @@ impl<I: Interrupts> Session<I> {
     }
 
     /// What the rows would become; each new value is one of its column's type, and each row one that the policy lets be made.
-    async fn changes(&mut self, draft: &WriteDraft, rows: &[DraftRow], open: &mut Open) -> Result<Vec<RowChange>, Failure> {
+    async fn changes(
+        &mut self,
+        plan: &Plan,
+        draft: &WriteDraft,
+        rows: &[DraftRow],
+        bound: &Bound,
+        open: &mut Open,
+    ) -> Result<Vec<RowChange>, Failure> {
         let changes = draft.changes(rows, self.who.principal.tenant.as_ref()).map_err(WriteError::Draft)?;
-        if let Some(check) = draft.check_of_values(&changes, rows).map_err(WriteError::Draft)? {
+        let given: Vec<Option<&[u8]>> = bound.parameters().iter().collect();
+        for check in draft.checks_of_values(&changes, rows, &given).map_err(WriteError::Draft)? {
             self.asked(check, open).await?;
         }
         if changes.is_empty() {
             return Err(WriteError::Nothing.into());
         }
-        for check in draft.checks(&changes, self.who.principal.tenant.as_ref()).map_err(WriteError::Draft)? {
+        // What has a key may have been applied: then it is that proposal.
+        let repeated = self.said("pgwicket.idempotency_key", plan.text(), "idempotency_key").is_some();
+        for check in draft.checks(&changes, self.who.principal.tenant.as_ref(), repeated).map_err(WriteError::Draft)? {
             if !self.asked(check.statement, open).await?.is_empty() {
                 return Err(WriteError::Draft(check.broken).into());
             }

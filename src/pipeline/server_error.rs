@@ -49,6 +49,7 @@ pub(super) fn safe(error: &ServerError, statement: Option<&GovernedStatement>, a
     Report {
         detail: detail.map(|detail| data_message(detail, types, with_types, str::to_owned).into()),
         hint: match &*error.sqlstate {
+            "42703" if error.message.starts_with("could not identify column") => Some(OF_A_ROW.into()),
             "42703" => columns(&exposed, &error.message).map(Into::into),
             _ => hint.map(|hint| with_types(hint).into()),
         },
@@ -136,6 +137,9 @@ pub(super) fn exposed<'a>(agent: &'a Agent, name: &str) -> Option<&'a ExposedRel
         schema.relations.get(relation).map(AsRef::as_ref)
     })
 }
+
+/// A whole row of a relation is one of a subquery here, whose columns have no names outside of it.
+const OF_A_ROW: &str = "name the column within the subquery: (SELECT i.name FROM items i …) instead of (SELECT i FROM items i …).name";
 
 /// The columns that there are, without the one that is missing.
 fn columns(relations: &[&ExposedRelation], message: &str) -> Option<String> {

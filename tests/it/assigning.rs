@@ -15,13 +15,15 @@ create domain positive as numeric(4, 2) constraint hidden_rule check (value > 0)
 create type pair as (n int, m mood);
 create table k (
   id int primary key, name text, m mood, moods mood[], em email, s short, p positive, vc varchar(5), nu numeric(4, 2), n int, sm smallint,
-  f float8, b boolean, ts timestamptz, d date, j jsonb, tags text[], ir int4range, pr pair, iv interval);
+  f float8, b boolean, ts timestamptz, d date, j jsonb, tags text[], ir int4range, pr pair, iv interval, vcs varchar(3)[], bits bit(3));
 insert into k (id, name, em) select i, 'name' || i, i || '@x' from generate_series(1, 5) i;
+update k set tags = '{a,b}', j = '[1]' where id = 4;
+update k set tags = '[2:3]={a,b}' where id = 5;
 grant usage on schema public to assigning_reader;
 grant select on k to assigning_reader;
 ";
 
-const COLUMNS: &str = "name, m, moods, em, s, p, vc, nu, n, sm, f, b, ts, d, j, tags, ir, pr, iv";
+const COLUMNS: &str = "name, m, moods, em, s, p, vc, nu, n, sm, f, b, ts, d, j, tags, ir, pr, iv, vcs, bits";
 
 /// What is assigned, and the SQLSTATE; 25006 is a stored proposal.
 const ASSIGNED: &[(&str, &str)] = &[
@@ -147,6 +149,71 @@ fn what_postgresql_does_not_assign_is_not_proposed() {
     assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
     let (_, words) = told(&mut wire, "update k set m = name");
     assert!(words.contains("column \"m\" is of type mood but expression is of type text"), "{words}");
+}
+
+#[test]
+fn what_is_written_is_read_whether_or_not_a_row_gets_it() {
+    let pgwicket = served();
+    let mut wire = pgwicket.login().wire().unwrap();
+    for (statement, expected) in [
+        ("update k set m = 'angry' where false", "22P02"),
+        ("update k set m = 'happy' where false", "P0002"),
+        ("update k set moods = '{sad,angry}' where id = 99", "22P02"),
+        ("update k set pr = '(1,angry)' where false", "22P02"),
+        ("update k set vc = 'toolong' where false", "22001"),
+        ("update k set vc = 1234567 where false", "22001"),
+        ("update k set tags = '{toolong}' where false", "P0002"),
+        ("update k set vcs = '{toolong}' where false", "22001"),
+        ("update k set vcs = array[name] where id = 1", "22001"),
+        ("update k set vcs = '{abc}' where id = 1", "25006"),
+        ("update k set bits = '1010' where false", "22026"),
+        ("update k set bits = '101' where id = 1", "25006"),
+        // What a domain checks, it checks of rows; what it is made of is read.
+        ("update k set em = 'nobody' where false", "P0002"),
+        ("update k set s = 'abcd' where false", "22001"),
+        ("update k set p = 123456 where false", "22003"),
+        ("update k set p = 'x' where false", "22P02"),
+        ("prepare p as update k set m = $1 where false; execute p ('angry')", "22P02"),
+        ("prepare p as update k set vc = $1 where false; execute p ('toolong')", "22001"),
+        ("prepare p as update k set m = $1 where false; execute p ('sad')", "P0002"),
+        ("prepare p as update k set m = $1 where false; execute p (null)", "P0002"),
+    ] {
+        let (sqlstate, words) = told(&mut wire, statement);
+        assert_eq!(sqlstate, expected, "{statement}: {words}");
+        drop(wire.simple("deallocate all").unwrap());
+    }
+}
+
+#[test]
+fn a_part_of_a_column_is_assigned_as_postgresql_would_or_not_at_all() {
+    let pgwicket = served();
+    let mut wire = pgwicket.login().wire().unwrap();
+    for (statement, expected) in [
+        ("update k set tags[1] = 'x' where id = 1", "25006"),
+        ("update k set tags[3] = name where id = 1", "25006"),
+        ("update k set tags[name] = 'x' where id = 1", "42804"),
+        ("update k set n = 1, j['a'] = '1' where id = 1", "25006"),
+        ("update k set j[0] = '1' where id = 1", "25006"),
+        ("update k set vcs[1] = 'abcd' where id = 1", "22001"),
+        // Another value than PostgreSQL's, or an error of its own: not proposed.
+        ("update k set tags[null] = 'x' where id = 1", "0A000"),
+        ("update k set tags[5000] = 'x' where id = 4", "0A000"),
+        ("update k set tags[0] = 'x' where id = 4", "0A000"),
+        ("update k set tags[2] = 'x' where id = 5", "0A000"),
+        ("update k set tags[1][1] = 'x' where id = 1", "0A000"),
+        ("update k set tags[1:2] = '{x,y}' where id = 1", "0A000"),
+        ("update k set j['a']['b'] = '1' where id = 1", "0A000"),
+        ("update k set j[3] = '1' where id = 4", "0A000"),
+        ("update k set pr.n = 1 where id = 1", "0A000"),
+        ("update k set moods[1] = 'sad' where id = 1", "0A000"),
+        ("insert into k (id, em, tags[1]) values (100, 'a@b', 'x')", "0A000"),
+        ("merge into k using (values (1)) v (i) on k.id = v.i when matched then update set tags[1] = 'x'", "0A000"),
+        ("insert into k (id, em) values (1, 'a@b') on conflict (id) do update set tags[1] = 'x'", "0A000"),
+    ] {
+        let (sqlstate, words) = told(&mut wire, statement);
+        assert_eq!(sqlstate, expected, "{statement}: {words}");
+        assert!(expected != "0A000" || words.contains("assign the whole value"), "{words}");
+    }
 }
 
 #[test]

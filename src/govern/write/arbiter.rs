@@ -73,6 +73,31 @@ impl From<NoFormula> for Not {
     }
 }
 
+impl Arbiter {
+    /// Whether its expressions were computed of every row: of one outside the predicate they may fail.
+    pub(super) fn is_of_all(&self) -> bool {
+        self.predicate.is_none() || self.parts.iter().all(|part| matches!(part.value, Value::Column(_)))
+    }
+
+    /// The condition, over values of the source's own types, that a row is in the way of the new row `c`: another new one, or the row of the
+    /// table `r`, alone in its scope, where the source finds it by the index.
+    pub(super) fn over(&self, other: Option<&str>) -> String {
+        let column = |row: &str, name: &str| format!("{row}.{}", identifier(name));
+        let of = |row: &str, formula: &Formula| formula.over(|name| column(row, name));
+        let there = |formula: &Formula| other.map_or_else(|| formula.text.clone(), |row| of(row, formula));
+        let mut conditions: Vec<String> = self.predicate.iter().flat_map(|predicate| [there(predicate), of("c", predicate)]).collect();
+        conditions.extend(self.parts.iter().map(|part| {
+            let (there, new) = match &part.value {
+                Value::Column(name) => (column(other.unwrap_or("r"), name), column("c", name)),
+                Value::Formula(formula) => (there(formula), of("c", formula)),
+            };
+            let nulls = if self.nulls_equal { format!(" OR {there} IS NULL AND {new} IS NULL") } else { String::new() };
+            format!("({there} {} {new}{nulls})", part.operator)
+        }));
+        if conditions.is_empty() { "TRUE".to_owned() } else { conditions.join(" AND ") }
+    }
+}
+
 impl Context<'_> {
     /// The arbiters of a conflict clause; without a target every unique index that the agent can see.
     pub(super) fn arbiters(&self, infer: Option<&InferClause>, updates: bool, rules: &TableRules) -> Result<Vec<Arbiter>, Refusal> {
@@ -336,6 +361,11 @@ impl Context<'_> {
         let over = if by.is_empty() { String::new() } else { format!("PARTITION BY {}", by.join(", ")) };
         let first = format!("pg_catalog.min({new}.{order}) OVER ({over})");
         if conditions.is_empty() { first } else { format!("CASE WHEN {} THEN {first} END", conditions.join(" AND ")) }
+    }
+
+    /// The indexes whose rows the agent can see to be in each other's way.
+    pub(super) fn seen(&self, rules: &TableRules) -> Vec<Arbiter> {
+        rules.indexes.iter().filter_map(|index| self.arbiter(index).ok()).collect()
     }
 
     /// The columns that decide, those of expressions and of the predicate among them.

@@ -1,13 +1,12 @@
 //! Whether a value may be assigned to its column, as PostgreSQL decides it: by types. The source says what type an expression has, in
-//! the description of the draft's read; what a type of the source's own takes, its input function says.
+//! the description of the draft's read.
 
 use pg_query::{Node, NodeEnum, protobuf::a_const::Val};
 
-use super::{Context, DraftRow, WriteDraft, draft::is_default, unread};
+use super::{Context, WriteDraft, draft::is_default, unread};
 use crate::{
-    govern::{Appended, AppendedValue, GovernedStatement, Refusal, RefusalCode},
+    govern::{Refusal, RefusalCode},
     policy::{ExposedColumn, Visible},
-    proposal::{RowChange, Value},
     sql::{
         builtin::{BOOL, Types, UNKNOWN},
         catalog::{CatalogSnapshot, FIRST_NORMAL_OID, Oid},
@@ -19,6 +18,8 @@ use crate::{
 pub(super) struct Assigned {
     pub(super) output: usize,
     pub(super) column: Box<str>,
+    /// What it has to be, where that is not what the column is: a part of its value, or where that stands.
+    pub(super) of: Option<Oid>,
 }
 
 /// Such an output, its expression still to be filled in: PostgreSQL drops the expression before any row is read.
@@ -69,6 +70,11 @@ fn plain(value: &Node, declared: &[Oid]) -> Plain {
     }
 }
 
+/// Whether a value takes the type of the column that it is assigned to.
+pub(super) fn is_open(value: &Node, declared: &[Oid]) -> bool {
+    matches!(plain(value, declared), Plain::Open)
+}
+
 impl Context<'_> {
     /// Whether the source has to say of what type a value for the column is; refused when it is known to be of a wrong one.
     pub(super) fn is_computed(&self, column: &str, value: &Node) -> Result<bool, Refusal> {
@@ -79,8 +85,17 @@ impl Context<'_> {
             (Plain::Computed, Some(excluded)) => self.column(&excluded)?.type_oid,
             (Plain::Computed, None) => return Ok(true),
         };
-        check(&self.source.catalog, column, typed, None)?;
+        check(&self.source.catalog, column, column.type_oid, typed, None)?;
         Ok(false)
+    }
+
+    /// The same of a value that has to be of another type than the column's.
+    pub(super) fn is_computed_as(&self, column: &ExposedColumn, to: Oid, value: &Node) -> Result<bool, Refusal> {
+        match plain(value, self.declared) {
+            Plain::Open => Ok(false),
+            Plain::Typed(oid) => check(&self.source.catalog, column, to, oid, None).map(|()| false),
+            Plain::Computed => Ok(true),
+        }
     }
 
     /// `excluded.column`, which is of the column's own type.
@@ -107,64 +122,21 @@ impl WriteDraft {
         for assigned in &self.layout.assigned {
             let oid = types.get(assigned.output).ok_or_else(|| unread("the type of a value"))?;
             let column = self.relation.columns.iter().find(|column| column.name == assigned.column);
-            check(&self.catalog, column.ok_or_else(|| unread("a column"))?, *oid, Some((visible, self)))?;
+            let column = column.ok_or_else(|| unread("a column"))?;
+            check(&self.catalog, column, assigned.of.unwrap_or(column.type_oid), *oid, Some((visible, self)))?;
         }
         Ok(())
     }
-
-    /// A statement that returns nothing, and has the source read each new value of a type of its own as that type: labels of enums, checks
-    /// of domains. `None`: there is none.
-    pub fn check_of_values(&self, changes: &[RowChange], rows: &[DraftRow]) -> Result<Option<GovernedStatement>, Refusal> {
-        let mut values: Vec<Appended> = Vec::new();
-        // A new row of an upsert is read as a row of the table, whatever is in its way.
-        let new = rows.iter().filter(|_| self.layout.met.is_some()).flat_map(|row| {
-            let places = self.layout.actions.first().map_or(&[][..], |action| &action.after);
-            places.iter().map(|place| place.cell(row))
-        });
-        let new = new.collect::<Result<Vec<_>, _>>()?;
-        for cell in changes.iter().flat_map(|change| &change.after).chain(&new) {
-            let column = self.relation.columns.iter().find(|column| column.name == cell.column).ok_or_else(|| unread("a column"))?;
-            if column.type_oid < FIRST_NORMAL_OID {
-                continue;
-            }
-            match cell.value.text() {
-                Some(text) => {
-                    let value = Appended { type_oid: column.type_oid, value: AppendedValue::Constant(text.into()) };
-                    if !values.contains(&value) {
-                        values.push(value);
-                    }
-                }
-                None if cell.value == Value::Null && self.takes_no_null(column.type_oid) => {
-                    let message = format!("column \"{}\" is of a domain that does not allow null values", column.name);
-                    return Err(Refusal::new(RefusalCode::NotNull, message));
-                }
-                None => {}
-            }
-        }
-        if values.len() > MOST_VALUES {
-            let message = format!("more than {MOST_VALUES} different values of the source's own types in one proposal");
-            return Err(Refusal::new(RefusalCode::Limit, message).hint("propose the rows in several statements"));
-        }
-        Ok((!values.is_empty()).then(|| self.read.reading_values(values)))
-    }
-
-    fn takes_no_null(&self, mut oid: Oid) -> bool {
-        for _ in 0..32 {
-            match self.catalog.shapes.types.get(&oid) {
-                Some(shape) if shape.kind == 'd' && shape.not_null => return true,
-                Some(shape) if shape.kind == 'd' => oid = shape.base,
-                Some(_) | None => return false,
-            }
-        }
-        false
-    }
 }
 
-/// Parameters of one statement at most, well under PostgreSQL's 65 535.
-const MOST_VALUES: usize = 20_000;
-
-fn check(catalog: &CatalogSnapshot, column: &ExposedColumn, oid: Oid, seen: Option<(&Visible, &WriteDraft)>) -> Result<(), Refusal> {
-    if Types::of(catalog).assigns(oid, column.type_oid) {
+fn check(
+    catalog: &CatalogSnapshot,
+    column: &ExposedColumn,
+    to: Oid,
+    oid: Oid,
+    seen: Option<(&Visible, &WriteDraft)>,
+) -> Result<(), Refusal> {
+    if Types::of(catalog).assigns(oid, to) {
         return Ok(());
     }
     // The client's own name of the column's type; of another type of the source's own only what the catalog shows.
@@ -175,6 +147,10 @@ fn check(catalog: &CatalogSnapshot, column: &ExposedColumn, oid: Oid, seen: Opti
         }
         Some(_) | None => "another type".to_owned(),
     };
+    if to != column.type_oid {
+        let message = format!("a part of column \"{}\" requires type {} but expression is of type {}", column.name, told(to), told(oid));
+        return Err(Refusal::new(RefusalCode::DatatypeMismatch, message).hint("You will need to rewrite or cast the expression."));
+    }
     let of = if column.type_oid < FIRST_NORMAL_OID { column.type_name.to_string() } else { told(column.type_oid) };
     let message = format!("column \"{}\" is of type {of} but expression is of type {}", column.name, told(oid));
     Err(Refusal::new(RefusalCode::DatatypeMismatch, message).hint("You will need to rewrite or cast the expression."))

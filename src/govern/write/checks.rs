@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// `jsonb` in `pg_type`.
-const JSONB: Oid = 3802;
+pub(super) const JSONB: Oid = 3802;
 
 /// A statement that returns a row for each change that breaks a rule, and what is then answered.
 #[derive(Debug)]
@@ -27,21 +27,22 @@ pub struct Check {
 
 /// A statement that is being written.
 #[derive(Default)]
-struct Asked {
+pub(super) struct Asked {
     /// One object for each change.
     rows: Vec<Map<String, Json>>,
     /// Names of the values in it.
     values: usize,
     /// The tenant is asked for as `$2`.
-    tenant: Option<Oid>,
+    pub(super) tenant: Option<Oid>,
 }
 
 impl WriteDraft {
-    /// The statements that say whether these changes may be.
+    /// The statements that say whether these changes may be. What may be the repeat of an earlier statement is not held against the rows that
+    /// are there.
     ///
     /// # Errors
     /// A value or type that cannot be written.
-    pub fn checks(&self, changes: &[RowChange], tenant: Option<&TenantId>) -> Result<Vec<Check>, Refusal> {
+    pub fn checks(&self, changes: &[RowChange], tenant: Option<&TenantId>, repeated: bool) -> Result<Vec<Check>, Refusal> {
         let mut checks = Vec::new();
         let checked = self.relation.writes.as_ref().is_some_and(|writes| writes.check == RowCheck::Filter);
         if let Some(filter) = self.relation.filter.as_ref().filter(|_| checked) {
@@ -57,6 +58,9 @@ impl WriteDraft {
                 checks.extend(self.against_filter(&group, filter, &reads)?);
             }
         }
+        if !repeated {
+            checks.extend(self.against_rows(changes, tenant)?);
+        }
         for guard in self.foreign.iter().filter(|guard| guard.readable) {
             checks.extend(self.against_key(changes, guard, tenant)?);
         }
@@ -70,7 +74,7 @@ impl WriteDraft {
         if update && !first.after.iter().any(|cell| reads.contains(&cell.column)) {
             return Ok(None);
         }
-        let mut asked = Asked { rows: vec![Map::new(); group.len()], ..Asked::default() };
+        let mut asked = Asked::of(group.len());
         let (mut carried, mut values) = (Vec::new(), Vec::new());
         for column in reads {
             let name = identifier(column);
@@ -125,7 +129,7 @@ impl WriteDraft {
     }
 
     /// What a column of a new row holds that is not given; `None`: only the source knows.
-    fn unless_given(&self, column: &str, asked: &mut Asked) -> Result<Option<String>, Refusal> {
+    pub(super) fn unless_given(&self, column: &str, asked: &mut Asked) -> Result<Option<String>, Refusal> {
         if let TenantRule::Column { name, type_oid, .. } = &self.relation.tenant
             && **name == *column
         {
@@ -160,7 +164,7 @@ impl WriteDraft {
         if rows.is_empty() {
             return Ok(None);
         }
-        let mut asked = Asked { rows: vec![Map::new(); rows.len()], ..Asked::default() };
+        let mut asked = Asked::of(rows.len());
         let mut conditions = Vec::new();
         for (place, (column, oid)) in guard.foreign_columns.iter().enumerate() {
             let value = asked.add(rows.iter().map(|row| row.get(place).copied()));
@@ -206,7 +210,7 @@ impl WriteDraft {
         same_table && changes.iter().filter(|change| change.operation == Operation::Insert).any(is_it)
     }
 
-    fn asking(&self, text: &str, asked: Asked) -> GovernedStatement {
+    pub(super) fn asking(&self, text: &str, asked: Asked) -> GovernedStatement {
         let rows = asked.rows.into_iter().zip(0..).map(|(mut row, number)| {
             row.insert("n".to_owned(), json!(number));
             Json::Object(row)
@@ -217,25 +221,30 @@ impl WriteDraft {
         self.read.of_our_own(text, appended)
     }
 
-    fn table(&self) -> String {
+    pub(super) fn table(&self) -> String {
         format!("{}.{}", identifier(&self.relation.real_schema), identifier(&self.relation.real_name))
     }
 
-    fn type_of(&self, column: &str) -> Result<Oid, Refusal> {
+    pub(super) fn type_of(&self, column: &str) -> Result<Oid, Refusal> {
         let real = self.catalog.relation(&self.relation.real_schema, &self.relation.real_name);
         let found = real.and_then(|real| real.columns.iter().find(|known| *known.name == *column));
         found.map(|column| column.type_oid).ok_or_else(|| unread("the type of a column"))
     }
 
-    fn sql_type(&self, oid: Oid) -> Result<String, Refusal> {
+    pub(super) fn sql_type(&self, oid: Oid) -> Result<String, Refusal> {
         let known = self.catalog.types.get(&oid).ok_or_else(|| unread("the type of a column"))?;
         Ok(format!("{}.{}", identifier(&known.schema), identifier(&known.name)))
     }
 }
 
 impl Asked {
+    /// For so many rows.
+    pub(super) fn of(rows: usize) -> Self {
+        Self { rows: vec![Map::new(); rows], ..Self::default() }
+    }
+
     /// Adds a value to each row; its name.
-    fn add<'v>(&mut self, values: impl Iterator<Item = Option<&'v str>>) -> String {
+    pub(super) fn add<'v>(&mut self, values: impl Iterator<Item = Option<&'v str>>) -> String {
         let name = format!("v{}", self.values);
         self.values += 1;
         for (row, value) in self.rows.iter_mut().zip(values) {
@@ -244,14 +253,14 @@ impl Asked {
         identifier(&name)
     }
 
-    fn recordset(&self) -> String {
+    pub(super) fn recordset(&self) -> String {
         let columns: String = (0..self.values).fold(String::new(), |all, number| all + &format!(", \"v{number}\" pg_catalog.text"));
         format!("pg_catalog.jsonb_to_recordset($1) AS v (\"n\" pg_catalog.int4{columns})")
     }
 }
 
 /// Whether two changes give the same columns, and let the source fill in the same.
-fn alike(one: &RowChange, other: &RowChange) -> bool {
+pub(super) fn alike(one: &RowChange, other: &RowChange) -> bool {
     let form = |change: &RowChange| {
         let mut columns: Vec<_> = change.after.iter().map(|cell| (cell.column.clone(), cell.value == Value::Default)).collect();
         columns.sort();
@@ -260,12 +269,12 @@ fn alike(one: &RowChange, other: &RowChange) -> bool {
     one.operation == other.operation && form(one) == form(other)
 }
 
-fn after<'c>(change: &'c RowChange, column: &str) -> Option<&'c str> {
+pub(super) fn after<'c>(change: &'c RowChange, column: &str) -> Option<&'c str> {
     change.after.iter().find(|cell| *cell.column == *column).and_then(|cell| cell.value.text())
 }
 
 /// The columns that a row filter reads.
-fn columns_of(filter: &RowFilter) -> Result<Vec<Box<str>>, Refusal> {
+pub(super) fn columns_of(filter: &RowFilter) -> Result<Vec<Box<str>>, Refusal> {
     let parsed = parse_select(&format!("SELECT WHERE ({})", filter.text)).ok_or_else(|| unread("the row filter"))?;
     let mut columns: Vec<Box<str>> = Vec::new();
     let mut whole = false;

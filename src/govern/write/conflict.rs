@@ -12,6 +12,7 @@ use super::{
     draft::{fill, fill_types, is_default, skeleton, with},
     excluded::{Excluded, ORDER},
     insert::new_rows,
+    literal::Literal,
     unread,
     update::{Outputs, assignments},
 };
@@ -39,6 +40,7 @@ struct Existing {
     /// The update of it, over the subquery's columns by number.
     update: Option<Action>,
     assigned: Vec<Assigned>,
+    literals: Vec<Literal>,
     /// It changes what the arbiters compare.
     moves: bool,
 }
@@ -50,7 +52,7 @@ struct Existing {
 pub(super) fn draft(context: Context<'_>, mut insert: InsertStmt) -> Result<Draft, Refusal> {
     let clause = insert.on_conflict_clause.take().ok_or_else(|| unread("an INSERT without ON CONFLICT"))?;
     let clauses = insert.with_clause.take();
-    let rows = new_rows(context, insert)?;
+    let mut rows = new_rows(context, insert)?;
     if rows.width.is_some() {
         return Err(Refusal::unsupported("INSERT of * with ON CONFLICT").hint("name the columns in the SELECT"));
     }
@@ -66,6 +68,7 @@ pub(super) fn draft(context: Context<'_>, mut insert: InsertStmt) -> Result<Draf
     arbiters.truncate(deferrable.unwrap_or(arbiters.len()));
     let OnConflictClause { target_list, where_clause, .. } = *clause;
     let upsert = Upsert { arbiters, targets: target_list, condition: where_clause.map(|node| *node), updates };
+    let literals = std::mem::take(&mut rows.literals);
     let excluded = Excluded::new(context, rows)?;
     excluded.knows(upsert.arbiters.iter().flat_map(Context::deciding))?;
     for node in upsert.targets.iter().chain(&upsert.condition) {
@@ -76,6 +79,7 @@ pub(super) fn draft(context: Context<'_>, mut insert: InsertStmt) -> Result<Draf
     let updates = upsert.updates;
     let existing = existing(context, &excluded, upsert)?;
     let mut draft = outer(context, excluded, existing, &groups)?;
+    draft.layout.literals.extend(literals);
     if let Some(met) = &mut draft.layout.met {
         (met.updates, met.deferrable) = (updates, deferrable.is_some());
     }
@@ -102,10 +106,10 @@ fn existing(context: Context<'_>, excluded: &Excluded, upsert: Upsert) -> Result
     let mut outputs = Outputs::default();
     outputs.add("TRUE AS \"hit\"".to_owned());
     outputs.add("TRUE AS \"wanted\"".to_owned());
-    let (mut values, mut typed) = (Vec::new(), Vec::new());
+    let (mut values, mut typed, mut literals) = (Vec::new(), Vec::new(), Vec::new());
     let (mut update, mut moves) = (None, false);
     if upsert.updates {
-        let assignments = assignments(context, upsert.targets)?;
+        let assignments = assignments(context, upsert.targets, None)?;
         let columns: Vec<&str> = assignments.iter().map(|(column, _)| &**column).collect();
         moves = upsert.arbiters.iter().flat_map(Context::deciding).any(|deciding| columns.contains(&&**deciding));
         let mut action = outputs.before_image(context, &columns, |column| context.reference(column))?;
@@ -113,6 +117,7 @@ fn existing(context: Context<'_>, excluded: &Excluded, upsert: Upsert) -> Result
             let output = match value.filter(|value| !is_default(value)) {
                 None => None,
                 Some(value) => {
+                    literals.extend(context.literal(&column, &value)?);
                     if context.is_computed(&column, &value)? {
                         typed.push((column.clone(), value.clone()));
                     }
@@ -141,11 +146,11 @@ fn existing(context: Context<'_>, excluded: &Excluded, upsert: Upsert) -> Result
     {
         wanted.val = Some(Box::new(condition));
     }
-    Ok(Existing { select, update, assigned, moves })
+    Ok(Existing { select, update, assigned, literals, moves })
 }
 
 fn outer(context: Context<'_>, excluded: Excluded, existing: Existing, groups: &[String]) -> Result<Draft, Refusal> {
-    let Existing { select: inner, update, mut assigned, moves } = existing;
+    let Existing { select: inner, update, mut assigned, literals, moves } = existing;
     let mut outputs = Outputs::default();
     let pattern = if excluded.patterns.len() > 1 { format!("{NEW}.\"pgwicket_pattern\"") } else { "0".to_owned() };
     let wanted = update.as_ref().map_or("NULL".to_owned(), |_| format!("CASE WHEN {ROW}.\"wanted\" THEN {} END", excluded.patterns.len()));
@@ -174,7 +179,7 @@ fn outer(context: Context<'_>, excluded: Excluded, existing: Existing, groups: &
         assigned.output = outputs.add(format!("{ROW}.\"c{}\"", assigned.output));
     }
     for (number, column) in excluded.typed.iter().enumerate() {
-        assigned.push(Assigned { output: outputs.add(format!("{NEW}.\"pgwicket_type_{number}\"")), column: column.clone() });
+        assigned.push(Assigned { output: outputs.add(format!("{NEW}.\"pgwicket_type_{number}\"")), column: column.clone(), of: None });
     }
     let tenant = context.given_tenant(&excluded.given).and_then(|column| new.get(column).copied().flatten());
     let rows = excluded.layers(groups)?;
@@ -188,5 +193,5 @@ fn outer(context: Context<'_>, excluded: Excluded, existing: Existing, groups: &
         subselect.subquery = Some(Box::new(super::draft::node(NodeEnum::SelectStmt(Box::new(query)))));
     }
     let met = Some(Met { order, hit, groups: numbers, broken, required, updates: false, deferrable: false, moves });
-    Ok(Draft { select, layout: Layout { choice: Some(choice), actions, tenant, width: None, assigned, met } })
+    Ok(Draft { select, layout: Layout { choice: Some(choice), actions, tenant, assigned, literals, met, ..Layout::default() } })
 }

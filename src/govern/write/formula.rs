@@ -19,7 +19,7 @@ use crate::{
 /// Such an expression, with the columns that it reads.
 #[derive(Debug, Clone)]
 pub(super) struct Formula {
-    text: String,
+    pub(super) text: String,
     pub(super) tree: Tree,
     pub(super) columns: Vec<Box<str>>,
 }

@@ -9,6 +9,7 @@ use super::{
     Action, Context, Draft, Layout,
     assigned::{Assigned, MOST_COMPUTED, TYPE_ONLY, fill_type},
     draft::{fill_cast, is_default, skeleton, with},
+    literal::Literal,
     unread,
 };
 use crate::{
@@ -67,6 +68,8 @@ pub(super) struct NewRows {
     pub(super) width: Option<usize>,
     /// Of which columns' values the outputs after these have the types, in their order.
     pub(super) typed: Vec<Box<str>>,
+    /// What a select list gives as it is written.
+    pub(super) literals: Vec<Literal>,
 }
 
 impl NewRows {
@@ -86,7 +89,11 @@ pub(super) fn draft(context: Context<'_>, insert: InsertStmt) -> Result<Draft, R
         actions,
         tenant: context.given_tenant(&rows.columns),
         width: rows.width,
-        assigned: (rows.values()..).zip(&rows.typed).map(|(output, column)| Assigned { output, column: column.clone() }).collect(),
+        assigned: (rows.values()..)
+            .zip(&rows.typed)
+            .map(|(output, column)| Assigned { output, column: column.clone(), of: None })
+            .collect(),
+        literals: rows.literals,
         ..Layout::default()
     };
     Ok(Draft { select: rows.select, layout })
@@ -97,7 +104,14 @@ pub(super) fn new_rows(context: Context<'_>, insert: InsertStmt) -> Result<NewRo
     let overriding = Overriding::of(insert.r#override);
     context.may_insert()?;
     let mut rows = match insert.select_stmt.and_then(|node| node.node) {
-        None => NewRows { select: skeleton("SELECT 1")?, columns: Vec::new(), patterns: vec![Vec::new()], width: None, typed: Vec::new() },
+        None => NewRows {
+            select: skeleton("SELECT 1")?,
+            columns: Vec::new(),
+            patterns: vec![Vec::new()],
+            width: None,
+            typed: Vec::new(),
+            literals: Vec::new(),
+        },
         Some(NodeEnum::SelectStmt(select))
             if !select.values_lists.is_empty() && select.sort_clause.is_empty() && select.limit_count.is_none() =>
         {
@@ -167,7 +181,7 @@ fn values(context: Context<'_>, columns: Vec<Node>, lists: Vec<Node>, overriding
         }
     }
     let typed = computed.iter().filter_map(|(_, column)| columns.get(*column).cloned()).collect();
-    Ok(NewRows { select, columns, patterns, width: None, typed })
+    Ok(NewRows { select, columns, patterns, width: None, typed, literals: Vec::new() })
 }
 
 /// Row and column of each value whose type the source has to say.
@@ -219,7 +233,7 @@ fn query(context: Context<'_>, columns: Vec<Node>, mut query: SelectStmt, overri
         outputs.push(format!("CAST(\"excluded\".{} AS {place})", identifier(column)));
     }
     // What is open in the select list takes the column's type, and needs no check.
-    let typed: Vec<Box<str>> = if stars { columns.clone() } else { typed(context, &columns, &mut query)? };
+    let (typed, literals) = if stars { (columns.clone(), Vec::new()) } else { typed(context, &columns, &mut query)? };
     for column in &typed {
         outputs.push(format!("CASE WHEN FALSE THEN \"excluded\".{} END", identifier(column)));
     }
@@ -231,18 +245,19 @@ fn query(context: Context<'_>, columns: Vec<Node>, mut query: SelectStmt, overri
         }
         _ => return Err(unread("the rows of an INSERT")),
     }
-    Ok(NewRows { select, patterns: vec![pattern], columns, width, typed })
+    Ok(NewRows { select, patterns: vec![pattern], columns, width, typed, literals })
 }
 
 /// A parameter or string alone in the select list takes the column's type, as PostgreSQL has it. The columns of all other values.
-fn typed(context: Context<'_>, columns: &[Box<str>], query: &mut SelectStmt) -> Result<Vec<Box<str>>, Refusal> {
-    let mut computed = Vec::new();
+fn typed(context: Context<'_>, columns: &[Box<str>], query: &mut SelectStmt) -> Result<(Vec<Box<str>>, Vec<Literal>), Refusal> {
+    let (mut computed, mut literals) = (Vec::new(), Vec::new());
     if query.target_list.is_empty() {
-        return Ok(columns.to_vec()); // UNION and its kin, VALUES: they have types of their own
+        return Ok((columns.to_vec(), literals)); // UNION and its kin, VALUES: they have types of their own
     }
     for (target, column) in query.target_list.iter_mut().zip(columns) {
         let Some(NodeEnum::ResTarget(target)) = &mut target.node else { return Err(unread("a select list")) };
         let Some(value) = target.val.as_deref_mut() else { return Err(unread("a select list")) };
+        literals.extend(context.literal(column, value)?);
         if context.is_computed(column, value)? {
             computed.push(column.clone());
         } else if matches!(value.node, Some(NodeEnum::ParamRef(_) | NodeEnum::AConst(_))) {
@@ -251,7 +266,7 @@ fn typed(context: Context<'_>, columns: &[Box<str>], query: &mut SelectStmt) -> 
             *value = cast;
         }
     }
-    Ok(computed)
+    Ok((computed, literals))
 }
 
 fn is_star(field: &Node) -> bool {
@@ -279,7 +294,7 @@ impl Context<'_> {
         for name in named {
             let Some(NodeEnum::ResTarget(target)) = name.node else { return Err(unread("a column of an INSERT")) };
             if !target.indirection.is_empty() {
-                return Err(Refusal::unsupported("inserting into a part of a column").hint("give the whole value of the column"));
+                return Err(super::part::not_here(&target.name));
             }
             if columns.iter().any(|column| **column == *target.name) {
                 let message = format!("column \"{}\" specified more than once", target.name);

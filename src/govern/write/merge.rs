@@ -9,6 +9,7 @@ use super::{
     Action, Context, Draft, Layout,
     draft::{fill_cast, fill_types, is_default, skeleton, with},
     insert::Overriding,
+    literal::Literal,
     unread,
     update::{Outputs, assignments},
 };
@@ -18,12 +19,14 @@ use crate::{
 };
 
 /// A WHEN clause: its number among the actions (`None`: DO NOTHING), its condition, and for each value its output.
+#[derive(Default)]
 struct When {
     matched: bool,
     action: Option<usize>,
     condition: Option<Node>,
     values: Vec<(usize, Node)>,
     typed: Vec<(Box<str>, Node)>,
+    literals: Vec<Literal>,
 }
 
 /// The draft of a MERGE.
@@ -40,6 +43,7 @@ pub(super) fn draft(context: Context<'_>, merge: MergeStmt) -> Result<Draft, Ref
         let Some(NodeEnum::MergeWhenClause(clause)) = clause.node else { return Err(unread("a WHEN clause")) };
         whens.push(when(context, *clause, &hit, &mut outputs, &mut actions, &mut tenant)?);
     }
+    let literals = whens.iter_mut().flat_map(|when| std::mem::take(&mut when.literals)).collect();
     let (assigned, typed) = outputs.types(whens.iter_mut().flat_map(|when| std::mem::take(&mut when.typed)).collect());
     let arm = |matched: bool| {
         let arms = whens.iter().filter(|when| when.matched == matched).map(|when| {
@@ -73,7 +77,7 @@ pub(super) fn draft(context: Context<'_>, merge: MergeStmt) -> Result<Draft, Ref
     }
     fill_types(&mut select, typed)?;
     with(&mut select, merge.with_clause);
-    Ok(Draft { select, layout: Layout { choice: Some(choice), actions, tenant, assigned, ..Layout::default() } })
+    Ok(Draft { select, layout: Layout { choice: Some(choice), actions, tenant, assigned, literals, ..Layout::default() } })
 }
 
 /// A clause without a condition is the last of its kind.
@@ -108,9 +112,10 @@ fn when(
         }
     };
     let overriding = Overriding::of(clause.r#override);
-    let mut when = When { matched, action: None, condition: clause.condition.map(|node| *node), values: Vec::new(), typed: Vec::new() };
+    let mut when = When { matched, condition: clause.condition.map(|node| *node), ..When::default() };
     let mut guarded = |column: &str, value: Option<Node>, when: &mut When| -> Result<Option<usize>, Refusal> {
         let Some(value) = value.filter(|value| !is_default(value)) else { return Ok(None) };
+        when.literals.extend(context.literal(column, &value)?);
         if context.is_computed(column, &value)? {
             when.typed.push((column.into(), value.clone()));
         }
@@ -138,7 +143,7 @@ fn when(
             context.new_row(&columns, &pattern, &places)?
         }
         Ok(CmdType::CmdUpdate) => {
-            let assignments = assignments(context, clause.target_list)?;
+            let assignments = assignments(context, clause.target_list, None)?;
             let mut after = Vec::new();
             let columns: Vec<Box<str>> = assignments.iter().map(|(column, _)| column.clone()).collect();
             for (column, value) in assignments {

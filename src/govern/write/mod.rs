@@ -4,6 +4,7 @@
 //! pgwicket's own text; what is printed is parsed again and must be that very tree; and the result goes the way of every
 //! other read, through the gate, the kernel and the verifier. So an agent cannot propose to what it cannot see.
 
+mod apart;
 mod arbiter;
 mod assigned;
 mod checks;
@@ -14,7 +15,9 @@ mod excluded;
 mod form;
 mod formula;
 mod insert;
+mod literal;
 mod merge;
+mod part;
 mod rows;
 mod types;
 mod update;
@@ -37,7 +40,9 @@ use crate::{
         rules::TableRules,
     },
 };
+use apart::Apart;
 use assigned::Assigned;
+use literal::Literal;
 
 /// What a write becomes. Either way only its read goes to the source.
 #[derive(Debug)]
@@ -68,6 +73,10 @@ pub struct WriteDraft {
     returning: bool,
     catalog: Arc<CatalogSnapshot>,
     foreign: Vec<ForeignGuard>,
+    /// Columns that are arrays of values of a greatest length.
+    limited_arrays: Vec<Box<str>>,
+    /// What keeps two rows apart, as far as the agent sees it.
+    apart: Vec<Apart>,
 }
 
 /// How a row of the draft's read is a change.
@@ -82,6 +91,10 @@ struct Layout {
     width: Option<usize>,
     /// What is assigned to columns, by outputs that have its type and no value.
     assigned: Vec<Assigned>,
+    /// What is assigned as it is written, and may run for no row.
+    literals: Vec<Literal>,
+    /// Outputs that say of a row that a part of this column is not assigned as PostgreSQL would.
+    doubted: Vec<(usize, Box<str>)>,
     /// Of an upsert, what its new rows meet.
     met: Option<Met>,
 }
@@ -122,8 +135,8 @@ struct Action {
 struct Place {
     column: Box<str>,
     type_name: Box<str>,
-    /// Characters at most.
-    length: Option<usize>,
+    /// How long it may be.
+    limit: Option<types::Limit>,
     /// The output, or the column's default.
     output: Option<usize>,
 }
@@ -215,6 +228,9 @@ pub fn propose(request: &Request<'_>) -> Result<Arc<Write>, Refusal> {
         NodeEnum::MergeStmt(merge) => (Verb::Merge, merge::draft(context, *merge)?),
         _ => return Err(Refusal::unsupported("proposing this statement")),
     };
+    let apart = context.apart();
+    let limited_arrays =
+        relation.columns.iter().filter(|column| context.is_limited_array(column)).map(|column| column.name.clone()).collect();
     let text = draft::print(&draft.select)?;
     let read = read(&text, request)?;
     Ok(Arc::new(Write::Proposal(Box::new(WriteDraft {
@@ -225,6 +241,8 @@ pub fn propose(request: &Request<'_>) -> Result<Arc<Write>, Refusal> {
         returning,
         catalog: Arc::clone(&source.catalog),
         foreign: request.policy.foreign_guards(request.agent, &relation),
+        limited_arrays,
+        apart,
     }))))
 }
 

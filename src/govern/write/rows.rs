@@ -33,6 +33,7 @@ impl WriteDraft {
             }
             let Some(action) = self.action(row)? else { continue };
             self.is_of_tenant(action, row, tenant)?;
+            self.is_not_doubted(row)?;
             let change = action.change(row)?;
             self.is_complete(&change)?;
             let key: Vec<Box<str>> = change.key.iter().filter_map(|cell| cell.value.text().map(Into::into)).collect();
@@ -240,11 +241,10 @@ impl Place {
 
     /// As an assignment in PostgreSQL: too long is an error, unless only spaces are cut off.
     fn fits(&self, cell: &Cell) -> Result<(), Refusal> {
-        let (Some(length), Some(text)) = (self.length, cell.value.text()) else { return Ok(()) };
-        if text.trim_end_matches(' ').chars().count() > length {
-            return Err(Refusal::new(RefusalCode::TooLong, format!("value too long for type {}", self.type_name)));
+        match (&self.limit, cell.value.text()) {
+            (Some(limit), Some(text)) => limit.takes(text),
+            (_, _) => Ok(()),
         }
-        Ok(())
     }
 }
 

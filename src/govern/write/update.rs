@@ -9,7 +9,9 @@ use super::{
     Action, Context, Draft, Layout, Place,
     assigned::{Assigned, TYPE_ONLY},
     draft::{fill, fill_types, is_default, node, skeleton, with},
-    insert, unread,
+    insert,
+    part::{Parts, not_here},
+    unread,
 };
 use crate::{
     govern::{Refusal, RefusalCode, kernel::identifier},
@@ -19,15 +21,17 @@ use crate::{
 
 /// The draft of an UPDATE.
 pub(super) fn draft(context: Context<'_>, update: UpdateStmt) -> Result<Draft, Refusal> {
-    let assignments = assignments(context, update.target_list)?;
+    let mut parts = Parts::default();
+    let assignments = assignments(context, update.target_list, Some(&mut parts))?;
     let columns: Vec<&str> = assignments.iter().map(|(column, _)| &**column).collect();
     let mut outputs = Outputs::default();
     let mut action = outputs.before_image(context, &columns, |column| context.reference(column))?;
-    let (mut values, mut typed) = (Vec::new(), Vec::new());
+    let (mut values, mut typed, mut literals) = (Vec::new(), Vec::new(), Vec::new());
     for (column, value) in assignments {
         let output = match value {
             None => None,
             Some(value) => {
+                literals.extend(context.literal(&column, &value)?);
                 if context.is_computed(&column, &value)? {
                     typed.push((column.clone(), value.clone()));
                 }
@@ -37,7 +41,17 @@ pub(super) fn draft(context: Context<'_>, update: UpdateStmt) -> Result<Draft, R
         };
         action.after.push(context.place(&column, output)?);
     }
-    let (assigned, typed) = outputs.types(typed);
+    let (mut assigned, mut typed) = outputs.types(typed);
+    for (column, of, value) in parts.typed {
+        let output = outputs.add(TYPE_ONLY.to_owned());
+        assigned.push(Assigned { output, column, of: Some(of) });
+        typed.push((output, value));
+    }
+    let doubted = parts.doubted.into_iter().map(|(column, value)| {
+        values.push((outputs.texts.len(), value));
+        (outputs.add("CAST(NULL AS pg_catalog.bool)".to_owned()), column)
+    });
+    let doubted = doubted.collect();
     let mut select = skeleton(&format!("SELECT {} FROM {}", outputs.texts.join(", "), context.from()))?;
     for (output, value) in values {
         fill(&mut select, output, value)?;
@@ -46,7 +60,7 @@ pub(super) fn draft(context: Context<'_>, update: UpdateStmt) -> Result<Draft, R
     select.from_clause.extend(update.from_clause);
     select.where_clause = update.where_clause;
     with(&mut select, update.with_clause);
-    Ok(Draft { select, layout: Layout { actions: vec![action], assigned, ..Layout::default() } })
+    Ok(Draft { select, layout: Layout { actions: vec![action], assigned, literals, doubted, ..Layout::default() } })
 }
 
 /// The outputs of a draft, as text.
@@ -65,7 +79,7 @@ impl Outputs {
     pub(super) fn types(&mut self, values: Vec<(Box<str>, Node)>) -> (Vec<Assigned>, Vec<(usize, Node)>) {
         let each = values.into_iter().map(|(column, value)| {
             let output = self.add(TYPE_ONLY.to_owned());
-            (Assigned { output, column }, (output, value))
+            (Assigned { output, column, of: None }, (output, value))
         });
         each.unzip()
     }
@@ -88,19 +102,19 @@ impl Outputs {
 /// A column and its expression (`None`: DEFAULT).
 pub(super) type Assignment = (Box<str>, Option<Node>);
 
-/// The assignments, all of them allowed.
-pub(super) fn assignments(context: Context<'_>, targets: Vec<Node>) -> Result<Vec<Assignment>, Refusal> {
+/// The assignments, all of them allowed; to parts of columns where `parts` takes what they need.
+pub(super) fn assignments(context: Context<'_>, targets: Vec<Node>, mut parts: Option<&mut Parts>) -> Result<Vec<Assignment>, Refusal> {
     let mut assignments: Vec<Assignment> = Vec::new();
+    let mut in_part: Vec<String> = Vec::new();
     for target in targets {
         let Some(NodeEnum::ResTarget(target)) = target.node else { return Err(unread("an assignment")) };
-        if !target.indirection.is_empty() {
-            return Err(Refusal::unsupported("assigning to a part of a column").hint("assign the whole value of the column"));
-        }
         context.column(&target.name)?;
         if !context.writes.update.iter().any(|column| **column == *target.name) {
             return Err(context.not_assignable(&target.name));
         }
-        if assignments.iter().any(|(column, _)| **column == *target.name) {
+        let known = assignments.iter().position(|(column, _)| **column == *target.name);
+        let again = !target.indirection.is_empty() && in_part.contains(&target.name);
+        if known.is_some() && !again {
             return Err(Refusal::new(RefusalCode::Syntax, format!("multiple assignments to same column \"{}\"", target.name)));
         }
         let value = value(*target.val.ok_or_else(|| unread("an assignment without a value"))?)?;
@@ -108,6 +122,15 @@ pub(super) fn assignments(context: Context<'_>, targets: Vec<Node>) -> Result<Ve
             Some(Fill::Generated) if !is_default(&value) => return Err(insert::generated(&target.name)),
             Some(Fill::IdentityAlways) if !is_default(&value) => return Err(insert::identity(&target.name)),
             Some(Fill::Default | Fill::IdentityAlways | Fill::IdentityByDefault | Fill::Generated) | None => {}
+        }
+        if !target.indirection.is_empty() {
+            let Some(parts) = parts.as_deref_mut().filter(|_| !is_default(&value)) else { return Err(not_here(&target.name)) };
+            let before = known.map(|place| assignments.remove(place)).and_then(|(_, value)| value);
+            let before = before.map_or_else(|| Context::expression(&context.reference(&target.name)), Ok)?;
+            let whole = context.with_part(&target.name, &target.indirection, before, value, parts)?;
+            in_part.push(target.name.clone());
+            assignments.push((target.name.into(), Some(whole)));
+            continue;
         }
         assignments.push((target.name.into(), Some(value).filter(|value| !is_default(value))));
     }

@@ -110,7 +110,12 @@ enum Run {
     Ended(Ending),
     /// A row that is as it was read was not changed: a trigger or a rule, or it was another for a moment.
     Suppressed,
+    /// A row refers to one that is not there yet, or is referred to by one that is still there.
+    Disordered,
 }
+
+/// How often the rows of a change are gone through, each time with what refers to no other any more.
+const ROUNDS: usize = 64;
 
 impl Applier {
     /// An applier that connects when it is first needed.
@@ -128,8 +133,8 @@ impl Applier {
     pub async fn apply(&mut self, change: &ApprovedChange) -> Result<Ending, Undecided> {
         self.bounded(async |session| {
             let receipts = session.receipts_for(change.receipts())?;
-            for _ in 0..2 {
-                if let Some(ending) = attempt(&session.client, receipts, change, &session.worker).await? {
+            for again in [false, true] {
+                if let Some(ending) = attempt(&session.client, receipts, change, &session.worker, again).await? {
                     return Ok(ending);
                 }
             }
@@ -205,12 +210,13 @@ impl Applier {
     }
 }
 
-/// One transaction. `None`: a row that is as it was read was not changed.
+/// One transaction. `None`: a row that is as it was read was not changed, or rows have to be written in another order.
 async fn attempt(
     client: &Client,
     receipts: Option<&ReceiptTable>,
     change: &ApprovedChange,
     worker: &str,
+    again: bool,
 ) -> Result<Option<Ending>, Undecided> {
     client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE").await?;
     in_time_zone(client, &change.proposal().time_zone).await?;
@@ -221,7 +227,7 @@ async fn attempt(
         client.batch_execute("ROLLBACK").await?;
         return known(client, table, change).await.map(Some);
     }
-    match run(client, change).await? {
+    match run(client, change, again).await? {
         Run::Done(rows) => {
             client.batch_execute("COMMIT").await?;
             Ok(Some(Ending::Applied { rows, before: false }))
@@ -230,7 +236,7 @@ async fn attempt(
             client.batch_execute("ROLLBACK").await?;
             conclude(client, receipts, change, ending, worker).await.map(Some)
         }
-        Run::Suppressed => {
+        Run::Suppressed | Run::Disordered => {
             client.batch_execute("ROLLBACK").await?;
             Ok(None)
         }
@@ -285,11 +291,21 @@ async fn known(client: &Client, table: &ReceiptTable, change: &ApprovedChange) -
 }
 
 /// The statements of a change, then its deferred constraints.
-async fn run(client: &Client, change: &ApprovedChange) -> Result<Run, Undecided> {
+async fn run(client: &Client, change: &ApprovedChange, again: bool) -> Result<Run, Undecided> {
     let (target, guards) = (&change.proposal().target, change.guards());
     let rows = ordered(&change.proposal().changes);
     let mut unchanged = Vec::new();
-    for part in rows.chunks(PIPELINE) {
+    if rows.len() > 1 {
+        // They are one statement: what can be checked at its end is not checked after each row.
+        client.batch_execute("SET CONSTRAINTS ALL DEFERRED").await?;
+    }
+    if again && rows.len() > 1 {
+        match in_turn(client, target, &rows, guards).await? {
+            Ok(found) => unchanged = found,
+            Err(ending) => return Ok(Run::Ended(ending)),
+        }
+    }
+    for part in rows.chunks(PIPELINE).filter(|_| !again || rows.len() == 1) {
         let statements: Vec<Statement<'_>> = part.iter().map(|(_, row)| statement(target, row, guards)).collect();
         let running = statements.iter().map(|statement| statement.run(client));
         let affected = futures_util::future::join_all(running).await;
@@ -299,6 +315,7 @@ async fn run(client: &Client, change: &ApprovedChange) -> Result<Run, Undecided>
                 Ok((_, false)) => return Ok(Run::Ended(Ending::Failed(Failure::outside()))),
                 Ok((0, _)) if row.operation != Operation::Insert => unchanged.push((*place, *row)),
                 Ok(_) => return Ok(Run::Ended(Ending::Failed(Failure::suppressed()))),
+                Err(error) if !again && rows.len() > 1 && is_reference(&error) => return Ok(Run::Disordered),
                 Err(error) => return ended(error, Some(*place).filter(|_| row.operation == Operation::Insert)).map(Run::Ended),
             }
         }
@@ -313,6 +330,47 @@ async fn run(client: &Client, change: &ApprovedChange) -> Result<Run, Undecided>
             ended(error, inserted).map(Run::Ended)
         }
     }
+}
+
+/// Each row as soon as what it refers to is there and what refers to it is gone, which PostgreSQL asks at the end of the statement that
+/// they are. The rows that no statement changed, or how it ended.
+async fn in_turn<'r>(
+    client: &Client,
+    target: &Target,
+    rows: &[(usize, &'r RowChange)],
+    guards: &Guards,
+) -> Result<Result<Vec<(usize, &'r RowChange)>, Ending>, Undecided> {
+    let (mut waiting, mut unchanged) = (rows.to_vec(), Vec::new());
+    for round in 1.. {
+        let (mut later, mut refused) = (Vec::new(), None);
+        let before = waiting.len();
+        for (place, row) in waiting {
+            client.batch_execute("SAVEPOINT pgwicket_row").await?;
+            match statement(target, row, guards).run(client).await {
+                Ok((1, true)) => client.batch_execute("RELEASE SAVEPOINT pgwicket_row").await?,
+                Ok((_, false)) => return Ok(Err(Ending::Failed(Failure::outside()))),
+                Ok((0, _)) if row.operation != Operation::Insert => unchanged.push((place, row)),
+                Ok(_) => return Ok(Err(Ending::Failed(Failure::suppressed()))),
+                Err(error) if is_reference(&error) => {
+                    client.batch_execute("ROLLBACK TO SAVEPOINT pgwicket_row").await?;
+                    later.push((place, row));
+                    refused = Some(error);
+                }
+                Err(error) => return ended(error, Some(place).filter(|_| row.operation == Operation::Insert)).map(Err),
+            }
+        }
+        match refused {
+            None => break,
+            Some(error) if later.len() == before || round >= ROUNDS => return ended(error, None).map(Err),
+            Some(_) => waiting = later,
+        }
+    }
+    Ok(Ok(unchanged))
+}
+
+/// Whether a foreign key stands against it.
+fn is_reference(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|error| *error.code() == tokio_postgres::error::SqlState::FOREIGN_KEY_VIOLATION)
 }
 
 /// Whether what the changes refer to is the agent's to refer to.

@@ -155,6 +155,41 @@ const CASES: &[(&str, &str, &str)] = &[
     ("slugs", "ok", "update slugs set cat_id = 5 where slug = 's1'"),
     ("uniq", "ok", "merge into uniq u using (values (2, 1)) v (i, x) on u.id = v.i when matched then do nothing"),
     ("uniq", "22001", "insert into uniq (id, pad) values (2, 'too long') on conflict (id) do nothing"),
+    // A literal that its column cannot hold, in an assignment that runs for no row.
+    ("uniq", "22P02", "update uniq set kind = 'x', pad = 'p9  ' where false"),
+    ("uniq", "22001", "update uniq set pad = 'too long' where false"),
+    ("uniq", "22001", "insert into uniq (id) values (60) on conflict (id) do update set pad = 'too long'"),
+    ("uniq", "22P02", "insert into uniq (id) values (2) on conflict (id) do update set kind = 'x' where false"),
+    ("uniq", "22P02", "insert into uniq (id, kind) select 60, 'x' where false"),
+    ("uniq", "22P02", "merge into uniq u using (values (60)) v (i) on u.id = v.i when matched then update set kind = 'x'"),
+    (
+        "uniq",
+        "22001",
+        "merge into uniq u using (values (2)) v (i) on u.id = v.i when not matched then insert (id, pad) values (60, 'too long')",
+    ),
+    ("uniq", "ok", "update uniq set pad = 'p       ' where false"),
+    // Parts of columns.
+    ("acct", "ok", "update acct set arr[1] = 70 where id in (1, 2)"),
+    ("acct", "ok", "update acct set arr[5] = arr[1] + 1, arr[2] = null, jb['k'] = '{\"z\": 1.50}', jb['new'] = null where id < 4"),
+    ("acct", "ok", "update acct set jb['k'] = to_jsonb(acct.id), jb['l'] = acct.jb['k'] where id = 3"),
+    ("acct", "ok", "update acct set (arr[2], val) = (v.x, 2) from (values (2, 50)) v (k, x) where v.k = acct.id"),
+    ("acct", "22P02", "update acct set arr[1] = 'x' where false"),
+    ("acct", "42804", "update acct set arr[1] = tag where id = 1"),
+    ("acct", "42804", "update acct set jb['k'] = 5 where id = 1"),
+    ("acct", "42601", "update acct set arr = '{1}', arr[2] = 5 where id = 1"),
+    // What is checked at the end of a statement.
+    ("def", "ok", "update def set d = 7 - d"),
+    ("def", "ok", "update def set d = d + 1"),
+    ("def", "23505", "update def set d = 2 where id < 3"),
+    ("def", "ok", "insert into def (id, par) values (60, 61), (61, 62), (62, 1)"),
+    ("def", "23503", "insert into def (id, par) values (60, 61), (61, 63), (62, 1)"),
+    ("def", "ok", "delete from def where id in (5, 6)"),
+    ("def", "23503", "delete from def where id in (4, 5)"),
+    (
+        "def",
+        "ok",
+        "merge into def using (values (1), (60)) v (k) on v.k = def.id when matched then update set par = 60 when not matched then insert (id) values (v.k)",
+    ),
     // A column twice, ONLY.
     ("uniq", "42701", "insert into uniq (id, id) values (1, 2)"),
     ("uniq", "42601", "update uniq set n = 1, n = 2"),
@@ -183,6 +218,61 @@ fn a_write_means_what_postgresql_means() {
         wrong
     });
     assert!(wrong.is_empty(), "{} of {} cases\n\n{}", wrong.len(), CASES.len(), wrong.join("\n\n"));
+}
+
+/// What a row that the agent sees is in the way of is refused when it is proposed; what other rows are in the way of is stored.
+const AT_ONCE: &[(&str, &str)] = &[
+    ("insert into uniq (id) values (2)", "23505"),
+    ("insert into uniq (id) values (1002)", "25006"),
+    ("insert into uniq (id, code) values (60, 'a')", "23505"),
+    ("insert into uniq (id, code) values (60, 'az')", "25006"),
+    ("insert into uniq (id, code) values (60, null), (61, null)", "25006"),
+    ("insert into uniq (id, code) values (60, 'Z'), (61, 'Z')", "23505"),
+    ("insert into uniq (id, email) values (60, 'm1')", "23505"),
+    ("insert into uniq (id, email, active) values (60, 'm1', false)", "25006"),
+    ("insert into uniq (id, email, kind) values (60, 'm1', 'c')", "25006"),
+    ("insert into uniq (id, note) values (60, 'n1')", "23505"),
+    ("insert into uniq (id, code) values (2, 'q') on conflict (id) do update set code = 'a'", "23505"),
+    ("insert into uniq (id, code) values (60, 'a') on conflict (id) do nothing", "23505"),
+    ("update uniq set code = 'a' where id = 3", "23505"),
+    ("update uniq set code = 'a' where id = 1", "25006"),
+    ("update uniq set code = 'q' where id in (1, 2)", "23505"),
+    ("update uniq set email = 'm1', kind = 'a' where id = 2", "23505"),
+    ("update uniq set active = true where id = 3", "25006"),
+    (
+        "merge into uniq u using (values (60, 'a')) v (i, c) on u.id = v.i when not matched then insert (id, code) values (v.i, v.c)",
+        "23505",
+    ),
+    ("merge into uniq u using (values (3, 'b'), (2, 'q')) v (i, c) on u.id = v.i when matched then update set code = v.c", "25006"),
+    ("insert into slugs (slug) values ('s1')", "23505"),
+    ("insert into acct (id, tag, nd) values (60, 't60', null)", "23505"),
+    ("insert into acct (tag) values ('t1')", "23505"),
+    ("insert into def (id, d) values (60, 1)", "23505"),
+    ("insert into book (id, during, val) values (60, '[11,12)', 1)", "23P01"),
+    ("insert into book (id, during, val) values (60, '[300,310)', 1), (61, '[305,320)', 1)", "23P01"),
+    ("insert into book (id, during, val) values (60, '[1011,1012)', 1)", "25006"),
+    ("insert into items (id, price) values (7, 1)", "25006"),
+    ("insert into items (id, price) values (1, 1)", "23505"),
+    ("insert into uniq (id) values (2) /* idempotency_key='again' */", "25006"),
+];
+
+#[test]
+fn a_row_that_the_agent_sees_is_in_the_way_at_once() {
+    let place = Place::start(1);
+    let wrong = block_on(async {
+        let worker = Worker::connect(&place, 0).await;
+        let mut wrong = Vec::new();
+        for (text, expected) in AT_ONCE {
+            let error = worker.agent.simple_query(text).await.unwrap_err();
+            let code = error.code().map(|code| code.code().to_owned()).unwrap_or_default();
+            let told = error.as_db_error().map(ToString::to_string).unwrap_or_default();
+            if code != *expected || told.contains("uniq_") || told.contains("_excl") {
+                wrong.push(format!("{text}\n  {expected} expected: {error}: {told}"));
+            }
+        }
+        wrong
+    });
+    assert!(wrong.is_empty(), "{} of {}\n\n{}", wrong.len(), AT_ONCE.len(), wrong.join("\n\n"));
 }
 
 /// A write, what happens at the source before it is applied, and how it ends.

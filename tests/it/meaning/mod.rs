@@ -26,7 +26,7 @@ const TABLES: [(&str, &str, &str); 7] = [
     // What a sequence gives is not compared: it goes on in both places.
     ("slugs", "id, tenant_id, slug, cat_id, val", "tenant_id, slug, cat_id, val, up, id is null"),
     ("acct", "id, tenant_id, tag, nd, val, arr, jb", "case when id < 100000 then id end, tag, nd, val, arr, jb"),
-    ("def", "id, tenant_id, d, val", "id, d, val"),
+    ("def", "id, tenant_id, d, val, par", "id, d, val, par"),
     ("book", "id, tenant_id, during, val", "id, during, val"),
     ("items", "id, tenant_id, price, secret, name", "id, price, secret, name"),
 ];
@@ -40,7 +40,8 @@ const RELATIONS: &str = "
         writes: { update: [id, cat_id, val, up], insert: [id, slug, cat_id, val, up], delete: true, max_rows: 50 } }
       acct: { from: b.acct, tenant_column: tenant_id, columns: [id, tag, nd, val, arr, jb], evidence: digest,
         writes: { update: [tag, nd, val, arr, jb], insert: [id, tag, nd, val, arr, jb], delete: true, max_rows: 50 } }
-      def: { from: b.def, tenant_column: tenant_id, columns: [id, d, val], evidence: digest, writes: { update: [d, val], insert: [id, d, val], delete: true, max_rows: 50 } }
+      def: { from: b.def, tenant_column: tenant_id, columns: [id, d, val, par], evidence: digest,
+        writes: { update: [d, val, par], insert: [id, d, val, par], delete: true, max_rows: 50 } }
       book: { from: b.book, tenant_column: tenant_id, columns: [id, during, val], evidence: digest, writes: { update: [during, val], insert: [id, during, val], delete: true, max_rows: 50 } }
       loose: { from: b.items, tenant_column: tenant_id, columns: [id, price, secret, name], where: \"secret is not null and price < 1000\", evidence: digest,
         writes: { update: [price], check: none } }

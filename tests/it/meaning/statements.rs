@@ -254,7 +254,17 @@ fn assignments(random: &mut Random, table: &Table, other: Option<&str>) -> Strin
 
 fn update(random: &mut Random, table: &Table) -> String {
     let only = if random.chance(10) { "only " } else { "" };
-    let (set, condition) = (assignments(random, table, None), random.pick(table.conditions));
+    let (mut set, condition) = (assignments(random, table, None), random.pick(table.conditions));
+    if table.name == "acct" && random.chance(40) {
+        let whole = |column: &str| set.split(", ").any(|one| one.starts_with(column));
+        set = if !whole("arr") {
+            format!("{set}, arr[{}] = {}", random.pick(&["1", "2", "3", "5", "'1'"]), random.pick(&["7", "acct.arr[2]", "null", "acct.id"]))
+        } else if !whole("jb") {
+            format!("{set}, jb['{}'] = {}", random.pick(&["k", "l"]), random.pick(&["'8'", "null", "acct.jb", "to_jsonb(acct.val)"]))
+        } else {
+            set
+        };
+    }
     match random.below(4) {
         0 => {
             let keys: Vec<&str> = table.columns[0].1.iter().take(3).copied().collect();
