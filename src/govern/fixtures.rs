@@ -28,6 +28,7 @@ pub(super) fn rules() -> TableRules {
         name: "real_t".into(),
         columns: vec![ColumnRule { name: "amount".into(), expression: Some("7".into()), fill: Fill::Default }],
         fills_in: false,
+        acts_before: false,
         checks: Vec::new(),
         indexes: vec![
             index("real_t_pkey", IndexKind::PrimaryKey, None, vec![part(Some("id"), None)]),

@@ -15,11 +15,11 @@ pub(super) async fn read(connection: &mut Connection) -> Result<Vec<TableRules>,
     for (schema, name, column) in rows(connection.query(COLUMNS).await?, column)? {
         found.entry((schema, name)).or_default().columns.push(column);
     }
-    for (schema, name, fills_in, checks) in
-        rows(connection.query(TABLES).await?, |cells| Some((cells.text()?, cells.text()?, cells.truth()?, cells.json()?)))?
+    for (schema, name, fills_in, acts_before, checks) in
+        rows(connection.query(TABLES).await?, |cells| Some((cells.text()?, cells.text()?, cells.truth()?, cells.truth()?, cells.json()?)))?
     {
         let rules = found.entry((schema, name)).or_default();
-        (rules.fills_in, rules.checks) = (fills_in, checks);
+        (rules.fills_in, rules.acts_before, rules.checks) = (fills_in, acts_before, checks);
     }
     for (schema, name, index) in rows(connection.query(INDEXES).await?, index)? {
         found.entry((schema, name)).or_default().indexes.push(index);
@@ -66,10 +66,11 @@ WHERE c.relkind IN ('r', 'p', 'f', 'v') AND a.attnum > 0 AND NOT a.attisdropped
   AND (d.adbin IS NOT NULL OR a.attidentity <> '' OR a.attgenerated <> '' OR t.typtype = 'd' AND t.typdefaultbin IS NOT NULL)
 ORDER BY n.nspname, c.relname, a.attnum";
 
-/// A row trigger before INSERT (`tgtype` 1, 2 and 4), or a rule; and the checks that hold of all rows.
+/// A row trigger before INSERT (`tgtype` 1, 2 and 4), or a rule; any trigger before INSERT or UPDATE (2; 4 or 16); and the checks that hold of all rows.
 const TABLES: &str = "
 SELECT n.nspname, c.relname,
        c.relhasrules AND c.relkind <> 'v' OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 7 = 7),
+       EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 2 = 2 AND t.tgtype & 20 <> 0),
        (SELECT coalesce(json_agg(pg_get_expr(k.conbin, k.conrelid) ORDER BY k.conname), '[]') FROM pg_constraint k
         WHERE k.conrelid = c.oid AND k.contype = 'c')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -15,6 +15,9 @@ pub struct TableRules {
     pub columns: Vec<ColumnRule>,
     /// Whether something of the source's own may change a new row before it is written: a trigger, or a rule.
     pub fills_in: bool,
+    /// Whether a trigger acts before rows are made or changed, and may so change them or others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub acts_before: bool,
     /// Its checks, each as [`ColumnRule::expression`].
     pub checks: Vec<String>,
     /// What keeps two rows apart, in the order of their OIDs, as PostgreSQL looks at them.

@@ -9,6 +9,7 @@ use crate::{
     govern::{Refusal, RefusalCode, kernel::identifier},
     policy::TenantRule,
     proposal::{Operation, RowChange, Value},
+    sql::rules::Fill,
     types::TenantId,
 };
 
@@ -27,7 +28,9 @@ pub(super) struct Apart {
 impl Context<'_> {
     /// What keeps two rows of the relation apart.
     pub(super) fn apart(&self) -> Vec<Apart> {
-        let seen = self.rules.map(|rules| self.seen(rules)).unwrap_or_default();
+        // What a trigger does before, only the source knows.
+        let rules = self.rules.filter(|rules| !rules.fills_in && !rules.acts_before);
+        let seen = rules.map(|rules| self.seen(rules)).unwrap_or_default();
         let apart = seen.iter().filter(|arbiter| arbiter.is_of_all()).map(|arbiter| {
             let mut columns: Vec<Box<str>> = Context::deciding(arbiter).cloned().collect();
             columns.sort();
@@ -79,6 +82,8 @@ impl WriteDraft {
                     carried.push(format!("v.{place}"));
                     format!("CAST(n.{place} AS {})", self.sql_type(self.type_of(column)?)?)
                 }
+                // Computed anew, of what may change.
+                None if update && self.is_generated(column) => return Ok(None),
                 None if update => {
                     let place = format!("\"f{}\"", values.len());
                     carried.push(format!("t.{name} AS {place}"));
@@ -136,6 +141,11 @@ impl WriteDraft {
             apart.new
         );
         Ok(Some(Check { statement: self.asking(&text, asked), broken: self.in_the_way(apart) }))
+    }
+
+    fn is_generated(&self, column: &str) -> bool {
+        let rules = self.catalog.rules(&self.relation.real_schema, &self.relation.real_name);
+        rules.is_some_and(|rules| rules.column(column).is_some_and(|rule| rule.fill == Fill::Generated))
     }
 
     fn in_the_way(&self, apart: &Apart) -> Refusal {

@@ -253,6 +253,9 @@ const AT_ONCE: &[(&str, &str)] = &[
     ("insert into book (id, during, val) values (60, '[1011,1012)', 1)", "25006"),
     ("insert into items (id, price) values (7, 1)", "25006"),
     ("insert into items (id, price) values (1, 1)", "23505"),
+    ("update gen set kind = 'x' where id = 3", "25006"),
+    ("update gen set code = 'c', kind = 'x' where id = 3", "25006"),
+    ("update trig set code = 'a' where id = 2", "25006"),
     ("insert into uniq (id) values (2) /* idempotency_key='again' */", "25006"),
 ];
 

@@ -43,6 +43,8 @@ const RELATIONS: &str = "
       def: { from: b.def, tenant_column: tenant_id, columns: [id, d, val, par], evidence: digest,
         writes: { update: [d, val, par], insert: [id, d, val, par], delete: true, max_rows: 50 } }
       book: { from: b.book, tenant_column: tenant_id, columns: [id, during, val], evidence: digest, writes: { update: [during, val], insert: [id, during, val], delete: true, max_rows: 50 } }
+      gen: { from: b.gen, tenant_column: tenant_id, columns: [id, code, kind, up], evidence: digest, writes: { update: [code, kind] } }
+      trig: { from: b.trig, tenant_column: tenant_id, columns: [id, code], evidence: digest, writes: { update: [code] } }
       loose: { from: b.items, tenant_column: tenant_id, columns: [id, price, secret, name], where: \"secret is not null and price < 1000\", evidence: digest,
         writes: { update: [price], check: none } }
       items: { from: b.items, tenant_column: tenant_id, columns: [id, price, secret, name], where: \"secret is not null and price < 1000\", evidence: digest,

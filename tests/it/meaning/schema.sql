@@ -28,6 +28,13 @@ begin
   create table def (id int primary key, tenant_id text not null, d int unique deferrable, val int, par int references def);
   create table book (id int primary key, tenant_id text not null, during int4range, val int not null, exclude using gist (during with &&));
   create table items (id int primary key, tenant_id text not null, price int, secret text default 'x', name text);
+  -- What a row holds at last, only the source knows: a generated column, a trigger.
+  create table gen (id int primary key, tenant_id text not null, code text, kind text, up text generated always as (upper(code)) stored, unique (up, kind));
+  insert into gen (id, tenant_id, code, kind) values (1, 'acme', 'a', 'x'), (2, 'acme', 'b', 'x'), (3, 'acme', 'a', 'y');
+  create table trig (id int primary key, tenant_id text not null, code text unique);
+  insert into trig values (1, 'acme', 'a'), (2, 'acme', 'b');
+  create function number() returns trigger language plpgsql as 'begin new.code = new.code || new.id; return new; end';
+  create trigger number before update on trig for each row execute function number();
   if copy then
     alter table cat alter tenant_id set default 'acme'; alter table uniq alter tenant_id set default 'acme';
     alter table slugs alter tenant_id set default 'acme'; alter table acct alter tenant_id set default 'acme';
