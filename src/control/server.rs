@@ -116,16 +116,17 @@ pub async fn serve(listener: std::net::TcpListener, control: Control, shutdown: 
     let limits = Arc::new(Limits::new(rate_limit));
     let shared = Shared { status, recorder, limits, remote, tls: tls.is_some(), hosts: hosts.into(), api };
     let service = router(shared).into_make_service_with_connect_info::<SocketAddr>();
-    // HTTP/1 only: nobody needs another, and to tell them apart a connection would wait for bytes without a clock.
-    let mut server = axum_server::from_tcp(listener)?.handle(handle.clone()).http1_only();
+    let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
     server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(LONGEST_HEAD);
+    // HTTP/1 only: nobody needs another, and to tell them apart a connection would wait for bytes without a clock. Said after `map`,
+    // which forgets it.
     let running = async move {
         match tls {
             Some(tls) => {
                 let config = RustlsConfig::from_config(tls.config());
-                server.map(|acceptor| Bounded::new(RustlsAcceptor::new(config).acceptor(acceptor))).serve(service).await
+                server.map(|acceptor| Bounded::new(RustlsAcceptor::new(config).acceptor(acceptor))).http1_only().serve(service).await
             }
-            None => server.map(Bounded::new).serve(service).await,
+            None => server.map(Bounded::new).http1_only().serve(service).await,
         }
     };
     let stopping = async move {

@@ -6,7 +6,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicI32, AtomicU64, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 
 use hashbrown::HashMap;
@@ -18,7 +18,6 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub struct CancelRegistry {
     sessions: Mutex<HashMap<i32, Entry>>,
-    next: AtomicI32,
 }
 
 #[derive(Debug)]
@@ -46,12 +45,13 @@ pub struct CancelSlot {
 pub struct CancelTicket(u64);
 
 impl CancelRegistry {
-    /// Registers a session under a fresh process id; `secret` is from the operating system's generator.
+    /// Registers a session under a fresh process id, which clients see: a random one, so that it does not count the sessions of others.
+    /// `secret` is from the operating system's generator.
     pub fn register(self: &Arc<Self>, secret: &[u8]) -> (i32, CancelSlot) {
         let signal = Arc::new(Signal::default());
         let mut sessions = self.sessions.lock();
         let process_id = loop {
-            let candidate = self.next.fetch_add(1, Ordering::Relaxed) & i32::MAX;
+            let candidate = rand::random::<i32>() & i32::MAX;
             if candidate != 0 && !sessions.contains_key(&candidate) {
                 break candidate;
             }
@@ -120,7 +120,7 @@ mod tests {
         let before = slot_one.ticket();
         let other = slot_two.ticket();
         assert!(!registry.cancel(one, &[22; 32]), "another session's secret");
-        assert!(!registry.cancel(99, &[11; 32]), "no such session");
+        assert!(!registry.cancel(one ^ 1, &[11; 32]), "no such session");
         assert!(!slot_one.is_requested(before));
         assert!(!registry.cancel(one, &[11; 4]), "a part of the secret");
         assert!(registry.cancel(one, &[11; 32]));
@@ -130,6 +130,16 @@ mod tests {
         drop(slot_one);
         assert!(!registry.cancel(one, &[11; 32]), "the key died with its session");
         assert_eq!(registry.sessions(), 1);
+    }
+
+    #[test]
+    fn a_process_id_counts_nothing() {
+        let registry = Arc::new(CancelRegistry::default());
+        let slots: Vec<_> = (0..100).map(|_| registry.register(&[1; 4])).collect();
+        let ids: Vec<i32> = slots.iter().map(|(id, _)| *id).collect();
+        assert!(ids.iter().all(|id| *id > 0));
+        // Of random ids about half are lower than the one before; of those that count, none is.
+        assert!(ids.windows(2).filter(|pair| pair[1] < pair[0]).count() > 20, "{ids:?}");
     }
 
     #[tokio::test]

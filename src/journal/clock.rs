@@ -6,8 +6,6 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use rand::Rng as _;
-
 use crate::types::EvidenceId;
 
 /// A wall clock. Tests pass their own.
@@ -38,38 +36,45 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// Makes evidence ids that grow within a lane even when the clock steps back.
+/// Makes evidence ids that grow within a lane even when the clock steps back. An agent reads its own: what is between two of them
+/// says nothing of how many others were made, so they are no counter, and no generator whose state can be computed from them.
 #[derive(Debug)]
 pub(super) struct IdMaker {
-    lane: u16,
     milliseconds: u64,
-    counter: u32,
-    noise: u64,
+    unique: u128,
 }
 
-const COUNTER_BITS: u32 = 24;
+/// Bits beside the time.
+const UNIQUE: u32 = 80;
+/// Two ids of a millisecond are this many bits apart at most; how far is random in its size, too.
+const STEP_BITS: u32 = 48;
 
 impl IdMaker {
-    pub(super) fn new(lane: u16, not_before: u64) -> Self {
-        Self { lane, milliseconds: not_before, counter: 0, noise: rand::rng().next_u64() | 1 }
+    pub(super) fn new(not_before: u64) -> Self {
+        Self { milliseconds: not_before, unique: begun() }
     }
 
-    /// The next id: 80 unique bits are a counter (24), the lane (12) and noise (44).
+    /// The next id.
     pub(super) fn next(&mut self, microseconds: u64) -> EvidenceId {
         let now = microseconds / 1000;
-        self.counter += 1;
+        self.unique += step();
         if now > self.milliseconds {
-            (self.milliseconds, self.counter) = (now, 0);
-        } else if self.counter >> COUNTER_BITS != 0 {
-            (self.milliseconds, self.counter) = (self.milliseconds + 1, 0);
+            (self.milliseconds, self.unique) = (now, begun());
+        } else if self.unique >> UNIQUE != 0 {
+            (self.milliseconds, self.unique) = (self.milliseconds + 1, begun());
         }
-        // xorshift64: the noise need not be secret, only different between machines and restarts.
-        self.noise ^= self.noise << 13;
-        self.noise ^= self.noise >> 7;
-        self.noise ^= self.noise << 17;
-        let unique = (u128::from(self.counter) << 56) | (u128::from(self.lane & 0xfff) << 44) | u128::from(self.noise & ((1 << 44) - 1));
-        EvidenceId::new(self.milliseconds, unique)
+        EvidenceId::new(self.milliseconds, self.unique)
     }
+}
+
+/// Where a millisecond begins: in the lower half, so that there is room above.
+fn begun() -> u128 {
+    rand::random::<u128>() >> (129 - UNIQUE)
+}
+
+fn step() -> u128 {
+    let size = rand::random::<u32>() % STEP_BITS;
+    1 + u128::from(rand::random::<u64>() >> (63 - size))
 }
 
 #[cfg(test)]
@@ -78,10 +83,32 @@ mod tests {
 
     #[test]
     fn ids_grow_even_when_the_clock_steps_back() {
-        let mut ids = IdMaker::new(3, 0);
+        let mut ids = IdMaker::new(0);
         let times = [5_000_000, 5_000_400, 5_001_000, 1_000, 5_001_000, 6_000_000];
         let made: Vec<_> = times.iter().map(|time| ids.next(*time)).collect();
         assert!(made.windows(2).all(|pair| pair[0] < pair[1]), "{made:?}");
         assert_eq!(made[5].unix_milliseconds(), 6_000);
+    }
+
+    /// What stands between two ids is not how many were made: those of one millisecond are no counter, and the next one does not
+    /// follow from those that somebody has seen.
+    #[test]
+    fn ids_do_not_count() {
+        let unique = |id: EvidenceId| u128::from_be_bytes(id.to_bytes()) & ((1 << UNIQUE) - 1);
+        let apart = |between: usize| {
+            let mut ids = IdMaker::new(0);
+            let first = unique(ids.next(5_000_000));
+            for _ in 0..between {
+                ids.next(5_000_000);
+            }
+            unique(ids.next(5_000_000)) - first
+        };
+        let of = |between: usize| (0..200).map(|_| apart(between)).collect::<std::collections::BTreeSet<_>>();
+        let (none, some) = (of(0), of(3));
+        assert!(none.len() > 150 && none.last() > some.first(), "the ranges overlap");
+        let mut one = IdMaker::new(0);
+        let mut other = IdMaker::new(0);
+        assert_ne!(one.next(5_000_000), other.next(5_000_000));
+        assert!(one.next(5_000_000) < one.next(5_001_000));
     }
 }

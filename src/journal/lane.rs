@@ -117,7 +117,7 @@ impl Lane {
             number,
             directory,
             segment_bytes: config.segment_bytes,
-            ids: IdMaker::new(number, newest),
+            ids: IdMaker::new(newest),
             clock,
             chain,
             tail,

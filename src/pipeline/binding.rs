@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use super::{
     bind::Parameters,
     plan::{Action, Plan},
-    session::{Interrupts, Session},
+    session::{Ended, Evidence, Interrupts, Session},
     settings,
 };
 use crate::{
     error::{CursorEnd, Error, SessionError, SettingError, TokenRefused},
     govern::{AppendedValue, ConfigArgument, GovernedStatement, Refusal, RefusalCode, SessionValue},
-    sql::withheld,
+    sql::{value_without_tokens, withheld, without_tokens},
     types::{Principal, RunId, TenantId},
 };
 
@@ -28,6 +28,33 @@ pub(super) struct Bound {
 /// The text as evidence keeps it: a setting that pgwicket knows holds no secret, but the session token itself.
 pub(super) fn recorded(text: &str) -> Cow<'_, str> {
     withheld(text, |name| name != SESSION_TOKEN && settings::definition(name).is_ok())
+}
+
+/// Whether a text that was not run may have meant to bind the session: it names the setting, however it goes on, or holds a token.
+pub(super) fn asks_to_bind(text: &str) -> bool {
+    const NAMED: &[u8] = b"pgwicket.session";
+    text.as_bytes().windows(NAMED.len()).any(|window| window.eq_ignore_ascii_case(NAMED)) || matches!(without_tokens(text), Cow::Owned(_))
+}
+
+/// Bound values, in the wire form of a Bind, as evidence keeps them: without what looks like a token.
+pub(super) fn recorded_values(values: &[u8]) -> Cow<'_, [u8]> {
+    let mut each = Vec::new();
+    let mut rest = values;
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let value = usize::try_from(i32::from_be_bytes(*length)).ok().and_then(|length| after.get(..length));
+        each.push((value, value.and_then(value_without_tokens)));
+        rest = after.get(value.map_or(0, <[u8]>::len)..).unwrap_or_default();
+    }
+    if each.iter().all(|(_, changed)| changed.is_none()) {
+        return Cow::Borrowed(values);
+    }
+    let mut out = Vec::with_capacity(values.len());
+    for (value, changed) in &each {
+        let value = changed.as_deref().or(*value);
+        out.extend(value.map_or(-1, |value| i32::try_from(value.len()).unwrap_or(i32::MAX)).to_be_bytes());
+        out.extend_from_slice(value.unwrap_or_default());
+    }
+    Cow::Owned(out)
 }
 
 impl<I: Interrupts> Session<I> {
@@ -61,14 +88,25 @@ impl<I: Interrupts> Session<I> {
         }
     }
 
+    /// A text was refused or passed over. If it may have meant to bind the session, what was bound is bound no more: whoever sent it
+    /// and does not look must not go on as somebody else.
+    pub(super) async fn was_not_run(&mut self, text: Option<&str>) -> Result<(), Ended> {
+        if self.who.bound.is_some() && text.is_some_and(asks_to_bind) {
+            self.drain().await?;
+            self.unbind();
+        }
+        Ok(())
+    }
+
     fn act_as(&mut self, principal: Principal, bound: Option<Bound>) {
         self.end_portals();
+        self.evidence = Evidence::default();
         // What they hold is what somebody else was allowed to read.
         self.forget_cursors(CursorEnd::Rebound);
         let (tenant, run) = (principal.tenant.as_ref().map_or("", TenantId::as_str), principal.run.as_ref().map_or("", RunId::as_str));
         self.settings.bind(tenant, run);
         if let Some(mark) = &mut self.unsynced_settings {
-            mark.bind(tenant, run);
+            self.settings.bind_mark(mark);
         }
         self.who.bound_run = principal.run.is_some();
         self.who.principal = principal;
@@ -146,4 +184,38 @@ fn given<'a>(argument: &'a ConfigArgument, values: Option<&[Option<&'a [u8]>]>) 
 /// Unit: seconds since the Unix epoch.
 fn now() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_meant_to_bind_is_known_however_it_is_written() {
+        let token = "eyJhbGciOiJFZERTQSJ9.eyJvcmciOiJhY21lIn0.c2ln";
+        for text in ["set pgwicket.session_token = ''", "SET PgWicket.Session-Token to 'x'", &format!("sett pgwiket.token = '{token}'")] {
+            assert!(asks_to_bind(text), "{text}");
+        }
+        for text in ["select session_token from sessions", "set pgwicket.reason = 'x'", "select 'eyJ.x'", ""] {
+            assert!(!asks_to_bind(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bound_value_loses_its_token_and_the_others_stay() {
+        let bind = |values: &[Option<&[u8]>]| -> Vec<u8> {
+            let wire = |value: Option<&[u8]>| {
+                let length = value.map_or(-1_i32, |value| i32::try_from(value.len()).unwrap());
+                [&length.to_be_bytes()[..], value.unwrap_or_default()].concat()
+            };
+            values.iter().copied().flat_map(wire).collect()
+        };
+        let plain = bind(&[Some(b"\0\xff"), None, Some(b""), Some(b"a.b.c")]);
+        assert!(matches!(recorded_values(&plain), Cow::Borrowed(kept) if kept == plain));
+        let token = b"eyJhbGciOiJFZERTQSJ9.eyJvcmciOiJhY21lIn0.c2ln";
+        let kept = recorded_values(&bind(&[None, Some(token), Some(b"z")])).into_owned();
+        let Some(changed) = value_without_tokens(token) else { panic!("not cut out") };
+        assert_eq!(kept, bind(&[None, Some(&changed), Some(b"z")]));
+        assert!(changed.starts_with(b"(withheld)"));
+    }
 }

@@ -30,7 +30,7 @@ impl<I: Interrupts> Session<I> {
     /// A Parse message.
     pub async fn parse(&mut self, name: &str, text: &str, types: &[Oid]) -> Result<(), Ended> {
         if self.skipping {
-            return Ok(());
+            return self.was_not_run(Some(text)).await;
         }
         self.arm();
         match self.try_parse(name, text, types).await {
@@ -57,15 +57,17 @@ impl<I: Interrupts> Session<I> {
 
     /// A Bind message.
     pub async fn bind(&mut self, bind: &Bind<'_>) -> Result<(), Ended> {
+        let text = |session: &Self| session.names.statement(bind.statement).ok().map(|prepared| Rc::clone(&prepared.plan));
         if self.skipping {
-            return Ok(());
+            let text = text(self);
+            return self.was_not_run(text.as_ref().map(|plan| plan.text())).await;
         }
         self.arm();
         match self.try_bind(bind).await {
             Ok(()) => Ok(()),
             Err(failure) => {
-                let text = self.names.statement(bind.statement).ok().map(|prepared| Rc::clone(&prepared.plan));
-                self.refuse(failure, text.as_ref().map(|plan| plan.text())).await
+                let text = text(self);
+                self.refuse_bound(failure, text.as_ref().map(|plan| plan.text())).await
             }
         }
     }
@@ -222,13 +224,16 @@ impl<I: Interrupts> Session<I> {
 
     /// An Execute message.
     pub async fn execute(&mut self, name: &str, max_rows: u32) -> Result<(), Ended> {
+        // Asked before: what fails in the batch may take the portal with it.
+        let plan = self.names.portal(name).ok().map(|portal| Rc::clone(&portal.plan));
+        let text = plan.as_ref().map(|plan| plan.text());
         if self.skipping {
-            return Ok(());
+            return self.was_not_run(text).await;
         }
         self.arm();
         match self.try_execute(name, max_rows).await {
             Ok(()) => Ok(()),
-            Err(failure) => self.refuse(failure, None).await,
+            Err(failure) => self.refuse_bound(failure, text).await,
         }
     }
 

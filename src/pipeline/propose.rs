@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::{
+    binding::recorded,
     draft::Bound,
     open::Open,
     plan::Plan,
@@ -17,6 +18,7 @@ use crate::{
     policy::{Limits, OnWrite},
     proposal::{Content, Proposal, Proposer, RowChange, Verb},
     source::Setting,
+    sql::without_tokens,
     store::{Created, OpenBounds, StoreError},
     types::ProposalId,
 };
@@ -65,7 +67,9 @@ impl<I: Interrupts> Session<I> {
             Err(error) => error,
         };
         let report = failure.report();
-        self.outcome(open, Status::Failed { sqlstate: &report.sqlstate, message: &report.message }).await?;
+        // That it was stored quotes nothing.
+        let message = self.kept_message(&report.message, !matches!(failure, Error::Write(WriteError::Proposed(_)))).into_owned();
+        self.outcome(open, Status::Failed { sqlstate: &report.sqlstate, message: &message }).await?;
         Err(failure.into())
     }
 
@@ -116,7 +120,7 @@ impl<I: Interrupts> Session<I> {
             evidence: open.ticket.id(),
             policy: self.policy.digest,
             verb: draft.verb(),
-            statement: plan.text().into(),
+            statement: recorded(plan.text()).into(),
             reason: self.said("pgwicket.reason", plan.text(), "reason"),
             time_zone: self.derived.upstream.value(Setting::TimeZone).into(),
             idempotency_key: self.said("pgwicket.idempotency_key", plan.text(), "idempotency_key"),
@@ -139,7 +143,8 @@ impl<I: Interrupts> Session<I> {
     /// A tag of a comment of the statement, else the setting.
     fn said(&self, setting: &str, text: &str, tag: &str) -> Option<Box<str>> {
         let set = || self.settings.value(setting).filter(|value| !value.is_empty()).map(Into::into);
-        super::comment::tag(text, tag).map(Into::into).or_else(set)
+        let said: Option<Box<str>> = super::comment::tag(text, tag).map(Into::into).or_else(set);
+        said.map(|said| without_tokens(&said).into())
     }
 }
 

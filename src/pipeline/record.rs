@@ -1,5 +1,7 @@
 //! What is recorded and told when a statement ends, well or not.
 
+use std::borrow::Cow;
+
 use super::{
     binding::recorded,
     describe::Description,
@@ -10,9 +12,10 @@ use super::{
     upstream::Failure,
 };
 use crate::{
-    error::{Error, ProtocolError, Report, SessionError, Severity},
+    error::{Error, ProtocolError, Report, SessionError, Severity, TransactionError},
     journal::{BoundParameters, Columns, Decision, JournalError, Outcome, Position, Refused, Route, Status},
     policy::Durability,
+    sql::without_tokens,
 };
 
 /// What evidence has in the place of an error's message, which may quote a parameter.
@@ -160,11 +163,15 @@ impl<I: Interrupts> Session<I> {
         } else if matches!(failure, Error::Session(SessionError::RowLimit(_) | SessionError::ByteLimit(_))) {
             Status::Limit
         } else {
-            // A source's message may quote the values that are not to be kept.
-            let message = if self.agent.evidence_parameters { &*report.message } else { REDACTED };
-            Status::Failed { sqlstate: &report.sqlstate, message }
+            let message = self.kept_message(&report.message, true);
+            return self.close_quietly(open, Status::Failed { sqlstate: &report.sqlstate, message: &message });
         };
         self.close_quietly(open, status);
+    }
+
+    /// The words of an error as evidence keeps them. `of_values`: they may quote a parameter, whoever says them.
+    pub(super) fn kept_message<'a>(&self, message: &'a str, of_values: bool) -> Cow<'a, str> {
+        if of_values && !self.agent.evidence_parameters { Cow::Borrowed(REDACTED) } else { without_tokens(message) }
     }
 
     /// A statement that was decided on and could not be forwarded.
@@ -192,18 +199,28 @@ impl<I: Interrupts> Session<I> {
 
     /// A message is refused: what came before it is settled first, and if that failed, this one is passed over.
     pub(super) async fn refuse(&mut self, failure: Failure, text: Option<&str>) -> Result<(), Ended> {
+        self.refuse_as(failure, text, false).await
+    }
+
+    /// As [`Self::refuse`], with values in hand.
+    pub(super) async fn refuse_bound(&mut self, failure: Failure, text: Option<&str>) -> Result<(), Ended> {
+        self.refuse_as(failure, text, true).await
+    }
+
+    async fn refuse_as(&mut self, failure: Failure, text: Option<&str>, of_values: bool) -> Result<(), Ended> {
         let error = match failure {
             Failure::Error(error) => error,
-            Failure::PassedOver => return Ok(()),
+            Failure::PassedOver => return self.was_not_run(text).await,
             Failure::Ended(ended) => return Err(ended),
         };
         self.drain().await?;
+        self.was_not_run(text).await?;
         if self.skipping {
             return Ok(());
         }
-        let recorded = match (&error, text) {
-            (Error::Refused(_) | Error::Kind(_) | Error::Parse(_), Some(text)) => self.record_refusal(text, &error),
-            _ => Ok(()),
+        let recorded = match text.filter(|_| is_undecided(&error)) {
+            Some(text) => self.record_refusal(text, &error, of_values),
+            None => Ok(()),
         };
         match recorded {
             Ok(()) => self.fail(&error),
@@ -240,9 +257,10 @@ impl<I: Interrupts> Session<I> {
     }
 
     /// A refusal is evidence too.
-    fn record_refusal(&mut self, text: &str, error: &Error) -> Result<(), JournalError> {
+    fn record_refusal(&mut self, text: &str, error: &Error, of_values: bool) -> Result<(), JournalError> {
         let report = error.report();
-        let refused = Refused { sqlstate: &report.sqlstate, message: &report.message };
+        let message = self.kept_message(&report.message, of_values);
+        let refused = Refused { sqlstate: &report.sqlstate, message: &message };
         let entry = self.lane.journal().refusal(&self.undecided(&recorded(text)), &refused)?;
         self.evidence.note(entry.id);
         self.lane.figures().refused();
@@ -263,6 +281,17 @@ impl<I: Interrupts> Session<I> {
         if let Some(mark) = self.unsynced_settings.take() {
             self.settings.restore(&mark);
         }
+    }
+}
+
+/// Whether this is the end of a statement that was not decided on, and asked for what somebody has to answer for: what the policy or
+/// the parser refuses, a setting or a token that is not taken, what is tried in a failed transaction.
+fn is_undecided(error: &Error) -> bool {
+    match error {
+        Error::Refused(_) | Error::Kind(_) | Error::Parse(_) | Error::Setting(_) => true,
+        Error::Transaction(error) => *error == TransactionError::Failed,
+        Error::Session(error) => matches!(error, SessionError::Token(_) | SessionError::InBlock(_)),
+        Error::Journal(_) | Error::Source(_) | Error::Server(_) | Error::Protocol(_) | Error::Write(_) | Error::Catalog(_) => false,
     }
 }
 

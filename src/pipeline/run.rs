@@ -1,11 +1,11 @@
 //! One statement, door to door.
 
-use std::{rc::Rc, sync::Arc};
+use std::{borrow::Cow, rc::Rc, sync::Arc};
 
 use super::{
     appended::Values,
     bind::Parameters,
-    binding::recorded,
+    binding::{recorded, recorded_values},
     decide,
     describe::Description,
     draft::Bound,
@@ -225,6 +225,8 @@ impl<I: Interrupts> Session<I> {
             govern::check_configurations(parameters.types, format, values.iter())?;
         }
         let (text, sent) = (recorded(text), recorded(sent));
+        let values = if parameters.redact { Cow::Borrowed(parameters.values) } else { recorded_values(parameters.values) };
+        let parameters = BoundParameters { values: &values, ..parameters };
         let decision = Decision {
             source: Some(statement.source()),
             relations: statement.relations(),

@@ -39,6 +39,7 @@ impl<I: Interrupts> Session<I> {
             if self.skipping || ran.is_err() {
                 self.characters_before = 0;
                 ran?;
+                self.was_not_run(Some(text)).await?;
                 break;
             }
         }

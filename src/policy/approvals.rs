@@ -231,12 +231,15 @@ impl PolicySet {
     /// token named.
     fn is_own(&self, reviewer: &ReviewerName, proposal: &Proposal) -> bool {
         let Proposer { agent, subject, .. } = &proposal.proposer;
-        let is_named = |name: &str| reviewer.as_str() == name;
+        // One person, however an issuer writes it: who is taken for the proposer in doubt loses one vote.
+        let same = |one: &str, other: &str| one.trim().to_lowercase() == other.trim().to_lowercase();
+        let is_named = |name: &str| same(reviewer.as_str(), name);
         let known = self.reviewers.get(reviewer);
         is_named(agent.as_str())
             || subject.as_deref().is_some_and(is_named)
             || known.is_some_and(|known| {
-                known.agents.contains(agent) || subject.as_ref().is_some_and(|subject| known.principals.contains(subject))
+                let is_principal = |subject: &str| known.principals.iter().any(|principal| same(principal, subject));
+                known.agents.contains(agent) || subject.as_deref().is_some_and(is_principal)
             })
     }
 }

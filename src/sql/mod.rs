@@ -32,4 +32,4 @@ pub use parse::{ParseError, character, cut_identifiers, is_plain_identifier, par
 pub use prepared::{Execute, Prepare, TypeReference, Value, ValueType};
 pub use shape::Shape;
 pub use tree::{Misread, Node, Tree, tree};
-pub use withheld::withheld;
+pub use withheld::{value_without_tokens, withheld, without_tokens};

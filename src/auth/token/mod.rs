@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
     Algorithm, DecodingKey, Validation,
     errors::ErrorKind,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse},
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, KeyOperations, PublicKeyUse},
 };
 use serde::{
     Deserialize, Deserializer,
@@ -25,6 +25,8 @@ pub const MAX_TOKEN: usize = 16 << 10;
 const MAX_CLAIM: usize = 1024;
 /// The shortest RSA key (NIST SP 800-131A). Unit: bytes of its modulus.
 const MIN_RSA_MODULUS: usize = 256;
+/// Keys of one name in a set at most: each is a signature to check.
+const SAME_NAME: usize = 4;
 /// What `typ` may say: nothing, a plain JWT, or an access token (RFC 9068, 2.1). Tokens of other kinds, such as ID tokens that say
 /// so, logout tokens and security events, are for somebody else (RFC 8725, 3.11 and 3.12).
 const TYPES: [&str; 2] = ["jwt", "at+jwt"];
@@ -112,16 +114,17 @@ impl Keys {
         self.0.len()
     }
 
-    /// The key a token names; one that names none is of the only key.
-    fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<&Key, TokenError> {
+    /// The keys that a token may mean: those of the name it says, or the only one that may have it. The order of a set says nothing.
+    fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Result<Vec<&Key>, TokenError> {
         let fitting = || self.0.iter().filter(|key| key.algorithm == algorithm);
-        let named = fitting().find(|key| id.is_some() && key.id.as_deref() == id);
-        // Keys that have no name stand for any, when there is one of them only; the order of a set says nothing.
-        let only = || {
-            let mut nameless = fitting().filter(|key| id.is_none() || key.id.is_none());
-            nameless.next().filter(|_| nameless.next().is_none())
-        };
-        named.or_else(only).ok_or(TokenError::UnknownKey)
+        let named: Vec<&Key> = fitting().filter(|key| id.is_some() && key.id.as_deref() == id).take(SAME_NAME + 1).collect();
+        if !named.is_empty() {
+            return if named.len() > SAME_NAME { Err(TokenError::UnknownKey) } else { Ok(named) };
+        }
+        // Keys that have no name stand for any, when there is one of them only.
+        let mut nameless = fitting().filter(|key| id.is_none() || key.id.is_none());
+        let only = nameless.next().filter(|_| nameless.next().is_none());
+        only.map(|key| vec![key]).ok_or(TokenError::UnknownKey)
     }
 }
 
@@ -135,6 +138,9 @@ impl fmt::Debug for Keys {
 #[expect(clippy::wildcard_enum_match_arm, reason = "a key of another kind, symmetric ones among them, is not taken")]
 fn key(jwk: &Jwk) -> Option<Key> {
     if jwk.common.public_key_use.as_ref().is_some_and(|purpose| *purpose != PublicKeyUse::Signature) {
+        return None;
+    }
+    if jwk.common.key_operations.as_ref().is_some_and(|operations| !operations.contains(&KeyOperations::Verify)) {
         return None;
     }
     let (algorithm, name) = match &jwk.algorithm {
@@ -174,15 +180,22 @@ pub(super) fn check(token: &str, rules: &TokenRules, keys: &Keys, now: u64) -> R
     if named_type.is_some_and(|named| !TYPES.contains(&named.strip_prefix("application/").unwrap_or(&named))) {
         return Err(TokenError::Kind);
     }
-    let key = keys.find(header.kid.as_deref(), header.alg)?;
-    let mut validation = Validation::new(key.algorithm);
+    let keys = keys.find(header.kid.as_deref(), header.alg)?;
+    let mut validation = Validation::new(header.alg);
     validation.set_audience(&[&rules.audience]);
     validation.set_issuer(&[&rules.issuer]);
     validation.set_required_spec_claims(&["exp", "iss", "aud"]);
     // The clock is the caller's.
     validation.validate_exp = false;
-    let decoded = jsonwebtoken::decode::<Claims>(token, &key.verifies, &validation).map_err(|error| refusal(error.kind()))?;
-    let Claims(claims) = decoded.claims;
+    let mut decoded = Err(TokenError::UnknownKey);
+    for key in keys {
+        decoded = jsonwebtoken::decode::<Claims>(token, &key.verifies, &validation).map_err(|error| refusal(error.kind()));
+        // Another key may be of the same name, while an issuer changes from one to the next.
+        if !matches!(decoded, Err(TokenError::Signature)) {
+            break;
+        }
+    }
+    let Claims(claims) = decoded?.claims;
     // The library takes a list of issuers with the right one in it.
     if claims.get("iss").and_then(Value::as_str) != Some(&*rules.issuer) {
         return Err(TokenError::Issuer);

@@ -217,3 +217,34 @@ fn a_short_key_is_none_and_the_order_of_a_set_says_nothing() {
         assert!(check(&token, &rules(), &set, NOW).is_ok());
     }
 }
+
+/// Neither the order of a set nor a second key of the name, while an issuer changes from one to the next, decides what is taken.
+#[test]
+fn keys_of_one_name_are_tried_and_the_order_of_a_set_says_nothing() {
+    let (key, public) = ed25519("one");
+    let (_, mut other) = ed25519("another");
+    other["kid"] = json!("one");
+    let token = signed(&json!({ "alg": "EdDSA", "kid": "one" }), &claims(), |message| key.sign(message).to_bytes().to_vec());
+    let outcome = |keys: &[&Value]| check(&token, &rules(), &Keys::set(&json!({ "keys": keys }).to_string()).unwrap(), NOW).map(|_| ());
+    assert_eq!(outcome(&[&public, &other]), Ok(()));
+    assert_eq!(outcome(&[&other, &public]), Ok(()));
+    assert_eq!(outcome(&[&other]), Err(TokenError::Signature));
+    assert_eq!(outcome(&[&other, &other, &other, &public]), Ok(()));
+    assert_eq!(outcome(&[&other, &other, &other, &other, &public]), Err(TokenError::UnknownKey), "more than are tried");
+    assert_eq!(outcome(&[&public, &other, &other, &other, &other]), Err(TokenError::UnknownKey), "in any order");
+}
+
+/// `key_ops` (RFC 7517, 4.3): a key that is not to check signatures with checks none.
+#[test]
+fn a_key_for_other_operations_is_not_taken() {
+    let (key, public) = ed25519("one");
+    let token = signed(&json!({ "alg": "EdDSA", "kid": "one" }), &claims(), |message| key.sign(message).to_bytes().to_vec());
+    for (operations, is_taken) in
+        [(json!(["verify"]), true), (json!(["sign", "verify"]), true), (json!(["sign"]), false), (json!(["encrypt"]), false)]
+    {
+        let mut public = public.clone();
+        public["key_ops"] = operations.clone();
+        let keys = Keys::set(&json!({ "keys": [public] }).to_string()).unwrap();
+        assert_eq!(check(&token, &rules(), &keys, NOW).is_ok(), is_taken, "{operations}");
+    }
+}

@@ -17,6 +17,33 @@ fn the_open_routes_need_no_key_and_every_answer_has_its_form() {
     assert!(agent().get(format!("http://{}/metrics", bench.address())).call().unwrap().status().is_success());
 }
 
+/// Without `http1_only` behind `map` in `serve` the prefaces of HTTP/2 are answered, and such a connection has no clock.
+#[test]
+fn no_connection_stays_that_says_nothing_or_speaks_another_http() {
+    use std::io::{Read as _, Write as _};
+    let bench = Bench::new();
+    let began = [
+        &b""[..],
+        b"PRI * HTTP/2.0\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n",
+        b"G",
+    ];
+    let open = began.map(|bytes| {
+        let mut stream = std::net::TcpStream::connect(bench.address()).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        stream.write_all(bytes).unwrap();
+        stream
+    });
+    for (mut stream, bytes) in open.into_iter().zip(began) {
+        let mut answer = Vec::new();
+        let ended = stream.read_to_end(&mut answer);
+        let timed_out = ended.is_err_and(|error| matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut));
+        assert!(!timed_out, "{} stays", String::from_utf8_lossy(bytes));
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{answer:?}");
+    }
+}
+
 #[test]
 fn without_a_key_of_the_right_scope_nothing_is_told() {
     let bench = Bench::new();

@@ -125,12 +125,29 @@ impl Settings {
     /// Whom the session acts for, from now on. No rollback undoes it. What was said for whom it acted before is gone.
     pub(in crate::pipeline) fn bind(&mut self, tenant: &str, run: &str) {
         bind(&mut self.start, tenant, run);
-        bind(&mut self.session, tenant, run);
-        forget_said(&mut self.local);
-        for mark in &mut self.marks {
-            mark.bind(tenant, run);
+        let start = Rc::clone(&self.start);
+        for values in [&mut self.session, &mut self.local]
+            .into_iter()
+            .chain(self.marks.iter_mut().flat_map(|mark| [&mut mark.session, &mut mark.local]))
+        {
+            forget_said(values, &start);
         }
+        bind(&mut self.session, tenant, run);
+        for mark in &mut self.marks {
+            bind(&mut mark.session, tenant, run);
+        }
+        let custom = Rc::make_mut(&mut self.custom);
+        custom.retain(|name| start.contains_key(name));
         self.generation += 1;
+    }
+
+    /// As [`Self::bind`], for what a rollback of the batch at hand would restore: it has been done here.
+    pub(in crate::pipeline) fn bind_mark(&self, mark: &mut Mark) {
+        for values in [&mut mark.session, &mut mark.local] {
+            forget_said(values, &self.start);
+        }
+        let value = |name: &str| self.start.get(name).map_or("", AsRef::as_ref);
+        bind(&mut mark.session, value("pgwicket.tenant"), value("pgwicket.run"));
     }
 
     /// A setting of the startup message, as text: also what RESET goes back to.
@@ -356,29 +373,26 @@ pub(in crate::pipeline) fn all() -> impl Iterator<Item = &'static Definition> {
     definitions::all()
 }
 
-/// What a session says about one tenant's work: it goes with the binding.
-const SAID: [&str; 2] = ["pgwicket.reason", "pgwicket.idempotency_key"];
-
-impl Mark {
-    /// As [`Settings::bind`], for what a rollback would restore.
-    pub(in crate::pipeline) fn bind(&mut self, tenant: &str, run: &str) {
-        bind(&mut self.session, tenant, run);
-        forget_said(&mut self.local);
-    }
-}
+/// What a session says about one tenant's work: it goes with the binding, as the client's own settings do.
+const SAID: [&str; 3] = ["pgwicket.reason", "pgwicket.idempotency_key", "pgwicket.run"];
 
 fn bind(values: &mut Rc<Values>, tenant: &str, run: &str) {
     let values = Rc::make_mut(values);
     values.insert("pgwicket.tenant".into(), tenant.into());
     values.insert("pgwicket.run".into(), run.into());
-    for name in SAID {
+    for name in ["pgwicket.reason", "pgwicket.idempotency_key"] {
         values.remove(name);
     }
 }
 
-fn forget_said(local: &mut Rc<Values>) {
-    let local = Rc::make_mut(local);
-    local.retain(|name, _| !SAID.contains(&&**name) && **name != *"pgwicket.run");
+/// Of the client's own settings, those of the startup message are as it said them, and the others are gone.
+fn forget_said(values: &mut Rc<Values>, start: &Values) {
+    Rc::make_mut(values).retain(|name, value| {
+        if !custom::is_custom(name) {
+            return !SAID.contains(&&**name);
+        }
+        start.get(name).inspect(|said| value.clone_from(said)).is_some()
+    });
 }
 
 #[cfg(test)]
@@ -427,15 +441,20 @@ mod tests {
     #[test]
     fn what_a_session_says_goes_with_its_binding() {
         let mut settings = settings();
+        settings.set_at_startup("my.started", "by the client").unwrap();
         settings.set("pgwicket.reason", Some(&words("acme's reason"))).unwrap();
         settings.push();
         settings.set("pgwicket.idempotency_key", Some(&words("acme's key"))).unwrap();
         settings.set_local("pgwicket.reason", Some(&words("acme's other reason"))).unwrap();
+        settings.set("my.customer", Some(&words("acme's customer"))).unwrap();
+        settings.set_local("my.started", Some(&words("acme's"))).unwrap();
         let mut batch = settings.mark();
         settings.bind("globex", "run-2");
-        batch.bind("globex", "run-2");
+        settings.bind_mark(&mut batch);
         let said = |settings: &Settings| {
             let names = ["pgwicket.tenant", "pgwicket.run", "pgwicket.reason", "pgwicket.idempotency_key"];
+            assert_eq!((settings.value("my.customer"), settings.value("my.started")), (None, Some("by the client")));
+            assert!(settings.shown("my.customer").is_err(), "its name, too");
             names.map(|name| settings.value(name).unwrap_or_default().to_owned())
         };
         let expected = ["globex", "run-2", "", ""];

@@ -2,7 +2,9 @@
 
 mod host;
 mod issuer;
+mod kept;
 mod observer;
+mod rebound;
 mod threats;
 
 use std::{path::Path, process::Command};

@@ -20,7 +20,7 @@ const CHANGES: &str = "select * from pgwicket.proposal_changes order by proposal
 
 /// Writes, each of a kind that leaves something behind: settled by a rule, waiting, under a key, new rows, deletes, repeats, two on
 /// a row, more than may be open.
-const WRITES: [&str; 12] = [
+const WRITES: [&str; 20] = [
     "update tickets set priority = 'low' where id = ROW1",
     "update tickets set status = 'closed' where id = ROW1 /* reason='mine' */",
     "set pgwicket.idempotency_key = 'order-1'",
@@ -33,7 +33,26 @@ const WRITES: [&str; 12] = [
     "delete from tickets where id = ROW2",
     "update tickets set status = 'closed' where id = ROW1 /* reason='mine' */",
     "delete from pgwicket.proposals where operation = 'delete'",
+    // On a relation that holds no tenant's rows, everybody writes to the same ones.
+    "update library set title = 'mine' where id = 1",
+    "update library set title = 'mine' where id = 1",
+    "update library set title = 'another' where id = 1",
+    "set pgwicket.idempotency_key = 'library-1'",
+    "update library set title = 'keyed' where id = 2",
+    "reset pgwicket.idempotency_key",
+    "delete from library where id = 3",
+    "delete from pgwicket.proposals where relation = 'library' and operation = 'delete'",
 ];
+
+/// A relation of no tenant's, beside the tenants'.
+const LIBRARY: &str = "      library:
+        from: public.documents
+        single_tenant: true
+        columns: [id, title]
+        primary_key: [id]
+        writes: { update: [title], delete: true }
+      documents:
+";
 
 const QUESTIONS: [&str; 10] = [
     OWN,
@@ -58,9 +77,9 @@ struct World {
 impl World {
     fn new(key: &Published) -> Self {
         let session = rules(&format!("keys: \"{}\"", key.url()), ", claims: { tenant: org }");
-        let limits = "    limits: { open_proposals: 8 }\n";
+        let limits = "    limits: { open_proposals: 14 }\n";
         let policy = policy("{ scram: \"env:SUPPORT_AGENT_PASSWORD\" }", &format!("    session_token: {session}\n{limits}"));
-        let policy = policy.replace("context.day.count < 20", "context.day.count < 3");
+        let policy = policy.replace("context.day.count < 20", "context.day.count < 3").replacen("      documents:\n", LIBRARY, 1);
         let pgwicket = Pgwicket::start_with(&Cluster::desk(), &policy);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let store = runtime.block_on(Store::open(&Location::Sqlite(pgwicket.store()))).unwrap();
@@ -84,6 +103,7 @@ impl World {
                 // More than a day's settlements, and more than may be open.
                 wire.simple(&of(&format!("update tickets set priority = 'low', subject = '{number}' where id = ROW1"), rows)).unwrap();
                 wire.simple(&of("update tickets set priority = 'low' where id = ROW2", rows)).unwrap();
+                wire.simple(&format!("update library set title = '{number}' where id = 1")).unwrap();
             }
         }
         self.runtime.block_on(async {
@@ -170,10 +190,9 @@ fn what_an_agent_is_told_of_itself_is_the_same_whatever_others_do() {
     let (mine, theirs) = (rows("acme"), rows("globex"));
     let quiet = World::new(&published);
     let alone = observe(&quiet, &mut quiet.session(&token("acme")), &mine, |_| {});
-    assert!(
-        alone.iter().any(|told| told.contains("stored as proposal")) && alone.iter().any(|told| told.contains("approved")),
-        "{alone:#?}"
-    );
+    for part in ["stored as proposal", "approved", "library", "the idempotency key was used for another change"] {
+        assert!(alone.iter().any(|told| told.contains(part)), "{part}: {alone:#?}");
+    }
 
     // The same agent for another tenant, on rows and keys of these names; and another agent.
     let busy = World::new(&published);
