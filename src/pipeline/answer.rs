@@ -456,6 +456,11 @@ impl<I: Interrupts> Session<I> {
         let statement = plan.as_ref().and_then(|plan| plan.governed()).map(AsRef::as_ref);
         let position = plan.as_ref().and_then(|plan| self.position(plan, error.position?));
         let report = super::server_error::safe(error, statement, &self.agent, (plan.as_ref().map_or("", |plan| plan.text()), position));
+        let written = plan.as_ref().filter(|plan| matches!(plan.action(), Action::Write(_)));
+        let report = match written {
+            Some(plan) => super::server_error::of_an_assignment(report, plan.text()),
+            None => report,
+        };
         let message = self.cursors.named_in(&report.message).map_or(report.message, Into::into);
         Error::Server(Box::new(Report { message, position, ..report }))
     }

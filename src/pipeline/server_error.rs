@@ -5,6 +5,7 @@ use crate::{
     govern::GovernedStatement,
     policy::{Agent, ExposedRelation},
     source::ServerError,
+    sql::parse,
 };
 
 /// What the client reads of an error of the source.
@@ -55,6 +56,23 @@ pub(super) fn safe(error: &ServerError, statement: Option<&GovernedStatement>, a
         },
         ..Report::error(error.sqlstate.to_string(), message)
     }
+}
+
+/// 42804 for a value of a write that nothing makes of its column's type: where the client casts nothing, the cast that there is not is that of
+/// the write's own read.
+pub(super) fn of_an_assignment(report: Report, client_text: &str) -> Report {
+    let types = report.message.strip_prefix("cannot cast type ").and_then(|types| types.split_once(" to "));
+    let Some((from, to)) = types.filter(|_| report.sqlstate == "42846") else { return report };
+    let mut casts = false;
+    match parse(client_text) {
+        Ok(Some(tree)) => tree.each(&mut |node| casts |= node.kind == "TypeCast"),
+        Ok(None) | Err(_) => return report,
+    }
+    if casts {
+        return report;
+    }
+    let message = format!("a column is of type {to} but expression is of type {from}");
+    Report { hint: Some("You will need to rewrite or cast the expression.".into()), ..Report::error("42804", message) }
 }
 
 /// What is told of an error that the row filter of a relation may have raised. `None`: the filter raises none, or the error says nothing of

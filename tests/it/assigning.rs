@@ -78,6 +78,11 @@ const ASSIGNED: &[(&str, &str)] = &[
     ("ts = now()", "25006"),
     ("d = ts", "25006"),
     ("d = 5", "42804"),
+    // No cast at all.
+    ("d = id", "42804"),
+    ("j = id", "42804"),
+    ("ir = tags", "42804"),
+    ("d = id::date", "42846"),
     ("j = name", "42804"),
     ("j = '{'", "22P02"),
     ("j = to_jsonb(name)", "25006"),
@@ -194,6 +199,8 @@ fn a_part_of_a_column_is_assigned_as_postgresql_would_or_not_at_all() {
         ("update k set tags[name] = 'x' where id = 1", "42804"),
         ("update k set n = 1, j['a'] = '1' where id = 1", "25006"),
         ("update k set j[0] = '1' where id = 1", "25006"),
+        ("update k set j['a'] = 5 where id = 1", "42804"),
+        ("update k set j['a'] = id where id = 1", "42804"),
         ("update k set vcs[1] = 'abcd' where id = 1", "22001"),
         // Another value than PostgreSQL's, or an error of its own: not proposed.
         ("update k set tags[null] = 'x' where id = 1", "0A000"),
