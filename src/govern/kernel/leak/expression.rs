@@ -6,6 +6,7 @@ use pg_query::protobuf::{AExprKind, SubLinkType};
 
 use super::{
     collation::Collation,
+    correlated::{Runs, sublink_runs},
     level::{Analysis, Ctes, is_star},
     quiet::is_quiet_aggregate,
     reads::{is_aggregate, is_answered, is_passed},
@@ -37,6 +38,8 @@ pub(super) struct Analyzer<'a> {
     pub(super) raised: usize,
     /// In a subquery of a condition: it runs when some row gets there.
     pub(super) lazy: bool,
+    /// How often the level at hand runs.
+    pub(super) runs: Runs,
     /// Trying whether an expression is proven: nothing of the analysis stays.
     pub(super) trying: bool,
     /// In a condition that runs on groups of rows that passed; only what it reads of the rows themselves is tried on statistics.
@@ -66,6 +69,7 @@ impl<'a> Analyzer<'a> {
             uses,
             raised: 0,
             lazy: false,
+            runs: Runs::Once,
             trying: false,
             after_grouping: false,
         }
@@ -80,6 +84,19 @@ impl<'a> Analyzer<'a> {
         let before = (std::mem::replace(&mut self.lazy, lazy), std::mem::replace(&mut self.after_grouping, after_grouping));
         let found = then(self);
         (self.lazy, self.after_grouping) = before;
+        found
+    }
+
+    /// The level of a subquery, which runs so often.
+    pub(super) fn subquery(
+        &mut self,
+        (select, runs): (&Node, Runs),
+        outer: Option<&View<'_>>,
+        ctes: &Ctes,
+    ) -> Result<Option<Vec<Column>>, Misread> {
+        let before = std::mem::replace(&mut self.runs, runs);
+        let found = self.query(select, outer, ctes, false);
+        self.runs = before;
         found
     }
 
@@ -98,7 +115,8 @@ impl<'a> Analyzer<'a> {
                 self.sweep(node.field("testexpr")?, view, ctes)?;
                 let unread = Misread { kind: "SubLink", field: "subselect" };
                 let select = node.node("subselect")?.ok_or(unread)?;
-                self.within((self.lazy, false), |this| this.query(select, Some(view), ctes, false)).map(|_| ())
+                let runs = sublink_runs(node)?;
+                self.within((self.lazy, false), |this| this.subquery((select, runs), Some(view), ctes)).map(|_| ())
             }
             Tree::Node(node) if node.kind == "ColumnRef" => {
                 let computed = if is_star(tree) { view.has_computed() } else { view.resolve(node)?.computed };
@@ -349,7 +367,8 @@ impl<'a> Analyzer<'a> {
         if !self.is_quiet(node, select)? {
             self.doubt("a subquery in a condition that may raise an error of its own");
         }
-        let outputs = self.within((true, false), |this| this.query(select, Some(view), ctes, false))?;
+        let runs = sublink_runs(node)?;
+        let outputs = self.within((true, false), |this| this.subquery((select, runs), Some(view), ctes))?;
         let output = outputs.as_deref().and_then(<[Column]>::first);
         let kind = node.int("sub_link_type")?;
         let is = |wanted: SubLinkType| kind == i64::from(wanted as i32);

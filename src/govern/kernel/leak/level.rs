@@ -6,6 +6,7 @@ use pg_query::protobuf::{JoinType, SetOperation};
 
 use super::{
     collation::Collation,
+    correlated::{Runs, lateral_runs, tied},
     expression::Analyzer,
     planned::holds_parameter,
     printer,
@@ -228,7 +229,14 @@ impl Analyzer<'_> {
         Ok(known.then_some(outputs))
     }
 
-    /// Splits by AND; each conjunct is a qual. One that is leakproof and reads one relation that it filters is copied.
+    /// A conjunct as it stands inside the fence of its relation.
+    fn printed(&self, tree: &Tree, rte: &Rte, occurrence: usize, view: &View<'_>) -> Option<String> {
+        let relation = self.occurrences.values().find(|(number, _)| *number == occurrence)?.1?;
+        printer::conjunct(tree, (rte, &relation.real_name), view)
+    }
+
+    /// Splits by AND; each conjunct is a qual. One that is leakproof and reads one relation that it filters is copied, in a level that runs
+    /// for each outer row also one that compares a column of that relation with an outer one.
     fn conjuncts(&mut self, tree: &Tree, view: &View<'_>, first: usize, filters: &[usize], ctes: &Ctes) -> Result<(), Misread> {
         if *tree == Tree::Null {
             return Ok(());
@@ -247,14 +255,19 @@ impl Analyzer<'_> {
         if self.raised > before {
             return Ok(());
         }
-        if let Refs::One(place) = refs
+        let place = match refs {
+            Refs::One(place) => Some(place),
+            Refs::Many if self.runs == Runs::ForEachRow => tied(tree, view)?,
+            Refs::None | Refs::Many => None,
+        };
+        if let Some(place) = place
             && filters.contains(&(first + place))
             && let Some(rte) = view.rtes.get(place)
             && !rte.nullable
             && !self.trying
             && let Some(occurrence) = rte.occurrence
             && self.copyable(tree)
-            && let Some(text) = printer::conjunct(tree, rte)
+            && let Some(text) = self.printed(tree, rte, occurrence, view)
         {
             self.found.copies.entry(occurrence).or_default().push(text);
         }
@@ -309,7 +322,8 @@ impl Analyzer<'_> {
             "RangeSubselect" => {
                 let query = node.node("subquery")?.ok_or(unread)?;
                 let outputs = if node.flag("lateral")? {
-                    self.query(query, Some(&View { rtes: &from.rtes, merged: &from.merged, outer }), ctes, false)?
+                    let left = View { rtes: &from.rtes, merged: &from.merged, outer };
+                    self.subquery((query, lateral_runs(query)?), Some(&left), ctes)?
                 } else {
                     self.query(query, outer, ctes, false)?
                 };

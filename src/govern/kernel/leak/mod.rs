@@ -7,6 +7,7 @@
 //! operand when the first row gets to it. What is not proven there to raise nothing is a doubt, and a doubt is fenced.
 
 mod collation;
+mod correlated;
 mod expression;
 mod extremes;
 mod level;

@@ -1,50 +1,61 @@
 //! Prints a leakproof conjunct over a relation's real columns, and proves the print by parsing it again.
 
-use super::resolve::Rte;
+use super::{
+    correlated::outer_name,
+    resolve::{Rte, View},
+};
 use crate::{
     govern::kernel::derived::{identifier, literal},
     sql::{Node, Tree, parse_select},
 };
 
-/// The conjunct as SQL over real column names, in parentheses. `None` when it holds a shape that is not
+/// The conjunct as SQL over the real columns of a relation and its table's name, and over outer columns, in parentheses. `None` when it holds a shape that is not
 /// printed here, or when the print does not parse to the conjunct itself: then it is simply not copied.
-pub(super) fn conjunct(tree: &Tree, rte: &Rte) -> Option<String> {
-    let wanted = over_real_columns(tree, rte)?;
+pub(super) fn conjunct(tree: &Tree, rte: (&Rte, &str), view: &View<'_>) -> Option<String> {
+    let wanted = over_real_columns(tree, rte, view)?;
     let text = format!("({})", print(&wanted)?);
     let parsed = parse_select(&format!("SELECT WHERE {text}"))?;
     (*parsed.field("where_clause").ok()? == wanted).then_some(text)
 }
 
-/// The tree with each column reference naming the real column alone.
-fn over_real_columns(tree: &Tree, rte: &Rte) -> Option<Tree> {
+/// The tree with each column reference naming the real column alone, an outer one with its relation.
+fn over_real_columns(tree: &Tree, rte: (&Rte, &str), view: &View<'_>) -> Option<Tree> {
     Some(match tree {
         Tree::Node(node) if node.kind == "ColumnRef" => {
-            let name = node.list("fields").ok()?.last()?.string()?;
-            let mut columns = rte.columns.as_deref()?.iter().filter(|column| *column.name == *name);
-            let real = columns.next()?.real.as_deref()?;
-            if columns.next().is_some() {
-                return None;
-            }
-            let string = Tree::Node(Box::new(Node { kind: "String", fields: vec![("sval", Tree::Text(real.into()))] }));
+            let names =
+                if view.resolve(node).ok()?.outer { outer_name(node, view, rte.1)?.to_vec() } else { vec![real_column(node, rte.0)?] };
+            let string = |name: &&str| Tree::Node(Box::new(Node { kind: "String", fields: vec![("sval", Tree::Text((*name).into()))] }));
+            let strings: Vec<Tree> = names.iter().map(string).collect();
             let fields = node.fields.iter().map(|(name, field)| match *name {
-                "fields" => (*name, Tree::List(vec![string.clone()])),
+                "fields" => (*name, Tree::List(strings.clone())),
                 _ => (*name, field.clone()),
             });
             Tree::Node(Box::new(Node { kind: node.kind, fields: fields.collect() }))
         }
         Tree::Node(node) => {
-            let fields = node.fields.iter().map(|(name, field)| Some((*name, over_real_columns(field, rte)?)));
+            let fields = node.fields.iter().map(|(name, field)| Some((*name, over_real_columns(field, rte, view)?)));
             Tree::Node(Box::new(Node { kind: node.kind, fields: fields.collect::<Option<_>>()? }))
         }
-        Tree::List(items) => Tree::List(items.iter().map(|item| over_real_columns(item, rte)).collect::<Option<_>>()?),
+        Tree::List(items) => Tree::List(items.iter().map(|item| over_real_columns(item, rte, view)).collect::<Option<_>>()?),
         Tree::Null | Tree::Bool(_) | Tree::Int(_) | Tree::Text(_) | Tree::Position(_) => tree.clone(),
     })
+}
+
+/// The real column that a reference names, where no other has its name.
+fn real_column<'r>(node: &Node, rte: &'r Rte) -> Option<&'r str> {
+    let name = node.list("fields").ok()?.last()?.string()?;
+    let mut columns = rte.columns.as_deref()?.iter().filter(|column| *column.name == *name);
+    let real = columns.next()?.real.as_deref();
+    real.filter(|_| columns.next().is_none())
 }
 
 fn print(tree: &Tree) -> Option<String> {
     let node = tree.as_node()?;
     Some(match node.kind {
-        "ColumnRef" => identifier(node.list("fields").ok()?.last()?.string()?),
+        "ColumnRef" => {
+            let names = node.list("fields").ok()?.iter().map(|field| field.string().map(identifier)).collect::<Option<Vec<_>>>()?;
+            names.join(".")
+        }
         "ParamRef" => format!("${}", node.int("number").ok()?),
         "AConst" => constant(node)?,
         "TypeCast" => cast(node)?,
