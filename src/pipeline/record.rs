@@ -214,7 +214,9 @@ impl<I: Interrupts> Session<I> {
             Failure::Ended(ended) => return Err(ended),
         };
         self.drain().await?;
-        self.was_not_run(text).await?;
+        if is_undecided(&error) {
+            self.was_not_run(text).await?;
+        }
         if self.skipping {
             return Ok(());
         }

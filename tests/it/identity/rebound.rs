@@ -86,7 +86,11 @@ fn a_bind_that_is_refused_leaves_nothing_bound_however_it_is_written() {
     assert_eq!(error(&wire.simple("select count(*) from tickets").unwrap()).as_deref(), Some("42501"));
     // The control: what asks for nothing of the kind unbinds nothing when it is refused.
     let mut wire = desk.bound_to("acme");
-    for refused in ["select session_token from tickets", "set pgwicket.tenant = 'globex'", "select 1 / 0", "selekt 'token'"] {
+    // A token may be data, too: what was decided on and ended with an error meant to bind nothing.
+    let (stored, failed) = (format!("update tickets set subject = '{token}' where id = 42"), format!("select '{token}'::int"));
+    for refused in
+        ["select session_token from tickets", "set pgwicket.tenant = 'globex'", "select 1 / 0", "selekt 'token'", &stored, &failed]
+    {
         assert!(error(&wire.simple(refused).unwrap()).is_some(), "{refused}");
         assert_eq!(error(&wire.simple("select count(*) from tickets").unwrap()), None, "{refused}");
     }
