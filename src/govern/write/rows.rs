@@ -85,7 +85,8 @@ impl WriteDraft {
                 let Some(update) = update else { continue };
                 let key: Vec<Option<&str>> = update.key.iter().map(|place| cell(row, place.output.unwrap_or(usize::MAX))).collect();
                 if changed.contains(&key) {
-                    return Err(second_time());
+                    // What the first update made of the row may be in no new row's way.
+                    return Err(if met.moves { moving() } else { second_time() });
                 }
                 if self.action(row)?.is_some() {
                     changed.insert(key);
@@ -109,8 +110,7 @@ impl WriteDraft {
             acting.push(row);
         }
         if met.moves && acting.len() > 1 {
-            return Err(Refusal::unsupported("DO UPDATE of what the conflict is about, for several rows,")
-                .hint("propose the rows in several statements"));
+            return Err(moving());
         }
         Ok(acting)
     }
@@ -252,6 +252,10 @@ impl Place {
 pub(super) fn too_many(max_rows: u64) -> Refusal {
     Refusal::new(RefusalCode::Limit, format!("more than {max_rows} rows would change: one proposal may change {max_rows} at most"))
         .hint("the policy limits what one proposal changes: narrow the WHERE, and propose the rest separately")
+}
+
+fn moving() -> Refusal {
+    Refusal::unsupported("DO UPDATE of what the conflict is about, for several rows,").hint("propose the rows in several statements")
 }
 
 fn second_time() -> Refusal {

@@ -82,5 +82,5 @@ async fn work(place: &Place, number: usize, first: u64, limit: u64, next: &Atomi
 
 /// Errors of values and constraints, several of which a statement of the generator may have at once.
 fn several(code: &str) -> bool {
-    matches!(code.get(..2), Some("22" | "23")) || matches!(code, "21000" | "42P10" | "42501" | "428C9" | "55000")
+    matches!(code.get(..2), Some("22" | "23")) || matches!(code, "21000" | "42704" | "42P10" | "42501" | "428C9" | "55000")
 }
