@@ -218,7 +218,7 @@ for line in open(sys.argv[1]):
     for file in found.files:
         if file.suffix != ".pyc" and not file.locate().exists():
             sys.exit(f"{name} lacks {file}")
-for module in "adbc_driver_postgresql asyncpg django numpy pandas psycopg psycopg_binary psycopg2 pyarrow sqlalchemy".split():
+for module in "adbc_driver_postgresql asyncpg django numpy ibis.backends.postgres pandas pgcli.pgexecute psycopg psycopg_binary psycopg2 pyarrow sqlalchemy".split():
     importlib.import_module(module)' "$root/tests/drivers/requirements.txt"
 }
 
@@ -241,6 +241,13 @@ need_python_drivers() {
   retry "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$root/tests/drivers/requirements.txt" ||
     die "pip does not install the Python drivers (see above)"
   python_drivers_work || die "the Python drivers do not work: $trouble"
+}
+
+# --- Perl. ----------------------------------------------------------------------------------------------------
+
+perl_drivers_work() { works "$debian_bin/perl" -e 'use JSON::PP; use DBD::Pg; use DBIx::Class; use DBIx::Class::Schema::Loader::DBI::Pg;'; }
+need_perl_drivers() {
+  need "DBD::Pg and DBIx::Class" perl_drivers_work perl libdbd-pg-perl libdbix-class-perl libdbix-class-schema-loader-perl
 }
 
 # --- Node, Java. ----------------------------------------------------------------------------------------------

@@ -55,6 +55,8 @@ struct Shared {
     place: CatalogPlace,
     on: bool,
     state: tokio::sync::Mutex<State>,
+    /// Those that were made, for who asks while another is being made.
+    ready: parking_lot::Mutex<HashMap<SourceName, Arc<Source>>>,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +80,7 @@ impl Catalog {
             CatalogPlace::Private(private) => program::find(private, 0).is_ok(),
             CatalogPlace::Server(_) => true,
         };
-        Self(Arc::new(Shared { place, on, state: tokio::sync::Mutex::default() }))
+        Self(Arc::new(Shared { place, on, state: tokio::sync::Mutex::default(), ready: parking_lot::Mutex::default() }))
     }
 
     /// Whether there is a server for catalogs: what a client is told of types may count on it.
@@ -92,13 +94,23 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`]: there is no server, or it did not do as it was asked.
     pub async fn source(&self, visible: &Visible, policy: &PolicySet) -> Result<Arc<Source>, CatalogError> {
-        let mut state = self.0.state.lock().await;
+        let mut state = match self.0.state.try_lock() {
+            Ok(state) => state,
+            Err(_busy) => {
+                let ready = self.0.ready.lock().get(&visible.name).cloned();
+                if let Some(made) = ready {
+                    return Ok(made);
+                }
+                self.0.state.lock().await
+            }
+        };
         let state = &mut *state;
         let server = match &self.0.place {
             CatalogPlace::Off => return Err(CatalogError::Off),
             CatalogPlace::Server(url) => url.clone(),
             CatalogPlace::Private(wanted) => {
                 if !state.private.as_mut().is_some_and(Private::is_running) {
+                    self.0.ready.lock().clear();
                     state.start(wanted, visible.server_version).await?;
                 }
                 state.private.as_ref().map(Private::url).ok_or(CatalogError::Off)?
@@ -116,11 +128,13 @@ impl Catalog {
         if found.is_none() || state.unswept.is_some_and(|since| since.elapsed() > PAUSE) {
             state.sweep(&server, policy, own).await;
         }
+        self.0.ready.lock().clone_from(&state.made);
         Ok(source)
     }
 
     /// Forgets that a catalog was made: the server does not know it.
     pub async fn forget(&self, name: &SourceName) {
+        self.0.ready.lock().remove(name);
         self.0.state.lock().await.made.remove(name);
     }
 

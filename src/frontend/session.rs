@@ -52,7 +52,11 @@ async fn serve(session: &mut Session<Outside>) -> Ended {
         let (tag, body) = message;
         let decoded = body.as_ref().map_err(Clone::clone).and_then(|body| decode(tag, body));
         let taken = match decoded {
-            Ok(Message::Terminate) => return Ended::Gone,
+            Ok(Message::Terminate) => {
+                // What came before it is answered, though the client may not be there to read it.
+                drop(session.client().flush().await);
+                return Ended::Gone;
+            }
             Ok(message) => {
                 let taken = take(session, message, &mut types).await;
                 if let (b'P' | b'B' | b'D' | b'E' | b'C', Ok(body)) = (tag, &body) {

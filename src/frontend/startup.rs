@@ -119,6 +119,8 @@ pub(super) fn settle(parameters: Vec<(String, String)>) -> Result<Startup, Refus
             "user" => user = Some(value),
             "database" => database = Some(value),
             "options" => options(&value)?.into_iter().try_for_each(|(name, value)| setting(&name, value, &mut settings))?,
+            // Some drivers say that they want none.
+            "replication" if matches!(&*value.to_ascii_lowercase(), "false" | "off" | "no" | "0") => {}
             "replication" => return Err(Refused::Replication),
             _ => setting(&name, value, &mut settings)?,
         }
@@ -255,7 +257,10 @@ mod tests {
             assert_eq!(settled("client_encoding", encoding), Ok(Vec::new()), "{encoding}");
         }
         assert!(matches!(settled("client_encoding", "SQL_ASCII"), Err(Refused::Encoding { .. })));
-        assert!(matches!(settled("replication", "database"), Err(Refused::Replication)));
+        for wanted in ["database", "true", "1", "", "maybe"] {
+            assert!(matches!(settled("replication", wanted), Err(Refused::Replication)), "{wanted}");
+        }
+        assert_eq!(settled("replication", "false"), Ok(Vec::new()));
         let expected = pairs(&[("search_path", "a, b"), ("statement_timeout", "5s"), ("TimeZone", "UTC")]);
         assert_eq!(settled("options", r" -c search_path=a,\ b --statement-timeout=5s  -cTimeZone=UTC"), Ok(expected));
         assert!(matches!(settled("options", "-c client_encoding=latin1"), Err(Refused::Encoding { .. })));

@@ -218,7 +218,7 @@ impl Gate<'_> {
         }
         match allow::function(name, arguments) {
             allow::FunctionRule::Allowed(..) => Ok(()),
-            allow::FunctionRule::Virtual(_) => Err(kernel::unanswered(name)),
+            allow::FunctionRule::Virtual(_) => Err(kernel::unanswered(&format!("{name}()"))),
             allow::FunctionRule::Denied(class) => Err(denied(name, class)),
             allow::FunctionRule::Unknown if added(None, name) => {
                 Err(undefined(name).hint("call it with its schema, as the policy names it"))
@@ -256,20 +256,20 @@ impl Gate<'_> {
 
 /// A function that speaks of the session has no rows to give.
 fn in_from(node: &Node, of_session: impl Fn(&str, usize) -> bool) -> Result<(), Refusal> {
-    let mut refused = Ok(());
-    node.each(&mut |inner| {
-        if inner.kind == "FuncCall"
-            && let Ok(names) = inner.names("funcname")
-            && let Some(name) = names.last()
-            && of_session(name, inner.list("args").map_or(0, <[Tree]>::len))
+    for item in node.list("functions")? {
+        // The function, and the columns that are declared for it.
+        let Some(function) = item.items().first().and_then(Tree::as_node) else { continue };
+        if let Some(name) = kernel::keyword_of_session(function) {
+            return Err(kernel::unanswered(name));
+        }
+        if function.kind == "FuncCall"
+            && let Some(name) = function.names("funcname")?.last()
+            && of_session(name, function.list("args")?.len())
         {
-            refused = Err(kernel::unanswered(name));
+            return Err(kernel::unanswered(&format!("{name}()")));
         }
-        if inner.kind == "SqlValueFunction" {
-            refused = Err(kernel::unanswered("current_user"));
-        }
-    });
-    refused
+    }
+    Ok(())
 }
 
 fn operator(node: &Node, field: &'static str) -> Result<(), Refusal> {

@@ -32,8 +32,9 @@ pub(super) enum Target {
 pub(super) fn resolve(node: &Node, scope: &Scope, agent: &Agent, search_path: &[Box<str>]) -> Result<Target, Refusal> {
     let (catalog, schema, name) = (node.text("catalogname")?, node.text("schemaname")?, node.text("relname")?);
     if !catalog.is_empty() {
-        // The database's own name is gone from a read; a write has not lost it.
-        return Err(Refusal::unsupported("a database name before a schema name").hint("write schema.relation"));
+        // The database's own name is gone.
+        let message = format!("cross-database references are not implemented: \"{catalog}.{schema}.{name}\"");
+        return Err(Refusal::new(RefusalCode::Unsupported, message).hint("write schema.relation"));
     }
     if schema.is_empty() && scope.has(name) {
         return Ok(Target::Cte);

@@ -589,6 +589,9 @@ fn what_is_not_allowed_is_refused_by_name() {
         ("select 0x1F", "REFUSED 0A000"),
         ("select $0", "REFUSED 42601"),
         ("select * from other.s.t", "REFUSED 0A000 cross-database references are not implemented"),
+        ("select other.pg_catalog.now()", "REFUSED 0A000 cross-database references are not implemented: other.pg_catalog.now"),
+        ("select 1::other.pg_catalog.int4", "REFUSED 0A000 cross-database references are not implemented: other.pg_catalog.int4"),
+        ("select * from rows from (current_user)", "REFUSED 0A000 function current_user is not supported here"),
     ] {
         let answer = governed(text);
         assert!(answer.starts_with(refusal), "{text}: {answer}");

@@ -11,7 +11,8 @@ use super::{
     upstream::Upstream,
 };
 use crate::{
-    error::{CursorEnd, Error, TransactionError},
+    error::{CursorEnd, Error, SessionError, TransactionError},
+    source::SourceError,
     types::SourceName,
 };
 
@@ -60,6 +61,19 @@ impl<I: Interrupts> Session<I> {
             self.end_at_source(&upstream, bound);
         }
         TransactionError::TooOld(bound).into()
+    }
+
+    /// The source says nothing though it was asked to stop, again and again.
+    pub(super) fn deaf(&mut self) -> Result<(), Ended> {
+        let reason = self.queue.interruption.take();
+        let error = self.give_up(reason);
+        self.broken(&error)
+    }
+
+    /// The connection in hand is given up: what ran ends for the reason why it was to stop.
+    pub(super) fn give_up(&mut self, reason: Option<SessionError>) -> Error {
+        let lost = self.lose_upstream(SourceError::Lost(std::io::ErrorKind::TimedOut));
+        reason.map_or(lost, Error::from)
     }
 
     fn end_at_source(&mut self, upstream: &Upstream, bound: Duration) {

@@ -7,6 +7,7 @@ use tokio::task::spawn_local;
 use super::{
     catalog::is_catalog,
     describe::{Description, Terms},
+    interruption::Insist,
     open::{Open, Stopped},
     plan::{Action, Plan},
     prepared::PortalNumber,
@@ -68,6 +69,8 @@ impl CommandTag {
 enum Broken {
     Source(SourceError),
     TooOld,
+    /// It was asked to end what it does, and says nothing.
+    Deaf,
     Gone,
     Closing,
 }
@@ -79,7 +82,7 @@ enum Woken<'a> {
     TimedOut,
     TooOld,
     /// A cancel was sent some time ago.
-    StillAtWork,
+    StillAtWork(Insist),
     /// The client sent something, or is gone.
     Client(bool),
 }
@@ -109,6 +112,7 @@ impl<I: Interrupts> Session<I> {
                 Ok(answer) => self.take(answer).await?,
                 Err(Broken::Source(error)) => self.lost(error)?,
                 Err(Broken::TooOld) => self.too_old()?,
+                Err(Broken::Deaf) => self.deaf()?,
                 Err(Broken::Gone) => return Err(self.gone()),
                 Err(Broken::Closing) => {
                     let report = Error::from(SessionError::ShuttingDown).report();
@@ -162,7 +166,7 @@ impl<I: Interrupts> Session<I> {
                 interrupt = interrupts.interrupted() => Woken::Interrupt(interrupt),
                 () = timer.as_mut(), if bounded => Woken::TimedOut,
                 () = age.as_mut(), if aged => Woken::TooOld,
-                () = queue.interruption.again() => Woken::StillAtWork,
+                insist = queue.interruption.again() => Woken::StillAtWork(insist),
                 read = client.watch(between_messages), if may_read => Woken::Client(read.is_ok()),
             };
             let cancel = match woken {
@@ -205,7 +209,8 @@ impl<I: Interrupts> Session<I> {
                     true
                 }
                 Woken::TooOld => return Err(Broken::TooOld),
-                Woken::StillAtWork => true,
+                Woken::StillAtWork(Insist::Ask) => true,
+                Woken::StillAtWork(Insist::GiveUp) => return Err(Broken::Deaf),
                 Woken::Interrupt(Interrupt::Close) => return Err(Broken::Closing),
                 Woken::Client(true) => false,
                 Woken::Client(false) => return Err(Broken::Gone),

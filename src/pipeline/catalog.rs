@@ -1,7 +1,9 @@
 //! The connection to the virtual catalog: beside the one to a source, since a client asks the catalog in the middle of a
 //! transaction too. The session works with one of the two at a time; the other is put aside, with nothing outstanding.
 
-use std::{mem, rc::Rc};
+use std::{mem, rc::Rc, sync::Arc};
+
+use tokio::task::spawn_local;
 
 use super::{
     queue::Expected,
@@ -9,6 +11,7 @@ use super::{
     upstream::Failure,
 };
 use crate::{
+    catalog::CatalogError,
     error::{CursorEnd, SessionError},
     policy::CATALOG_PREFIX,
     source::{self, Setting, TransactionCommand, TransactionStatus},
@@ -51,7 +54,10 @@ impl<I: Interrupts> Session<I> {
             self.upstream = self.take_up(name).await;
         }
         if self.upstream.is_none() {
-            let source = self.lane.catalog_source(&self.agent.visible).await?;
+            let (lane, visible) = (Rc::clone(&self.lane), Arc::clone(&self.agent.visible));
+            // Beside the session: what was begun is of use to the next who asks, though this one gives up.
+            let made = spawn_local(async move { lane.catalog_source(&visible).await });
+            let source = self.hear(made).await?.map_err(|_ended| CatalogError::Off)??;
             let pool = self.lane.catalog_pool(&source);
             let settings = Rc::clone(&self.derived.catalog);
             let acquired = self.acquire(&pool, &settings).await;

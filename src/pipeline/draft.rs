@@ -8,7 +8,7 @@ use super::{
     answer::READ_AHEAD,
     appended::Values,
     bind::Parameters,
-    interruption::Interruption,
+    interruption::{Insist, Interruption},
     open::Open,
     plan::{Action, Plan},
     prepared::Analysed,
@@ -55,7 +55,7 @@ enum Woken<'a> {
     Interrupt(Interrupt),
     TimedOut,
     /// A cancel was sent some time ago.
-    StillAtWork,
+    StillAtWork(Insist),
     /// The transaction at the source has been open for as long as it may be.
     TooOld,
     /// The client sent something, or is gone.
@@ -174,7 +174,7 @@ impl<I: Interrupts> Session<I> {
                 interrupt = interrupts.interrupted() => Woken::Interrupt(interrupt),
                 () = timer.as_mut(), if bounded => Woken::TimedOut,
                 () = age.as_mut(), if aged => Woken::TooOld,
-                () = interruption.again() => Woken::StillAtWork,
+                insist = interruption.again() => Woken::StillAtWork(insist),
                 read = client.watch(true), if may_read => Woken::Client(read.is_ok()),
             };
             match woken {
@@ -211,7 +211,8 @@ impl<I: Interrupts> Session<I> {
                 Woken::TooOld => return Err(self.end_in_hand().into()),
                 // What a client that is gone asked for is not proposed.
                 Woken::Client(false) => return Err(self.gone().into()),
-                Woken::StillAtWork => {}
+                Woken::StillAtWork(Insist::Ask) => {}
+                Woken::StillAtWork(Insist::GiveUp) => return Err(self.give_up(interruption.take()).into()),
                 Woken::TimedOut => interruption.begin(SessionError::TimedOut),
             }
             let Some(upstream) = &mut self.upstream else { return Err(SourceError::NotPrepared.into()) };

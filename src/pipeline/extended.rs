@@ -272,13 +272,10 @@ impl<I: Interrupts> Session<I> {
                 Some(_) | None => self.execute_here(&plan).await,
             };
         }
+        // In a failed block the portal keeps its rows: after a ROLLBACK TO it goes on.
+        self.check_block(&plan)?;
+        let portal = self.names.portal(name)?;
         let (number, open) = (portal.number, portal.open.take());
-        if let Err(error) = self.check_block(&plan) {
-            if let Some(open) = open {
-                self.close_early(open);
-            }
-            return Err(error.into());
-        }
         if let Some(statement) = plan.governed()
             && self.upstream.as_ref().is_some_and(|upstream| upstream.source != *statement.source())
             && let Err(failure) = self.need_upstream(statement.source()).await

@@ -10,14 +10,33 @@ use crate::error::SessionError;
 /// statement which it is for (`ProcessInterrupts`, PostgreSQL's `postgres.c`: an idle backend ignores it).
 const PATIENCE: Duration = Duration::from_millis(250);
 
+/// How often it is asked. A source that has said nothing after that many does not read or write any more: its connection is given up.
+const ASKED: u32 = 40;
+
 /// Why the statement in hand shall end, if it shall.
 #[derive(Debug, Default)]
-pub(super) struct Interruption(Option<(SessionError, Instant)>);
+pub(super) struct Interruption(Option<(SessionError, Asked)>);
+
+/// How often the source was asked, and when it is asked next.
+#[derive(Debug)]
+struct Asked {
+    times: u32,
+    next: Instant,
+}
+
+/// What there is to do about a source that is still at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Insist {
+    /// It is asked once more.
+    Ask,
+    /// Its connection is given up.
+    GiveUp,
+}
 
 impl Interruption {
     /// The source is asked now.
     pub(super) fn begin(&mut self, reason: SessionError) {
-        self.0 = Some((reason, Instant::now() + PATIENCE));
+        self.0 = Some((reason, Asked { times: 1, next: Instant::now() + PATIENCE }));
     }
 
     pub(super) fn is_under_way(&self) -> bool {
@@ -29,10 +48,14 @@ impl Interruption {
         self.0.take().map(|(reason, _)| reason)
     }
 
-    /// Waits until the source is to be asked once more; without end when nothing shall end. Cancel safe.
-    pub(super) async fn again(&mut self) {
-        let Some((_, at)) = &mut self.0 else { return std::future::pending().await };
-        sleep_until(*at).await;
-        *at = Instant::now() + PATIENCE;
+    /// Waits until the source is to be asked once more, or given up; without end when nothing shall end. Cancel safe.
+    pub(super) async fn again(&mut self) -> Insist {
+        let Some((_, asked)) = &mut self.0 else { return std::future::pending().await };
+        sleep_until(asked.next).await;
+        if asked.times >= ASKED {
+            return Insist::GiveUp;
+        }
+        *asked = Asked { times: asked.times + 1, next: Instant::now() + PATIENCE };
+        Insist::Ask
     }
 }

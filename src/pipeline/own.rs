@@ -59,7 +59,8 @@ impl<I: Interrupts> Session<I> {
         let store = self.lane.store().clone();
         let acting = Some(Acting(principal.tenant.clone()));
         let filter = Filter { agent: Some(principal.agent.clone()), acting, ..Filter::default() };
-        let page = store.list(&filter, &PageRequest { limit: SHOWN, cursor: None, bytes: SHOWN_BYTES }).await.map_err(|error| {
+        let shown = PageRequest { limit: SHOWN, cursor: None, bytes: SHOWN_BYTES };
+        let page = self.hear(store.list(&filter, &shown)).await?.map_err(|error| {
             tracing::error!(%error, "proposals could not be listed");
             WriteError::Unlisted
         })?;

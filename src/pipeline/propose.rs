@@ -37,6 +37,10 @@ impl<I: Interrupts> Session<I> {
         let (mut open, rows) = self.read_write(plan, bound, most, || WriteError::Draft(draft.too_many())).await?;
         let stored = match self.changes(plan, draft, &rows, bound, &mut open).await {
             Ok(changes) => self.store_proposal(plan, draft, changes, &open).await,
+            Err(failure) => Err(failure),
+        };
+        let stored = match stored {
+            Ok(proposed) => Ok(proposed),
             Err(Failure::Error(error)) => Err(error),
             Err(failure) => {
                 self.close_unforwarded(open, &failure);
@@ -100,7 +104,7 @@ impl<I: Interrupts> Session<I> {
         Ok(changes)
     }
 
-    async fn store_proposal(&mut self, plan: &Plan, draft: &WriteDraft, changes: Vec<RowChange>, open: &Open) -> Result<Proposed, Error> {
+    async fn store_proposal(&mut self, plan: &Plan, draft: &WriteDraft, changes: Vec<RowChange>, open: &Open) -> Result<Proposed, Failure> {
         let tenant = self.who.principal.tenant.clone();
         let store = self.lane.store().clone();
         let now = jiff::Timestamp::now().as_millisecond();
@@ -131,7 +135,8 @@ impl<I: Interrupts> Session<I> {
         let agent = self.policy.agents.get(&self.who.principal.agent);
         let limits = agent.map(|agent| agent.limits.clone()).unwrap_or_default();
         let bounds = OpenBounds { proposals: limits.open_proposals, bytes: limits.open_proposal_bytes };
-        let stored = store.create_within(Content::of(proposal), settle, bounds, now).await;
+        // Whether a proposal was stored that is given up here nobody was told: a repeat of the same write is stored once.
+        let stored = self.hear(store.create_within(Content::of(proposal), settle, bounds, now)).await?;
         let Created { record, repeated } = stored.map_err(|error| unstored(&error, &limits))?;
         let stored = record.content.proposal();
         tracing::info!(

@@ -127,12 +127,17 @@ impl<I: Interrupts> Session<I> {
 
     /// A connection of a pool, unless the client gives up first.
     pub(super) async fn acquire(&mut self, pool: &Pool, settings: &Rc<Settings>) -> Result<Lease, Failure> {
-        let mut acquiring = pin!(pool.acquire(settings));
+        Ok(self.hear(pool.acquire(settings)).await??)
+    }
+
+    /// Waits for what is not the source's answer, unless a cancel, the end of the server or of the client comes first: then it is dropped.
+    pub(super) async fn hear<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        let mut work = pin!(work);
         loop {
             let may_read = self.client.incoming().len() < READ_AHEAD;
             tokio::select! {
                 biased;
-                lease = &mut acquiring => return Ok(lease?),
+                done = &mut work => return Ok(done),
                 interrupt = self.interrupts.interrupted() => return match interrupt {
                     Interrupt::Cancel => Err(SessionError::Canceled.into()),
                     Interrupt::Close => Err(Ended::Fatal(Box::new(Error::from(SessionError::ShuttingDown).report())).into()),

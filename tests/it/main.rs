@@ -44,6 +44,7 @@ mod reviewing;
 mod samples;
 mod settings;
 mod sqlsmith;
+mod stalled;
 mod storing;
 mod story;
 mod support;

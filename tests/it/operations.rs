@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -47,6 +48,24 @@ fn a_policy_is_reloaded_and_a_bad_one_is_not() {
     assert_eq!(error(&wire.simple("select rating from tickets limit 1").unwrap()).unwrap().field('C').as_deref(), Some("42703"));
     fs::write(&file, support_policy()).unwrap();
     until("the column is back", || error(&wire.simple("select rating from tickets limit 1").unwrap()).is_none());
+}
+
+/// Whoever opens a FIFO that nobody writes to waits for a writer.
+#[test]
+fn a_file_that_hangs_in_the_policy_directory_holds_nobody_up() {
+    let mut pgwicket = Pgwicket::start(&Cluster::desk());
+    let mut before = pgwicket.login().wire().unwrap();
+    run(Command::new("mkfifo").arg(pgwicket.policies().join("waits.yaml"))).ok();
+    pgwicket.signal("HUP");
+    until("the FIFO is reported", || pgwicket.log().contains("waits.yaml"));
+    for path in ["/healthz", "/readyz"] {
+        let answer = http(pgwicket.control_port(), path);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
+    assert_eq!(rows(&before.simple("select id from tickets limit 1").unwrap()), 1);
+    assert_eq!(rows(&pgwicket.login().wire().unwrap().simple("select id from tickets limit 1").unwrap()), 1);
+    pgwicket.terminate();
+    assert!(pgwicket.ended().success(), "{}", pgwicket.log());
 }
 
 #[test]

@@ -121,8 +121,11 @@ select :'copy' = 'on' as copy \gset
   create procedure public.zzhid_procedure() language sql as $$ insert into public.zzhid_log values ('called') $$;
 
   -- A credential far wider than it should be: what stops a write or a read here is pgwicket, nothing else.
-  create role redteam_reader login password :'password' in role pg_read_all_data, pg_write_all_data, pg_monitor,
-    pg_read_server_files, pg_write_server_files, pg_execute_server_program, pg_signal_backend, pg_checkpoint;
+  select not exists (select from pg_roles where rolname = 'redteam_reader') as absent \gset
+  \if :absent
+    create role redteam_reader login password :'password' in role pg_read_all_data, pg_write_all_data, pg_monitor,
+      pg_read_server_files, pg_write_server_files, pg_execute_server_program, pg_signal_backend, pg_checkpoint;
+  \endif
   grant usage on schema zzhid_real, desk, pgwicket, public to redteam_reader;
   grant select, update on large object 424242 to redteam_reader;
   grant create on schema public to redteam_reader;

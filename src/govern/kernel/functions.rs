@@ -49,7 +49,8 @@ fn call<'a>(node: &Node, agent: &Agent, mut catalogs: impl Iterator<Item = &'a C
     Some(((*name).to_owned(), node.location()?, schema.clone()))
 }
 
-fn each(tree: &mut Tree, change: &mut dyn FnMut(&mut Node)) {
+/// Every node, parents first.
+pub(super) fn each(tree: &mut Tree, change: &mut dyn FnMut(&mut Node)) {
     match tree {
         Tree::List(items) => items.iter_mut().for_each(|item| each(item, change)),
         Tree::Node(node) => {

@@ -25,7 +25,7 @@ pub(super) use derived::{Parameters, identifier};
 pub(super) use functions::qualify;
 pub(super) use lifted::is_lifted;
 pub(super) use scope::{Scope, walk};
-pub(super) use session::{answers, check_configs, is_answered_in_from, is_open_setting, unanswered};
+pub(super) use session::{answers, check_configs, is_answered_in_from, is_open_setting, keyword_of_session, unanswered};
 pub(super) use wrapped::{EXPLAIN, is_declared, is_explained};
 
 use std::{
@@ -212,7 +212,7 @@ pub(super) fn expect(
         return Err(unverified("a relation that was not governed"));
     }
     expected.tree = tree;
-    expected.replacements.sort_by_key(|replacement| replacement.at);
+    expected.order();
     Ok(expected)
 }
 
@@ -254,11 +254,18 @@ pub(super) fn expect_catalog(
     };
     walk(&mut tree, &Scope::default(), &mut visit)?;
     expected.tree = tree;
-    expected.replacements.sort_by_key(|replacement| replacement.at);
+    expected.order();
     Ok(expected)
 }
 
 impl Expectation {
+    /// Replacements by place. One of a whole name takes the database before the name with it.
+    fn order(&mut self) {
+        let is_prefix = |replacement: &Replacement| replacement.form == Form::SchemaPrefix && replacement.sql.is_empty();
+        self.replacements.sort_by_key(|replacement| (replacement.at, is_prefix(replacement)));
+        self.replacements.dedup_by(|later, earlier| later.at == earlier.at && is_prefix(later));
+    }
+
     /// Passes `text` if it is one statement and exactly the expected tree.
     pub(super) fn verify(&self, text: &str) -> Result<Verified, Refusal> {
         match parse(text) {

@@ -96,6 +96,13 @@ fn bound(column: &str, type_oid: Oid, type_name: &str, value: SessionValue, para
     format!("(SELECT ${number}::pg_catalog.{type_name} AS {})", identifier(column))
 }
 
+/// `current_user` and its kin: keywords that speak of the session. Those that speak of the time do not.
+pub(in crate::govern) fn keyword_of_session(node: &Node) -> Option<&'static str> {
+    let op = if node.kind == "SqlValueFunction" { node.int("op").ok()? } else { return None };
+    // SVFOP_CURRENT_DATE (1) to SVFOP_LOCALTIMESTAMP_N (9).
+    (!(1..=9).contains(&op)).then(|| keyword(op).map_or("this keyword", |(name, _)| name))
+}
+
 fn keyword(op: i64) -> Option<(&'static str, SessionValue)> {
     let is = |wanted: Op| op == i64::from(wanted as i32);
     if is(Op::SvfopCurrentUser) {
@@ -300,8 +307,9 @@ pub(in crate::govern) fn answers(name: &str, arguments: usize) -> bool {
     )
 }
 
-/// The refusal for a virtual function in a place where it has no answer.
+/// The refusal for a virtual function, as it is called, in a place where it has no answer.
 pub(in crate::govern) fn unanswered(name: &str) -> Refusal {
-    Refusal::new(RefusalCode::Unsupported, format!("function {name} is not supported here"))
-        .hint("call it in a select list: SELECT current_user")
+    let function = name.trim_end_matches("()");
+    Refusal::new(RefusalCode::Unsupported, format!("function {function} is not supported here"))
+        .hint(format!("call it in a select list: SELECT {name}"))
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::govern::{client_parameters, rewrite::rewrite, tests::with};
 
-const STATEMENTS: [&str; 13] = [
+const STATEMENTS: [&str; 15] = [
     "select subject from t where id = $1 and amount between 1 and 5",
     "select * from t join c on c.id = t.customer_id left join f using (id) where 'x' ~ c.name and t.id = 5",
     "with recursive x as (select * from t), y as (select * from x) select y.*, (select max(id) from c) from y",
@@ -17,6 +17,8 @@ const STATEMENTS: [&str; 13] = [
     "select x.a from t as x(a, b), c as y where x.a = y.id and x.b::int > 3",
     "select * from pgwicket.columns where relation = 't'",
     "select db.s.t.id, db.s.t.*, x.id from db.s.t, db.s.c as x where db.s.t.id = x.id",
+    "select db.pg_catalog.lower(db.s.t.subject)::db.pg_catalog.varchar, db.pg_catalog.now() from db.s.t",
+    "select * from current_date, localtimestamp as l(at), t where t.created_at > l.at",
     "select * from version(), current_schema() as a, lateral current_user as b(c), current_setting('TimeZone')",
     "select 'open'::status, cast($1 as s.status) from t where status = any($2::s.status[]) and subject::status is not null",
     "select t.id from t tablesample bernoulli (50) repeatable (7), c as d tablesample system (50) where 'x' ~ d.name",

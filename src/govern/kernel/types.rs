@@ -321,7 +321,7 @@ mod tests {
             ("select 'x'::nowhere", "REFUSED 42704 type \"nowhere\" is not available: it is not a built-in type"),
             ("select 'x'::pg_catalog.status", "REFUSED 42704"),
             ("select 'x'::pg_temp.status", "REFUSED 42704"),
-            ("select 'x'::db.s.status", "REFUSED 42704"),
+            ("select 'x'::other.s.status", "REFUSED 0A000 cross-database references are not implemented: other.s.status"),
             ("select 'x'::\"Status\"", "REFUSED 42704"),
             ("select 'x'::\"s.status\"", "REFUSED 42704"),
             ("select 'x'::_status", "REFUSED 42704"),

@@ -285,8 +285,13 @@ fn target(statement: &NodeEnum, tree: &Tree, request: &Request<'_>) -> Result<Op
         return Err(Refusal::unsupported("column names in the alias of the relation that is written to"));
     }
     let node = tree.as_node().ok_or_else(|| unread("not a statement"))?;
-    let node = node.node("relation")?.ok_or_else(|| unread("a write without a relation"))?;
-    match names::resolve(node, &Scope::default(), request.agent, request.search_path)? {
+    let mut node = node.node("relation")?.ok_or_else(|| unread("a write without a relation"))?.clone();
+    if node.text("catalogname")? == request.database
+        && let Some((_, catalog)) = node.fields.iter_mut().find(|(field, _)| *field == "catalogname")
+    {
+        *catalog = Tree::Text("".into());
+    }
+    match names::resolve(&node, &Scope::default(), request.agent, request.search_path)? {
         names::Target::Exposed(relation) => Ok(Some(relation)),
         names::Target::OwnProposals => Ok(None),
         names::Target::OwnRelations | names::Target::OwnColumns | names::Target::OwnChanges | names::Target::Cte => {

@@ -69,6 +69,26 @@ fn django_sees_what_a_tenant_only_copy_shows() {
 }
 
 #[test]
+fn ibis_sees_what_a_tenant_only_copy_shows() {
+    same(|login| python(login, &["ibis_reads.py"]));
+}
+
+#[test]
+fn pgcli_sees_what_a_tenant_only_copy_shows() {
+    same(|login| python(login, &["pgcli_session.py"]));
+}
+
+#[test]
+fn dbd_pg_and_dbix_class_see_what_a_tenant_only_copy_shows() {
+    same(|login| {
+        let mut perl = Command::new("/usr/bin/perl");
+        perl.arg("reads.pl").current_dir(repository("tests/drivers/perl"));
+        login.environment(&mut perl);
+        run(&mut perl).ok()
+    });
+}
+
+#[test]
 fn pandas_and_adbc_see_what_a_tenant_only_copy_shows() {
     same(|login| python(login, &["frames.py"]));
 }

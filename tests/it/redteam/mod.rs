@@ -7,10 +7,11 @@
 mod answers;
 mod case;
 mod control;
+mod deciding;
 mod marks;
 mod session;
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, sync::Mutex};
 
 use answers::Answers;
 use case::{Case, Expected, Protocol, TENANT_ONLY, cases};
@@ -176,6 +177,9 @@ fn residue(session: &mut Session) -> Vec<Answer> {
 }
 
 fn database(reader: &'static str, copy: &str) -> Database {
+    // Its roles belong to the cluster, and two scripts may not make one role at a time.
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _alone = MAKING.lock().unwrap();
     let database = Cluster::empty(reader);
     let variables = ["-v".to_owned(), format!("password={PASSWORD}"), "-v".to_owned(), format!("copy={copy}")];
     run(database.psql().arg("-q").args(variables).arg("-f").arg(repository("tests/redteam/source.sql"))).ok();

@@ -97,6 +97,22 @@ fn a_client_that_shuts_its_sending_side_is_answered() {
     }
 }
 
+/// A client may say goodbye behind its last statement, and read what it is told all the same.
+#[test]
+fn what_comes_before_a_goodbye_is_answered() {
+    let pgwicket = Pgwicket::start(&Cluster::desk());
+    for login in [Cluster::tenant_copy().login(AGENT), pgwicket.login()] {
+        let mut wire = login.wire().unwrap();
+        wire.send_raw(b"Q\0\0\0\x0dselect 1\0Q\0\0\0\x0dselect 2\0X\0\0\0\x04").unwrap();
+        for expected in ["1", "2"] {
+            let answer = wire.until_ready().unwrap();
+            let row = answer.iter().find(|message| message.tag == b'D').unwrap();
+            assert!(row.body.ends_with(expected.as_bytes()), "{:?}", lines(&answer));
+        }
+        assert!(wire.receive().is_err(), "the connection ends after its last answer");
+    }
+}
+
 /// A client that is gone looks the same until something is written to it; what it asked for ends soon after.
 #[test]
 fn what_a_vanished_client_asked_for_ends() {
