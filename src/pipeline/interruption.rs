@@ -34,9 +34,11 @@ pub(super) enum Insist {
 }
 
 impl Interruption {
-    /// The source is asked now.
+    /// The source is asked now. The first reason is the one that is told, and who asks again and again does not put off the end.
     pub(super) fn begin(&mut self, reason: SessionError) {
-        self.0 = Some((reason, Asked { times: 1, next: Instant::now() + PATIENCE }));
+        if self.0.is_none() {
+            self.0 = Some((reason, Asked { times: 1, next: Instant::now() + PATIENCE }));
+        }
     }
 
     pub(super) fn is_under_way(&self) -> bool {

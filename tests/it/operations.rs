@@ -113,13 +113,16 @@ fn a_snapshot_is_the_sources_own() {
 
 #[test]
 fn shutdown_drains_what_is_under_way() {
-    let mut pgwicket = Pgwicket::start(&Cluster::desk());
+    let desk = Cluster::desk();
+    let mut pgwicket = Pgwicket::start(&desk);
     let login = pgwicket.login();
     let mut wire = login.wire().unwrap();
     let slow = thread::spawn(move || {
         wire.simple("select count(*) from tickets a join tickets b on a.amount < b.amount and a.rating = b.rating where a.id < 2500")
     });
-    thread::sleep(Duration::from_millis(200));
+    let running = "select count(*) from pg_stat_activity where datname = current_database() and state = 'active' \
+        and query like '%a.amount < b.amount%' and pid <> pg_backend_pid()";
+    until("the statement runs", || slow.is_finished() || desk.sql(running).trim() != "0");
     pgwicket.terminate();
     let answer = slow.join().unwrap().unwrap();
     assert_eq!(rows(&answer), 1, "{answer:?}");
