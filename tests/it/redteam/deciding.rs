@@ -1,4 +1,4 @@
-//! What explains a policy decides as what serves it: every text of the corpora, by `pgwicket policy test` without a database and by a
+//! What explains a policy decides as what serves it: every text of the coverage corpora, by `pgwicket policy test` without a database and by a
 //! session that has just begun.
 
 use std::{
@@ -9,16 +9,7 @@ use std::{
 use pgwicket::journal::{self, End, Filter};
 use serde_json::json;
 
-use super::{database, texts};
 use crate::support::{AGENT, Cluster, Message, Pgwicket, Wire, repository, statements};
-
-#[test]
-fn the_red_team_corpus_is_decided_alike() {
-    let source = database("redteam_reader", "off");
-    let policy = fs::read_to_string(repository("tests/redteam/policy.yaml")).unwrap();
-    let pgwicket = Pgwicket::start_with_policy_and_flags(&source, &policy, &["--lanes", "1"]);
-    agree(&pgwicket, "acme_agent", texts(), 1000);
-}
 
 #[test]
 fn the_coverage_corpora_are_decided_alike() {
