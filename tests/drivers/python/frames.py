@@ -26,7 +26,7 @@ def by_pandas():
     for number, chunk in enumerate(pandas.read_sql(QUERY, engine, chunksize=10)):
         frame(f"chunk {number}", chunk)
     try:
-        pandas.DataFrame({"id": [1], "subject": ["x"]}).to_sql("tickets", engine, schema="external_support", if_exists="append", index=False)
+        pandas.DataFrame({"id": [987654], "subject": ["x"]}).to_sql("tickets", engine, schema="external_support", if_exists="append", index=False)
         step("to_sql", sqlstate=None)
     except pandas.errors.DatabaseError as error:
         step("to_sql", sqlstate=error.__cause__.orig.sqlstate)
