@@ -27,6 +27,9 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Connections that one process makes to one catalog at most.
 const CONNECTIONS: usize = 16;
 
+/// How often a catalog is begun.
+const ATTEMPTS: u32 = 4;
+
 /// Makes the catalog if it is not there, and says how to read it. `server` is the URL of a superuser.
 pub(super) async fn make(server: &Secret, visible: &Visible) -> Result<Source, CatalogError> {
     let database = database_name(&visible.name);
@@ -61,6 +64,22 @@ pub(super) async fn sweep(server: &Secret, own: bool, unused: impl Fn(&SourceNam
 
 /// A database is made under another name, and gets its own when it is complete.
 async fn build(server: &Secret, admin: &mut Inspector, visible: &Visible, database: &str) -> Result<(), CatalogError> {
+    for _ in 1..ATTEMPTS {
+        match draft(server, admin, visible, database).await {
+            Err(error) if is_taken(&error) => {}
+            made => return made,
+        }
+    }
+    draft(server, admin, visible, database).await
+}
+
+/// Whether a number was taken: what DDL makes gets the server's next free number for a moment, which may be the one that a type is to have.
+/// The next attempt gets other numbers.
+fn is_taken(error: &CatalogError) -> bool {
+    matches!(error, CatalogError::Make(SourceError::Startup(error)) if &*error.sqlstate == "23505")
+}
+
+async fn draft(server: &Secret, admin: &mut Inspector, visible: &Visible, database: &str) -> Result<(), CatalogError> {
     let draft = format!("pgwicket_draft_{:016x}", rand::random::<u64>());
     run(admin, &format!("CREATE DATABASE {draft} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'")).await?;
     let built = fill(server, visible, &draft).await;
