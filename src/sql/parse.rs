@@ -112,7 +112,9 @@ fn describe(text: &str, error: &pg_query::Error) -> ParseError {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the parser's other errors all end in a refusal")]
     match error {
         pg_query::Error::Decode(_) => ParseError::TooComplex,
-        pg_query::Error::Parse(message) if message.contains("stack depth") || message.contains("memory exhausted") => {
+        pg_query::Error::Parse(message)
+            if ["stack depth", "memory exhausted", "nested too deeply"].iter().any(|words| message.contains(words)) =>
+        {
             ParseError::TooComplex
         }
         pg_query::Error::Parse(message) => ParseError::Syntax { message: message.clone(), position: position(text, message) },

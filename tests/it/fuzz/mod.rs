@@ -21,8 +21,8 @@ use crate::{
 };
 use targets::statement::Fate;
 
-/// What a lane's thread has, which is the default of `std`. Unit: bytes.
-pub(crate) const STACK: usize = 2 << 20;
+/// Half of what a lane's thread has (`app::lane::STACK`). Unit: bytes.
+pub(crate) const STACK: usize = 4 << 20;
 
 const SQL: &[&str] = &[
     "select",
