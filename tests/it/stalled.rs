@@ -2,7 +2,7 @@
 //! gone and the end of the server are heard all the same.
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     net::TcpStream,
     process::Command,
     sync::atomic::{AtomicBool, Ordering},
@@ -80,13 +80,18 @@ impl Stalled {
     /// What was answered: the SQLSTATE; then the session goes on with another connection.
     fn ended_with(&mut self, sqlstate: &str) {
         let answer = self.wire.until_ready().unwrap();
+        self.ended_by(&answer, sqlstate, sqlstate);
+    }
+
+    /// That this answer is of that SQLSTATE, what comes after it, and what the evidence calls it.
+    fn ended_by(&mut self, answer: &[Message], sqlstate: &str, evidence: &str) {
         let error = answer.iter().find(|message| message.tag == b'E').unwrap();
         assert_eq!(error.field('C').as_deref(), Some(sqlstate), "{error:?}");
         assert_eq!(answer.last().unwrap().body, b"E", "the transaction is lost");
         self.wire.simple("rollback").unwrap();
         let after = self.wire.simple("select id from notes limit 1").unwrap();
         assert!(after.iter().any(|message: &Message| message.tag == b'D'), "{after:?}");
-        assert_eq!(self.evidence().as_deref(), Some(sqlstate));
+        assert_eq!(self.evidence().as_deref(), Some(evidence));
     }
 }
 
@@ -113,19 +118,23 @@ fn a_cancel_ends_it() {
     let [id, secret] = stalled.wire.key().unwrap();
     let port = stalled.pgwicket.login().port;
     let answered = AtomicBool::new(false);
-    thread::scope(|scope| {
+    let answer = thread::scope(|scope| {
         // One that comes before the statement is not for it.
         scope.spawn(|| {
             while !answered.load(Ordering::Relaxed) {
                 let mut request = TcpStream::connect(("127.0.0.1", port)).unwrap();
                 let parts = [16, 80_877_102, id, secret];
                 request.write_all(&parts.map(i32::to_be_bytes).concat()).unwrap();
+                // It is closed when it has been heard: none is on its way when the next statement comes.
+                request.read_to_end(&mut Vec::new()).unwrap();
                 thread::sleep(Duration::from_millis(200));
             }
         });
-        stalled.ended_with("57014");
+        let answer = stalled.wire.until_ready();
         answered.store(true, Ordering::Relaxed);
+        answer
     });
+    stalled.ended_by(&answer.unwrap(), "57014", "canceled");
 }
 
 #[test]
