@@ -9,6 +9,7 @@ use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use memchr::{memchr, memchr_iter, memchr2, memchr2_iter};
 use pg_query::protobuf::Token;
 use sha2::{Digest as _, Sha256};
 
@@ -25,8 +26,7 @@ pub fn withheld(text: &str, holds_no_secret: impl Fn(&str) -> bool) -> Cow<'_, s
     }
     let mut seen = Vec::new();
     tokens(text.as_bytes(), &mut seen);
-    let escapes = text.contains('\\') || text.as_bytes().windows(3).any(|window| window.eq_ignore_ascii_case(b"u&'"));
-    if escapes || is_broken(text.as_bytes(), &seen) {
+    if has_escapes(text.as_bytes()) || is_broken(text.as_bytes(), &seen) {
         disguised(text, &mut secrets);
     }
     secrets.append(&mut seen);
@@ -86,10 +86,23 @@ fn note(whole: &[u8]) -> String {
     format!("\n-- withheld: what is or looks like a token; SHA-256 of the whole text: {digest}")
 }
 
-/// Whether a word of the text may begin a SET: a look that costs little, since most texts have none.
+/// Whether a word of the text begins as SET does: a look that costs little, since every text gets it, and most have none (`OFFSET 0`, which
+/// each fence has, is none).
 fn has_set(text: &str) -> bool {
     let bytes = text.as_bytes();
-    bytes.windows(3).any(|window| window.eq_ignore_ascii_case(b"set"))
+    let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || !byte.is_ascii();
+    memchr2_iter(b't', b'T', bytes).any(|at| {
+        let before = at.checked_sub(2).and_then(|start| bytes.split_at_checked(start));
+        before.is_some_and(|(before, set)| {
+            set.get(..3).is_some_and(|set| set.eq_ignore_ascii_case(b"set")) && !before.last().is_some_and(is_word)
+        })
+    })
+}
+
+/// Whether a literal of the text may say something by escapes.
+fn has_escapes(bytes: &[u8]) -> bool {
+    let unicode = |at: usize| matches!(bytes.get(at.wrapping_sub(1)), Some(b'u' | b'U')) && bytes.get(at + 1) == Some(&b'\'');
+    memchr(b'\\', bytes).is_some() || memchr_iter(b'&', bytes).any(unicode)
 }
 
 /// The literals of every SET whose setting is not known to hold no secret; of a text that does not lex, all that follows.
@@ -143,13 +156,28 @@ fn configs(text: &str, tokens: &[(Token, Range<usize>)], holds_no_secret: &impl 
 
 /// Whether there is more of a token when lines are joined. `seen`: what there is as it stands.
 fn is_broken(bytes: &[u8], seen: &[Range<usize>]) -> bool {
-    if !bytes.iter().any(|byte| is_line_end(*byte)) {
+    if memchr2(b'\n', b'\r', bytes).is_none() || !memchr_iter(b'.', bytes).any(|dot| begins_before(bytes.get(..dot).unwrap_or_default())) {
         return false;
     }
     let mut joined = Vec::new();
     tokens(&squeezed(bytes), &mut joined);
     let length = |ranges: &[Range<usize>]| ranges.iter().map(Range::len).sum::<usize>();
     length(&joined) > length(seen)
+}
+
+/// Whether what ends here may begin a token, when lines and the parts of a literal are joined.
+fn begins_before(bytes: &[u8]) -> bool {
+    let mut next = 0;
+    for byte in bytes.iter().rev().copied().filter(|byte| !byte.is_ascii_whitespace() && *byte != b'\'') {
+        if byte == b'e' && matches!(next, b'y' | b'w') {
+            return true;
+        }
+        if !is_base64url(byte) {
+            return false;
+        }
+        next = byte;
+    }
+    false
 }
 
 fn is_line_end(byte: u8) -> bool {
@@ -224,25 +252,24 @@ fn value(literal: &str, escape: char) -> String {
 fn tokens(bytes: &[u8], secrets: &mut Vec<Range<usize>>) {
     let part = |from: usize| from + bytes.get(from..).unwrap_or_default().iter().take_while(|byte| is_base64url(**byte)).count();
     let is_dot = |at: usize| bytes.get(at) == Some(&b'.');
-    let begins = |two: &[u8]| matches!(two, b"ey" | b"ew");
     let mut from = 0;
-    while let Some(found) = bytes.get(from..).unwrap_or_default().windows(2).position(begins) {
-        let start = from + found;
-        let header = part(start);
-        from = header;
-        let claims = part(header + 1);
-        if !is_dot(header) || claims == header + 1 {
+    for dot in memchr_iter(b'.', bytes) {
+        // Of a token that was found.
+        let Some(before) = bytes.get(from..dot) else { continue };
+        let claims = part(dot + 1);
+        if claims == dot + 1 {
             continue;
         }
         // What stands before a token may be of its letters: `jwt_eyJ…`.
-        let run = bytes.get(start..header).unwrap_or_default();
-        let mut places = run.windows(2).enumerate().filter(|(_, two)| begins(two)).map(|(place, _)| place);
+        let length = before.iter().rev().take_while(|byte| is_base64url(**byte)).count();
+        let run = before.get(before.len() - length..).unwrap_or_default();
+        let mut places = run.windows(2).enumerate().filter(|(_, two)| matches!(*two, b"ey" | b"ew")).map(|(place, _)| place);
         if let Some(place) = places.find(|place| is_header(run.get(*place..).unwrap_or_default(), is_dot(claims))) {
             from = claims;
             while is_dot(from) {
                 from = part(from + 1);
             }
-            secrets.push(start + place..from);
+            secrets.push(dot - length + place..from);
         }
     }
 }
@@ -351,6 +378,17 @@ mod tests {
         let value = value_without_tokens(&[b"\0\xff", JWT.as_bytes(), b"\xff"].concat()).unwrap();
         assert!(value.starts_with(b"\0\xff(withheld)\xff\n-- withheld: "));
         assert!(value_without_tokens(broken.as_bytes()).unwrap().starts_with(b"(withheld)\n-- "));
+    }
+
+    #[test]
+    fn only_a_word_that_begins_as_set_does_is_read_further() {
+        for text in ["set a = b", "select 1;SeT a", "/**/set", "select pg_catalog.set_config('a', 'b', true)", "\"set_config\"(1)", "\nset"]
+        {
+            assert!(has_set(text), "{text}");
+        }
+        for text in ["select 1 OFFSET 0", "select asset, x_set from t", "se t", "s", "et", "", "dataset.ésetting"] {
+            assert!(!has_set(text), "{text}");
+        }
     }
 
     /// Nothing here grows with the square of what somebody sends.
