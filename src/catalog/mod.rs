@@ -54,15 +54,17 @@ pub struct Catalog(Arc<Shared>);
 struct Shared {
     place: CatalogPlace,
     on: bool,
+    /// Held while one is made.
     state: tokio::sync::Mutex<State>,
-    /// Those that were made, for who asks while another is being made.
-    ready: parking_lot::Mutex<HashMap<SourceName, Arc<Source>>>,
+    made: Made,
 }
+
+/// The catalogs that were made.
+type Made = parking_lot::Mutex<HashMap<SourceName, Arc<Source>>>;
 
 #[derive(Debug, Default)]
 struct State {
     private: Option<Private>,
-    made: HashMap<SourceName, Arc<Source>>,
     /// Since when catalogs that are of no more use wait for their last readers to leave.
     unswept: Option<Instant>,
     /// Why the private server did not start, and when that was.
@@ -80,7 +82,7 @@ impl Catalog {
             CatalogPlace::Private(private) => program::find(private, 0).is_ok(),
             CatalogPlace::Server(_) => true,
         };
-        Self(Arc::new(Shared { place, on, state: tokio::sync::Mutex::default(), ready: parking_lot::Mutex::default() }))
+        Self(Arc::new(Shared { place, on, state: tokio::sync::Mutex::default(), made: Made::default() }))
     }
 
     /// Whether there is a server for catalogs: what a client is told of types may count on it.
@@ -94,15 +96,14 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError`]: there is no server, or it did not do as it was asked.
     pub async fn source(&self, visible: &Visible, policy: &PolicySet) -> Result<Arc<Source>, CatalogError> {
+        let known = || self.0.made.lock().get(&visible.name).map(Arc::clone);
         let mut state = match self.0.state.try_lock() {
             Ok(state) => state,
-            Err(_busy) => {
-                let ready = self.0.ready.lock().get(&visible.name).cloned();
-                if let Some(made) = ready {
-                    return Ok(made);
-                }
-                self.0.state.lock().await
-            }
+            // Another is being made: one that is there is not held up.
+            Err(_busy) => match known() {
+                Some(made) => return Ok(made),
+                None => self.0.state.lock().await,
+            },
         };
         let state = &mut *state;
         let server = match &self.0.place {
@@ -110,32 +111,30 @@ impl Catalog {
             CatalogPlace::Server(url) => url.clone(),
             CatalogPlace::Private(wanted) => {
                 if !state.private.as_mut().is_some_and(Private::is_running) {
-                    self.0.ready.lock().clear();
+                    self.0.made.lock().clear();
                     state.start(wanted, visible.server_version).await?;
                 }
                 state.private.as_ref().map(Private::url).ok_or(CatalogError::Off)?
             }
         };
         let own = matches!(self.0.place, CatalogPlace::Private(_));
-        let found = state.made.get(&visible.name).map(Arc::clone);
+        let found = known();
         let source = match &found {
             Some(made) => Arc::clone(made),
             None => Arc::new(made::make(&server, visible).await?),
         };
         if found.is_none() {
-            state.made.insert(visible.name.clone(), Arc::clone(&source));
+            self.0.made.lock().insert(visible.name.clone(), Arc::clone(&source));
         }
         if found.is_none() || state.unswept.is_some_and(|since| since.elapsed() > PAUSE) {
-            state.sweep(&server, policy, own).await;
+            state.sweep(&self.0.made, &server, policy, own).await;
         }
-        self.0.ready.lock().clone_from(&state.made);
         Ok(source)
     }
 
     /// Forgets that a catalog was made: the server does not know it.
-    pub async fn forget(&self, name: &SourceName) {
-        self.0.ready.lock().remove(name);
-        self.0.state.lock().await.made.remove(name);
+    pub fn forget(&self, name: &SourceName) {
+        self.0.made.lock().remove(name);
     }
 
     /// Ends the private server.
@@ -149,12 +148,12 @@ impl Catalog {
 
 impl State {
     /// Drops what the policy has no agent for any more: of another's server only what this process has used.
-    async fn sweep(&mut self, server: &Secret, policy: &PolicySet, own: bool) {
+    async fn sweep(&mut self, made: &Made, server: &Secret, policy: &PolicySet, own: bool) {
         let used = |name: &SourceName| policy.agents.values().any(|agent| agent.visible.name == *name);
-        let unused = |name: &SourceName| !used(name) && (own || self.made.contains_key(name));
+        let unused = |name: &SourceName| !used(name) && (own || made.lock().contains_key(name));
         match made::sweep(server, own, unused).await {
             Ok(left) => {
-                self.made.retain(|name, _| used(name) || left.contains(name));
+                made.lock().retain(|name, _| used(name) || left.contains(name));
                 self.unswept = (!left.is_empty()).then(Instant::now);
             }
             Err(error) => {
@@ -168,7 +167,6 @@ impl State {
         if let Some((_, error)) = self.failed.as_ref().filter(|(when, _)| when.elapsed() < PAUSE) {
             return Err(error.clone());
         }
-        self.made.clear();
         self.private = None;
         match Private::start(wanted, server_version).await {
             Ok(private) => {

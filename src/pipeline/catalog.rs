@@ -63,7 +63,7 @@ impl<I: Interrupts> Session<I> {
             let acquired = self.acquire(&pool, &settings).await;
             if let Err(Failure::Error(error)) = &acquired {
                 tracing::warn!(%error, "the virtual catalog cannot be reached");
-                self.lane.forget_catalog(name).await;
+                self.lane.forget_catalog(name);
             }
             self.upstream = Some(self.lent(acquired?, name));
         }

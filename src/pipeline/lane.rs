@@ -171,8 +171,8 @@ impl Lane {
     }
 
     /// A catalog could not be reached: it is looked for anew.
-    pub(super) async fn forget_catalog(&self, name: &SourceName) {
-        self.common.catalog.forget(name).await;
+    pub(super) fn forget_catalog(&self, name: &SourceName) {
+        self.common.catalog.forget(name);
     }
 
     /// Lends nothing any more and waits until every connection is back; bounding the wait is the caller's.
