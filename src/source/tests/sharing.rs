@@ -16,8 +16,8 @@ use super::{
 
 /// Sessions of a lane that ask at once.
 const SESSIONS: usize = 12;
-/// Statements of each.
-const STATEMENTS: usize = 40;
+/// Statements of each: many, so that what connecting takes is little beside them.
+const STATEMENTS: usize = 300;
 
 /// Runs every session of both lanes to its end. How many statements each lane had run when the first of them was through, and how many
 /// connections were made.
@@ -49,8 +49,7 @@ fn lanes_that_each_want_all_share_alike_and_keep_their_connections() {
         for max in [2, 3, 4, 5, 9] {
             let (ran, connects) = contend(&server, max).await;
             let most = SESSIONS * STATEMENTS;
-            // On a busy machine one lane may sleep for a while; a lane that starves runs next to nothing.
-            assert!(ran.iter().all(|ran| *ran >= most / 16), "{max} connections: {ran:?} statements when one lane was through");
+            assert!(ran.iter().all(|ran| *ran >= most / 3), "{max} connections: {ran:?} statements when one lane was through");
             // Each lane's part, what the first lane has to give up, and what is made anew when the other is through.
             assert!(connects <= 3 * max as u64, "{max} connections: {connects} were made");
         }
